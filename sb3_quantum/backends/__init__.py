@@ -1,0 +1,31 @@
+from typing import Any
+
+from sb3_quantum.backends.aer import AerBackend
+from sb3_quantum.backends.base import Backend, Measurement, Usage
+from sb3_quantum.backends.statevector import StatevectorBackend
+from sb3_quantum.circuits import Ansatz
+
+#: every backend that can be named in a spec
+BACKENDS: dict[str, type[Backend]] = {backend.name: backend for backend in (StatevectorBackend, AerBackend)}
+
+
+def make_backend(spec: "str | Backend", ansatz: Ansatz, kwargs: dict[str, Any] | None = None) -> Backend:
+    """
+    Make a backend from its name and keyword arguments, or check one that was made by hand.
+
+    :param spec: a key of :data:`BACKENDS`, or an instance
+    :param ansatz: the shape of the circuits it will run
+    :param kwargs: keyword arguments of the backend's class
+    :return: the backend
+    :raises ValueError: if the name is unknown, or an instance was made for circuits of another shape
+    """
+    if isinstance(spec, Backend):
+        if spec.ansatz != ansatz:
+            raise ValueError(f"backend was made for {spec.ansatz}, but the layer's circuit is {ansatz}")
+        return spec
+    if spec not in BACKENDS:
+        raise ValueError(f"backend={spec!r} is unknown, accepted are {', '.join(map(repr, BACKENDS))} or a Backend instance")
+    return BACKENDS[spec](ansatz, **(kwargs or {}))
+
+
+__all__ = ["BACKENDS", "AerBackend", "Backend", "Measurement", "StatevectorBackend", "Usage", "make_backend"]

@@ -1,0 +1,3 @@
+from sb3_quantum.circuits.ansatz import Ansatz, wrap_angles
+
+__all__ = ["Ansatz", "wrap_angles"]

@@ -1,0 +1,239 @@
+"""Replay buffers whose rows also hold what the circuit was fed and what it gave (the paper's qtDNN-buffer)."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.type_aliases import DictReplayBufferSamples, ReplayBufferSamples, TensorDict
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_quantum.circuits import Ansatz, wrap_angles
+
+
+class QuantumReplayBufferSamples(NamedTuple):
+    """
+    SB3's replay samples and the circuit's pairs of the same rows.
+
+    :param circuit_inputs: ``(batch, n_inputs)``, float32, angles wrapped to (-pi, pi], CZ indices rounded and wrapped;
+        ``None`` in a buffer without circuit fields
+    :param circuit_outputs: bits or expected bits, ``(batch, n_qubits)``, float32
+    :param probe_inputs: the probed neighbours of ``circuit_inputs``; ``None`` in a buffer without probe fields
+    :param probe_outputs: what the circuit gave for them
+    """
+
+    observations: th.Tensor | TensorDict
+    actions: th.Tensor
+    next_observations: th.Tensor | TensorDict
+    dones: th.Tensor
+    rewards: th.Tensor
+    discounts: th.Tensor | None = None
+    circuit_inputs: th.Tensor | None = None
+    circuit_outputs: th.Tensor | None = None
+    probe_inputs: th.Tensor | None = None
+    probe_outputs: th.Tensor | None = None
+
+
+class CircuitField:
+    """
+    Storage for (circuit input, circuit output) pairs, 440 bytes a pair for the paper's circuit: wrapped angles in float16 (half a
+    unit in the last place is 0.001 rad at most), CZ indices in uint8, outputs in uint8 if they are bits and in float16 if they are
+    expected bits.
+
+    Unwritten rows are all zeros, which is a true pair: without any rotation the circuit gives the bits 0.
+
+    :param ansatz: the circuit's shape
+    :param shape: ``(buffer_size, n_envs)``
+    :param output_dtype: ``np.uint8`` for bits, ``np.float16`` for expected bits
+    """
+
+    def __init__(self, ansatz: Ansatz, shape: tuple[int, int], output_dtype: type[np.generic]):
+        self.ansatz = ansatz
+        self.angles = np.zeros((*shape, ansatz.n_angles), dtype=np.float16)
+        self.indices = np.zeros((*shape, ansatz.n_indices), dtype=np.uint8)
+        self.outputs = np.zeros((*shape, ansatz.n_qubits), dtype=output_dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory used when every row is written."""
+        return self.angles.nbytes + self.indices.nbytes + self.outputs.nbytes
+
+    def store(self, row: int, inputs: th.Tensor, outputs: th.Tensor) -> None:
+        """
+        Write one row, that is one pair for every environment.
+
+        :param row: position in the buffer
+        :param inputs: circuit inputs, ``(n_envs, n_inputs)``
+        :param outputs: bits or expected bits, ``(n_envs, n_qubits)``
+        """
+        angles, indices = self.ansatz.split(inputs)
+        self.angles[row] = wrap_angles(angles).cpu().numpy()
+        self.indices[row] = self.ansatz.round_indices(indices).cpu().numpy()
+        self.outputs[row] = outputs.cpu().numpy()
+
+    def load(self, rows: np.ndarray, envs: np.ndarray, device: th.device) -> tuple[th.Tensor, th.Tensor]:
+        """
+        Read pairs.
+
+        :param rows: positions in the buffer, ``(batch,)``
+        :param envs: environment of each, ``(batch,)``
+        :param device: where the tensors go
+        :return: circuit inputs ``(batch, n_inputs)`` and outputs ``(batch, n_qubits)``, float32
+        """
+        angles, indices, outputs = (
+            th.as_tensor(field[rows, envs], device=device).float() for field in (self.angles, self.indices, self.outputs)
+        )
+        return self.ansatz.join(angles, indices), outputs
+
+
+class _IndexRecorder:
+    """
+    Stands in for ``buffer.actions`` while SB3 gathers a batch, and remembers which rows and environments it took.
+
+    SB3 draws the environments inside of ``_get_samples``; a subclass that drew its own would pair a transition with another one's
+    circuit.
+    """
+
+    def __init__(self, array: np.ndarray):
+        self.array = array
+        self.index: tuple[Any, ...] = ()
+
+    def __getitem__(self, index: tuple[Any, ...]) -> np.ndarray:
+        self.index = index
+        return self.array[index]
+
+
+class QuantumReplayBuffer(ReplayBuffer):
+    """
+    SB3's replay buffer with fields for the circuit's inputs and outputs. Float64 observations are stored as float32, which is what the
+    networks compute in; other types are untouched.
+
+    Pickles hold the rows written so far, not the empty rest.
+
+    :param buffer_size: max number of transitions
+    :param observation_space: observation space
+    :param action_space: action space
+    :param device: torch device of the samples
+    :param n_envs: number of parallel environments
+    :param ansatz: the circuit's shape; no circuit fields if ``None`` (blocks other than ``"pqc"``)
+    :param store_bits: whether the outputs are bits (uint8) or expected bits (float16)
+    :param probes: whether there are fields for a probe pair beside the acting pair
+    :param kwargs: further arguments of SB3's buffer
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        device: th.device | str = "auto",
+        n_envs: int = 1,
+        ansatz: Ansatz | None = None,
+        store_bits: bool = False,
+        probes: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(buffer_size, _as_float32(observation_space), action_space, device, n_envs, **kwargs)  # type: ignore[arg-type]
+        self.observation_space = observation_space
+        self.ansatz = ansatz
+        shape, dtype = (self.buffer_size, n_envs), np.uint8 if store_bits else np.float16
+        self.circuit = None if ansatz is None else CircuitField(ansatz, shape, dtype)
+        self.probe = CircuitField(ansatz, shape, dtype) if ansatz is not None and probes else None
+
+    def store_circuits(
+        self,
+        row: int,
+        inputs: th.Tensor,
+        outputs: th.Tensor,
+        probe_inputs: th.Tensor | None = None,
+        probe_outputs: th.Tensor | None = None,
+    ) -> None:
+        """
+        Write the pairs that belong to the transitions in one row.
+
+        :param row: position in the buffer (``pos`` before the transitions were added)
+        :param inputs: circuit inputs while acting, ``(n_envs, n_inputs)``
+        :param outputs: what the circuit gave, ``(n_envs, n_qubits)``
+        :param probe_inputs: probed circuit inputs, if there are probe fields
+        :param probe_outputs: what the circuit gave for them
+        """
+        assert self.circuit is not None, "this buffer has no circuit fields"
+        self.circuit.store(row, inputs, outputs)
+        if self.probe is not None:
+            assert probe_inputs is not None and probe_outputs is not None
+            self.probe.store(row, probe_inputs, probe_outputs)
+
+    def _get_samples(  # type: ignore[override]
+        self, batch_inds: np.ndarray, env: VecNormalize | None = None
+    ) -> QuantumReplayBufferSamples:
+        recorder = _IndexRecorder(self.actions)
+        self.actions = recorder  # type: ignore[assignment]
+        try:
+            samples: ReplayBufferSamples | DictReplayBufferSamples = super()._get_samples(batch_inds, env)
+        finally:
+            self.actions = recorder.array
+        rows, envs = recorder.index[:2]
+        pairs: list[th.Tensor | None] = []
+        for field in (self.circuit, self.probe):
+            pairs.extend((None, None) if field is None else field.load(rows, envs, self.device))
+        return QuantumReplayBufferSamples(
+            *samples[:5], getattr(samples, "discounts", None), *pairs  # type: ignore[arg-type]
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        used = self.buffer_size if self.full else self.pos + 1  # optimize_memory_usage keeps the next observation one row further
+        return _map_rows(self.__dict__, lambda array: array[:used])
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        def fill(array: np.ndarray) -> np.ndarray:
+            if len(array) == state["buffer_size"]:
+                return array
+            rows = np.zeros((state["buffer_size"], *array.shape[1:]), dtype=array.dtype)
+            rows[: len(array)] = array
+            return rows
+
+        self.__dict__.update(_map_rows(state, fill))
+
+
+class QuantumNStepReplayBuffer(QuantumReplayBuffer, NStepReplayBuffer):
+    """
+    :class:`QuantumReplayBuffer` for n-step returns. The circuit's pair is that of the first step, whose action is learnt from.
+
+    :param args: see :class:`QuantumReplayBuffer`
+    :param n_steps: number of steps to accumulate rewards for
+    :param gamma: discount factor
+    :param kwargs: see :class:`QuantumReplayBuffer`
+    """
+
+
+class QuantumDictReplayBuffer(QuantumReplayBuffer, DictReplayBuffer):
+    """
+    :class:`QuantumReplayBuffer` for dictionary observations.
+
+    :param args: see :class:`QuantumReplayBuffer`
+    :param kwargs: see :class:`QuantumReplayBuffer`
+    """
+
+
+def _as_float32(space: spaces.Space) -> spaces.Space:
+    """The same space with float32 in place of float64."""
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict({key: _as_float32(subspace) for key, subspace in space.spaces.items()})
+    if isinstance(space, spaces.Box) and space.dtype == np.float64:
+        return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
+    return space
+
+
+def _map_rows(state: dict[str, Any], function: Any) -> dict[str, Any]:
+    """Apply a function to every array of rows in a buffer's state, also inside of dictionaries and circuit fields."""
+    mapped = dict(state)
+    for key, value in state.items():
+        if isinstance(value, np.ndarray):
+            mapped[key] = function(value)
+        elif key in ("observations", "next_observations"):
+            mapped[key] = {name: function(array) for name, array in value.items()}
+        elif isinstance(value, CircuitField):
+            mapped[key] = CircuitField.__new__(CircuitField)
+            mapped[key].__dict__.update(_map_rows(value.__dict__, function))
+    return mapped

@@ -1,0 +1,23 @@
+from sb3_quantum.layers.blocks import BLOCKS, FCBlock, RBGBlock, ZerosBlock, make_block
+from sb3_quantum.layers.encoding import ENCODINGS, RawEncoding, RMSEncoding, make_encoding
+from sb3_quantum.layers.qtdnn import QTDNN_FEATURES, QtDNN
+from sb3_quantum.layers.quantum_layer import QuantumLayer
+from sb3_quantum.layers.readout import READOUTS, check_readout, read
+
+__all__ = [
+    "BLOCKS",
+    "ENCODINGS",
+    "QTDNN_FEATURES",
+    "READOUTS",
+    "FCBlock",
+    "QtDNN",
+    "QuantumLayer",
+    "RBGBlock",
+    "RMSEncoding",
+    "RawEncoding",
+    "ZerosBlock",
+    "check_readout",
+    "make_block",
+    "make_encoding",
+    "read",
+]

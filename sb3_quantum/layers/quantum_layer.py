@@ -1,0 +1,208 @@
+"""The quantum layer: the circuit forward, the qtDNN backward."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch as th
+from torch import nn
+from torch.nn import functional as F
+
+from sb3_quantum.backends import Backend, Measurement, make_backend
+from sb3_quantum.circuits import Ansatz
+from sb3_quantum.layers.qtdnn import QtDNN
+from sb3_quantum.layers.readout import check_readout, read
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+
+class QuantumLayer(nn.Module):
+    """
+    A parametrized quantum circuit as a layer of any torch model (the QL of the paper), with the qtDNN as its derivative.
+
+    ``layer(inputs)`` runs the circuit and returns bits; ``backward`` multiplies the incoming gradient with the Jacobian of the qtDNN
+    at the same inputs. :meth:`surrogate` is the paper's other form, the qtDNN forward too. The circuit has no parameters of its own,
+    and the qtDNN's are changed by :meth:`fit_surrogate` only: refit it regularly, or the gradient means nothing.
+
+    ``state_dict`` holds the qtDNN, and the backend's generator and counters as extra state.
+
+    :param n_qubits: qubits of the circuit (M)
+    :param n_layers: layers of the circuit (L)
+    :param backend: name of a backend, or an instance
+    :param backend_kwargs: keyword arguments of the backend
+    :param readout: what :meth:`forward` returns: ``"sample"`` (the paper), ``"majority"`` or ``"mean"``
+    :param qtdnn_arch: widths of the qtDNN's hidden layers
+    :param qtdnn_features: ``"periodic"`` or ``"raw"``, see :class:`~sb3_quantum.layers.qtdnn.QtDNN`
+    :param qtdnn_learning_rate: learning rate of the qtDNN's optimizer
+    :param activation_fn: activation function of the qtDNN
+    :param optimizer_class: the qtDNN's optimizer
+    :param optimizer_kwargs: its keyword arguments, without the learning rate
+    :param seed: seed of the backend's generator; drawn from torch's global generator by default, so that ``torch.manual_seed`` governs it
+    :raises ValueError: if an argument is not one of those accepted
+    """
+
+    def __init__(
+        self,
+        n_qubits: int = 10,
+        n_layers: int = 10,
+        backend: str | Backend = "statevector",
+        backend_kwargs: dict[str, Any] | None = None,
+        readout: str = "sample",
+        qtdnn_arch: Sequence[int] = (512,),
+        qtdnn_features: str = "periodic",
+        qtdnn_learning_rate: float = 3e-3,
+        activation_fn: type[nn.Module] = nn.LeakyReLU,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        seed: int | None = None,
+    ):
+        super().__init__()
+        self.ansatz = Ansatz(n_qubits, n_layers)
+        self.readout = check_readout("readout", readout)
+        self.backend = make_backend(backend, self.ansatz, backend_kwargs)
+        if not isinstance(backend, Backend):
+            self.backend.seed(int(th.randint(2**62, ())) if seed is None else seed)
+        self.qtdnn = QtDNN(self.ansatz, qtdnn_arch, qtdnn_features, activation_fn)
+        self.optimizer = optimizer_class(
+            self.qtdnn.parameters(),
+            lr=qtdnn_learning_rate,  # type: ignore[call-arg]
+            **(optimizer_kwargs or {}),
+        )
+
+    def forward(self, inputs: th.Tensor, readout: str | None = None) -> th.Tensor:
+        """
+        Run the circuits. The gradient with respect to the inputs is the qtDNN's.
+
+        :param inputs: circuit inputs, ``(batch, n_inputs)``
+        :param readout: overrides the layer's own
+        :return: ``(batch, n_qubits)``, zeros and ones, or expected bits for ``"mean"``
+        :raises ValueError: if the inputs have another shape, or are not finite
+        """
+        readout = self.readout if readout is None else check_readout("readout", readout)
+        outputs = read(self.measure(inputs, draw=readout == "sample"), readout)
+        if th.is_grad_enabled() and inputs.requires_grad:
+            surrogate = self.surrogate(inputs)
+            # Adds exactly zero, and the surrogate's gradient
+            outputs = outputs + (surrogate - surrogate.detach())
+        return outputs
+
+    def surrogate(self, inputs: th.Tensor) -> th.Tensor:
+        """
+        The qtDNN in place of the circuit: differentiable in the inputs, its parameters frozen.
+
+        :param inputs: circuit inputs, ``(batch, n_inputs)``
+        :return: expected bits as the qtDNN sees them, ``(batch, n_qubits)``, in (0, 1)
+        """
+        return th.sigmoid(self.qtdnn(inputs))
+
+    def measure(
+        self,
+        inputs: th.Tensor,
+        draw: bool = True,
+        generator: np.random.Generator | None = None,
+        evaluation: bool = False,
+    ) -> Measurement:
+        """
+        Run the circuits without any gradient, see :meth:`Backend.measure <sb3_quantum.backends.Backend.measure>`.
+
+        :param inputs: circuit inputs, ``(batch, n_inputs)``
+        :param draw: whether a bitstring is wanted
+        :param generator: where the randomness comes from; the backend's own generator by default
+        :param evaluation: count circuits and shots as evaluation
+        :return: bits and expected bits
+        """
+        return self.backend.measure(inputs.detach(), draw, generator, evaluation)
+
+    def fit_surrogate(
+        self, inputs: th.Tensor, targets: th.Tensor | None = None, gradient_steps: int = 1, batch_size: int | None = None
+    ) -> th.Tensor:
+        """
+        Fit the qtDNN to recorded (circuit input, circuit output) pairs by binary cross-entropy (step B1 of Algorithm 1).
+
+        :param inputs: circuit inputs, ``(rows, n_inputs)``
+        :param targets: what the circuits gave: bits or expected bits, ``(rows, n_qubits)``; if ``None``, the circuits are run now
+        :param gradient_steps: tiny-batches to draw, N_qt in the paper
+        :param batch_size: rows of a tiny-batch, drawn with replacement; all rows, in order, by default
+        :return: the mean loss over the tiny-batches, in nats per qubit, without gradient
+        :raises ValueError: if inputs and targets do not match, or ``gradient_steps`` or ``batch_size`` is below 1
+        """
+        for name, value in (("gradient_steps", gradient_steps), ("batch_size", batch_size)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be >= 1, got {value!r}")
+        inputs = inputs.detach()
+        if targets is None:
+            targets = self.measure(inputs, draw=False).expected_bits
+        if targets.shape != (len(inputs), self.ansatz.n_qubits):
+            raise ValueError(f"targets must have the shape {(len(inputs), self.ansatz.n_qubits)}, got {tuple(targets.shape)}")
+        losses = []
+        self.qtdnn.requires_grad_(True)
+        try:
+            with th.enable_grad():
+                for _ in range(gradient_steps):
+                    rows = slice(None) if batch_size is None else th.randint(len(inputs), (batch_size,), device=inputs.device)
+                    loss = F.binary_cross_entropy_with_logits(self.qtdnn(inputs[rows]), targets[rows])
+                    self.optimizer.zero_grad()
+                    loss.backward()
+                    self.optimizer.step()
+                    losses.append(loss.detach())
+        finally:
+            self.optimizer.zero_grad()
+            self.qtdnn.requires_grad_(False)
+        return th.stack(losses).mean()
+
+    def set_backend(self, backend: str | Backend, backend_kwargs: dict[str, Any] | None = None) -> None:
+        """
+        Run the circuits elsewhere from now on; generator and counters go on where they are.
+
+        :param backend: name of a backend, or an instance
+        :param backend_kwargs: keyword arguments of the backend
+        :raises ValueError: if the backend is unknown or does not fit the circuit
+        """
+        state = self.backend.get_state()
+        self.backend = make_backend(backend, self.ansatz, backend_kwargs)
+        self.backend.set_state(state)
+
+    def to_qiskit(self, inputs: "th.Tensor | np.ndarray", measure: bool = True) -> "QuantumCircuit":
+        """
+        The very circuit that is run for these inputs.
+
+        :param inputs: ``(n_inputs,)`` or ``(1, n_inputs)``
+        :param measure: whether to append ``measure_all()``
+        :return: a Qiskit circuit
+        """
+        return self.ansatz.to_qiskit(inputs, measure)
+
+    def get_extra_state(self) -> th.Tensor:
+        """
+        What ``state_dict`` saves beside the qtDNN: the circuit's shape, the backend's name, generator and counters.
+
+        :return: JSON as a uint8 tensor, so that files stay loadable with ``weights_only=True``
+        """
+        state = {
+            "n_qubits": self.ansatz.n_qubits,
+            "n_layers": self.ansatz.n_layers,
+            "backend": self.backend.name,
+            "state": self.backend.get_state(),
+        }
+        return th.tensor(list(json.dumps(state).encode()), dtype=th.uint8)
+
+    def set_extra_state(self, state: th.Tensor) -> None:
+        """
+        The inverse of :meth:`get_extra_state`; the backend itself stays the one this layer has.
+
+        :param state: what it returned
+        :raises RuntimeError: if it belongs to a circuit of another shape (as torch does for parameters of another shape)
+        """
+        loaded = json.loads(bytes(state.tolist()).decode())
+        for name in ("n_qubits", "n_layers"):
+            if loaded[name] != getattr(self.ansatz, name):
+                raise RuntimeError(
+                    f"the saved quantum layer has {name}={loaded[name]}, but this one has {name}={getattr(self.ansatz, name)}; "
+                    f"parameters can be loaded only into a circuit of the same shape"
+                )
+        self.backend.set_state(loaded["state"])
+
+    def extra_repr(self) -> str:
+        return f"{self.ansatz}, backend={self.backend.name!r}, readout={self.readout!r}"

@@ -1,0 +1,37 @@
+"""What of a measurement the rest of the network sees."""
+
+import torch as th
+
+from sb3_quantum.backends import Measurement
+
+#: readouts by name
+READOUTS = ("sample", "majority", "mean")
+
+
+def check_readout(name: str, value: str) -> str:
+    """
+    :param name: the argument's name, for the message
+    :param value: a readout
+    :return: the readout
+    :raises ValueError: if it is not one of :data:`READOUTS`
+    """
+    if value not in READOUTS:
+        raise ValueError(f"{name}={value!r} is unknown, accepted are {', '.join(map(repr, READOUTS))}")
+    return value
+
+
+def read(measurement: Measurement, readout: str) -> th.Tensor:
+    """
+    Read a measurement out.
+
+    :param measurement: of a batch of circuits
+    :param readout: ``"sample"``: one sampled bitstring, the paper's; ``"majority"``: each bit its qubit's likelier value (0 in a tie);
+        ``"mean"``: the expected bits
+    :return: ``(batch, n_qubits)``
+    """
+    if readout == "sample":
+        assert measurement.bits is not None, "a bitstring must be drawn to be read out"
+        return measurement.bits
+    if readout == "majority":
+        return (measurement.expected_bits > 0.5).to(measurement.expected_bits.dtype)
+    return measurement.expected_bits

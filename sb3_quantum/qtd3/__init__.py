@@ -1,0 +1,4 @@
+from sb3_quantum.qtd3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
+from sb3_quantum.qtd3.qtd3 import QuantumTD3
+
+__all__ = ["CnnPolicy", "MlpPolicy", "MultiInputPolicy", "QuantumTD3"]

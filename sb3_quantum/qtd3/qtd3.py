@@ -1,0 +1,466 @@
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.noise import ActionNoise, NormalActionNoise
+from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import FloatSchedule, LinearSchedule, polyak_update, update_learning_rate
+from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
+from stable_baselines3.td3.td3 import TD3
+from torch.nn import functional as F
+
+from sb3_quantum.backends import Backend
+from sb3_quantum.circuits import Ansatz
+from sb3_quantum.common.buffers import (
+    QuantumDictReplayBuffer,
+    QuantumNStepReplayBuffer,
+    QuantumReplayBuffer,
+    QuantumReplayBufferSamples,
+)
+from sb3_quantum.qtd3.policies import (
+    ActorStep,
+    CnnPolicy,
+    MlpPolicy,
+    MultiInputPolicy,
+    QuantumActor,
+    QuantumTD3Policy,
+)
+
+SelfQuantumTD3 = TypeVar("SelfQuantumTD3", bound="QuantumTD3")
+
+#: what the qtDNN can be fitted to
+FIT_TARGETS = ("auto", "exact", "sample")
+
+
+class QuantumTD3(TD3):
+    """
+    Twin Delayed DDPG with a hybrid deep quantum neural network as its actor (Algorithm 1 of the paper).
+
+    Paper: https://arxiv.org/abs/2503.09119
+
+    A parametrized quantum circuit sits between two classical networks of the actor. Its sampled bits cannot be differentiated; the
+    qtDNN, refitted in every update, stands in for it wherever a gradient is needed. The circuit acts, and is not run in ``train()``.
+
+    :param policy: The policy model to use (MlpPolicy, CnnPolicy, MultiInputPolicy)
+    :param env: The environment to learn from (if registered in Gym, can be str)
+    :param learning_rate: learning rate of the actor; it can be a function of the current progress remaining (from 1 to 0),
+        or the zoo's ``"lin_x"``
+    :param buffer_size: size of the replay buffer
+    :param learning_starts: how many steps of the model to collect transitions for before learning starts
+    :param batch_size: Minibatch size for each gradient update
+    :param tau: the soft update coefficient ("Polyak update", between 0 and 1)
+    :param gamma: the discount factor
+    :param train_freq: Update the model every ``train_freq`` steps. Alternatively pass a tuple of frequency and unit
+        like ``(5, "step")`` or ``(2, "episode")``.
+    :param gradient_steps: How many gradient steps to do after each rollout (see ``train_freq``)
+        Set to ``-1`` means to do as many gradient steps as steps done in the environment during the rollout.
+    :param action_noise: the exploration noise; a number is the standard deviation of Gaussian noise on actions scaled to [-1, 1]
+    :param replay_buffer_class: Replay buffer class to use, a subclass of ``QuantumReplayBuffer``.
+        If ``None``, it will be automatically selected. ``HerReplayBuffer`` is not supported.
+    :param replay_buffer_kwargs: Keyword arguments to pass to the replay buffer on creation.
+    :param optimize_memory_usage: Enable a memory efficient variant of the replay buffer
+    :param n_steps: When n_step > 1, uses n-step return when updating the Q-value network.
+    :param policy_delay: Policy and target networks will only be updated once every policy_delay steps
+    :param target_policy_noise: Standard deviation of Gaussian noise added to target policy (smoothing noise)
+    :param target_noise_clip: Limit for absolute value of target policy smoothing noise.
+    :param qf_learning_rate: learning rate of the critics, ``learning_rate`` by default
+    :param qtdnn_learning_rate: learning rate of the qtDNN
+    :param qtdnn_gradient_steps: tiny-batches that the qtDNN is fitted to per update (N_qt in the paper)
+    :param qtdnn_batch_size: rows of a tiny-batch, drawn from the mini-batch (and its probes) with replacement
+    :param fit_targets: what the qtDNN is fitted to: ``"auto"`` (expected bits, as well as the backend knows them from the run that acting
+        needs anyway: exact on a simulator, a shot average on a chip), ``"exact"`` (refused where the backend is not exact) or
+        ``"sample"`` (the sampled bits, the paper)
+    :param probe_std: standard deviation in radians of a Gaussian probe on the circuit's angles. If positive, a second circuit runs per
+        environment step, at a probed input, and the qtDNN is fitted to both: pairs on the policy's own manifold cannot teach slopes
+        across it. The paper has none.
+    :param backend: name of the backend that runs the circuits, or an instance
+    :param backend_kwargs: keyword arguments of the backend
+    :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to average
+        the reported success rate, mean episode length, and mean reward over
+    :param tensorboard_log: the log location for tensorboard (if None, no logging)
+    :param policy_kwargs: additional arguments to be passed to the policy on creation, see ``QuantumTD3Policy``
+    :param verbose: Verbosity level: 0 for no output, 1 for info messages, 2 for debug messages
+    :param seed: Seed for the pseudo random generators, the backend's too
+    :param device: Device (cpu, cuda, ...) on which the code should be run.
+    :param _init_setup_model: Whether or not to build the network at the creation of the instance
+    :raises ValueError: if an argument is not one of those accepted
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": MlpPolicy,
+        "CnnPolicy": CnnPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
+    }
+    policy: QuantumTD3Policy
+    actor: QuantumActor  # type: ignore[assignment]
+    actor_target: QuantumActor  # type: ignore[assignment]
+    critic: ContinuousCritic
+    critic_target: ContinuousCritic
+
+    def __init__(
+        self,
+        policy: str | type[QuantumTD3Policy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule | str = 3e-4,
+        buffer_size: int = 1_000_000,  # 1e6
+        learning_starts: int = 100,
+        batch_size: int = 256,
+        tau: float = 0.005,
+        gamma: float = 0.99,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int = 1,
+        action_noise: ActionNoise | float | None = 0.1,
+        replay_buffer_class: type[ReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        optimize_memory_usage: bool = False,
+        n_steps: int = 1,
+        policy_delay: int = 2,
+        target_policy_noise: float = 0.2,
+        target_noise_clip: float = 0.5,
+        qf_learning_rate: float | Schedule | str | None = None,
+        qtdnn_learning_rate: float | Schedule | str = 3e-3,
+        qtdnn_gradient_steps: int = 2,
+        qtdnn_batch_size: int = 128,
+        fit_targets: str = "auto",
+        probe_std: float = 0.2,
+        backend: str | Backend = "statevector",
+        backend_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+    ):
+        super().__init__(
+            policy,  # type: ignore[arg-type]
+            env,
+            learning_rate,  # type: ignore[arg-type]
+            buffer_size,
+            learning_starts,
+            batch_size,
+            tau,
+            gamma,
+            train_freq,
+            gradient_steps,
+            action_noise=action_noise,  # type: ignore[arg-type]
+            replay_buffer_class=replay_buffer_class,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            optimize_memory_usage=optimize_memory_usage,
+            n_steps=n_steps,
+            policy_delay=policy_delay,
+            target_policy_noise=target_policy_noise,
+            target_noise_clip=target_noise_clip,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=False,
+        )
+        self.qf_learning_rate = qf_learning_rate
+        self.qtdnn_learning_rate = qtdnn_learning_rate
+        self.qtdnn_gradient_steps = qtdnn_gradient_steps
+        self.qtdnn_batch_size = qtdnn_batch_size
+        self.fit_targets = fit_targets
+        self.probe_std = probe_std
+        self.backend = backend
+        self.backend_kwargs = backend_kwargs
+        self._step: ActorStep | None = None
+
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        if self.fit_targets not in FIT_TARGETS:
+            raise ValueError(f"fit_targets={self.fit_targets!r} is unknown, accepted are {', '.join(map(repr, FIT_TARGETS))}")
+        if not self.probe_std >= 0:
+            raise ValueError(f"probe_std must be >= 0 (radians), got {self.probe_std!r}")
+        for name in ("qtdnn_gradient_steps", "qtdnn_batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)!r}")
+        if isinstance(self.action_noise, (int, float)):
+            size = self.action_space.shape[0]  # type: ignore[index]
+            self.action_noise = NormalActionNoise(np.zeros(size), np.full(size, float(self.action_noise)))
+
+        # SB3 would pick a class without circuit fields, and keep its choice in the model file
+        buffer_class = self.replay_buffer_class
+        if self.replay_buffer is None:
+            self.replay_buffer = self._make_replay_buffer()
+        # The backend is an argument of the algorithm, so that a file can be loaded onto another one, and needed by the policy
+        policy_kwargs = self.policy_kwargs
+        if self.backend != "statevector" or self.backend_kwargs:
+            self.policy_kwargs = {**policy_kwargs, "backend": self.backend, "backend_kwargs": self.backend_kwargs}
+        try:
+            super()._setup_model()
+        finally:
+            self.policy_kwargs = policy_kwargs
+            self.replay_buffer_class = buffer_class
+
+        layer = self.policy.quantum_layer
+        if self.fit_targets == "exact" and layer is not None and not layer.backend.exact:
+            raise ValueError(f'fit_targets="exact" needs an exact backend, and {layer.backend.name!r} is not; use "auto"')
+
+    def _make_replay_buffer(self) -> QuantumReplayBuffer:
+        """The replay buffer, with circuit fields if there is a circuit."""
+        if self.replay_buffer_class is not None:
+            if issubclass(self.replay_buffer_class, HerReplayBuffer):
+                raise ValueError("HerReplayBuffer is not supported: its relabelled goals have no recorded circuit pairs")
+            if not issubclass(self.replay_buffer_class, QuantumReplayBuffer):
+                raise ValueError(
+                    f"replay_buffer_class={self.replay_buffer_class.__name__} has no fields for circuit pairs; accepted are "
+                    f"QuantumReplayBuffer, QuantumNStepReplayBuffer, QuantumDictReplayBuffer and their subclasses"
+                )
+            buffer_class: type[QuantumReplayBuffer] = self.replay_buffer_class
+        elif isinstance(self.observation_space, spaces.Dict):
+            buffer_class = QuantumDictReplayBuffer
+        else:
+            buffer_class = QuantumNStepReplayBuffer if self.n_steps > 1 else QuantumReplayBuffer
+        kwargs = dict(self.replay_buffer_kwargs)
+        if self.replay_buffer_class is None and self.n_steps > 1:
+            kwargs.update(n_steps=self.n_steps, gamma=self.gamma)
+        return buffer_class(
+            self.buffer_size,
+            self.observation_space,
+            self.action_space,
+            device=self.device,
+            n_envs=self.n_envs,
+            ansatz=self._ansatz(),
+            store_bits=self.fit_targets == "sample",
+            probes=self.probe_std > 0,
+            optimize_memory_usage=self.optimize_memory_usage,
+            **kwargs,
+        )
+
+    def _ansatz(self) -> Ansatz | None:
+        """The shape of the circuit that the policy has or will have; ``None`` for other blocks."""
+        if self.policy_kwargs.get("block", "pqc") != "pqc":
+            return None
+        return Ansatz(self.policy_kwargs.get("n_qubits", 10), self.policy_kwargs.get("n_layers", 10))
+
+    def _setup_lr_schedule(self) -> None:
+        self.lr_schedule = _schedule("learning_rate", self.learning_rate)
+        self.qf_lr_schedule = self.lr_schedule
+        if self.qf_learning_rate is not None:
+            self.qf_lr_schedule = _schedule("qf_learning_rate", self.qf_learning_rate)
+        self.qtdnn_lr_schedule = _schedule("qtdnn_learning_rate", self.qtdnn_learning_rate)
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """
+        Set the seed of the pseudo-random generators (python, numpy, pytorch, gym, action_space, and the backend's).
+
+        :param seed: the seed; nothing happens if ``None``
+        """
+        super().set_random_seed(seed)
+        # In _setup_model there is no policy yet; its backend then takes its seed from torch's generator
+        if seed is not None and hasattr(self, "policy") and self.policy.quantum_layer is not None:
+            self.policy.quantum_layer.backend.seed(seed)
+
+    def set_backend(self, backend: str | Backend, backend_kwargs: dict[str, Any] | None = None) -> None:
+        """
+        Run the circuits elsewhere from now on.
+
+        :param backend: name of a backend, or an instance
+        :param backend_kwargs: keyword arguments of the backend
+        :raises ValueError: if the backend is unknown, does not fit the circuit, or the policy has none
+        """
+        if self.policy.quantum_layer is None:
+            raise ValueError('this policy has no circuit: its block is not "pqc"')
+        self.policy.quantum_layer.set_backend(backend, backend_kwargs)
+        self.backend, self.backend_kwargs = backend, backend_kwargs
+
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
+        """
+        Load a replay buffer from a pickle file.
+
+        :param path: path to the pickled replay buffer
+        :param truncate_last_traj: unused, for ``HerReplayBuffer`` only
+        :raises ValueError: if it has no circuit fields, or those of another circuit
+        """
+        previous = self.replay_buffer
+        super().load_replay_buffer(path, truncate_last_traj)
+        loaded = self.replay_buffer
+        ansatz = self._ansatz()
+        problem = None
+        if not isinstance(loaded, QuantumReplayBuffer) or loaded.ansatz != ansatz:
+            problem = f"holds pairs of {getattr(loaded, 'ansatz', None)}, but the policy's circuit is {ansatz}"
+        elif ansatz is not None and (loaded.probe is None) != (self.probe_std == 0):
+            problem = f"has {'no' if loaded.probe is None else 'a'} probe field, which does not fit probe_std={self.probe_std}"
+        if problem is not None:
+            self.replay_buffer = previous
+            raise ValueError(f"the replay buffer in {path} {problem}")
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Step (A) of Algorithm 1, one forward pass for the action and the circuit pair. Random warm-up actions record pairs too.
+
+        :param learning_starts: number of steps before learning for the warm-up phase
+        :param action_noise: action noise that will be used for exploration
+        :param n_envs: number of environments
+        :return: action to take in the environment and scaled action that will be stored in the replay buffer
+        """
+        assert self._last_obs is not None, "self._last_obs was not set"
+        obs, _ = self.policy.obs_to_tensor(self._last_obs)
+        if self.policy.normalizer is not None:
+            self.policy.normalizer.update(obs)
+        with th.no_grad():
+            # Kept here, not on the actor: callbacks may call the actor before the transition is stored
+            self._step = self.actor.act(obs, self.policy.readout, self.fit_targets == "sample", self.probe_std)
+        if self.num_timesteps < learning_starts:
+            scaled_action = self.policy.scale_action(np.array([self.action_space.sample() for _ in range(n_envs)]))
+        else:
+            scaled_action = self._step.actions.cpu().numpy().reshape((-1, *self.action_space.shape))  # type: ignore[misc]
+        if action_noise is not None:
+            scaled_action = np.clip(scaled_action + action_noise(), -1, 1)
+        return self.policy.unscale_action(scaled_action), scaled_action
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        row = replay_buffer.pos
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        assert isinstance(replay_buffer, QuantumReplayBuffer) and self._step is not None
+        if self._step.circuit_inputs is not None:
+            replay_buffer.store_circuits(row, *self._step[1:])  # type: ignore[arg-type]
+
+    def _update_learning_rates(self) -> None:
+        """Set the three learning rates for the current progress, and log them."""
+        progress = self._current_progress_remaining
+        self._update_learning_rate(self.actor.optimizer)  # type: ignore[arg-type]
+        update_learning_rate(self.critic.optimizer, self.qf_lr_schedule(progress))  # type: ignore[arg-type]
+        self.logger.record("train/qf_learning_rate", self.qf_lr_schedule(progress))
+        if self.policy.quantum_layer is not None:
+            update_learning_rate(self.policy.quantum_layer.optimizer, self.qtdnn_lr_schedule(progress))
+            self.logger.record("qtdnn/learning_rate", self.qtdnn_lr_schedule(progress))
+
+    def _fit_qtdnn(self, replay_data: QuantumReplayBufferSamples) -> th.Tensor:
+        """
+        Step (B1) of Algorithm 1: fit the qtDNN to tiny-batches of the mini-batch's circuit pairs.
+
+        :param replay_data: the mini-batch
+        :return: mean loss, in nats per qubit
+        """
+        assert self.policy.quantum_layer is not None
+        assert replay_data.circuit_inputs is not None and replay_data.circuit_outputs is not None
+        inputs, targets = replay_data.circuit_inputs, replay_data.circuit_outputs
+        if replay_data.probe_inputs is not None and replay_data.probe_outputs is not None:
+            inputs, targets = th.cat([inputs, replay_data.probe_inputs]), th.cat([targets, replay_data.probe_outputs])
+        return self.policy.quantum_layer.fit_surrogate(inputs, targets, self.qtdnn_gradient_steps, self.qtdnn_batch_size)
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        # Switch to train mode (this affects batch norm / dropout)
+        self.policy.set_training_mode(True)
+        self._update_learning_rates()
+
+        actor_losses, critic_losses, qtdnn_losses = [], [], []
+        for _ in range(gradient_steps):
+            self._n_updates += 1
+            replay_data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)  # type: ignore[union-attr]
+            # For n-step replay, discount factor is gamma**n_steps (when no early termination)
+            discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
+
+            # (B1) Fit the qtDNN to the circuit's recorded behaviour
+            if self.policy.quantum_layer is not None:
+                qtdnn_losses.append(self._fit_qtdnn(replay_data))  # type: ignore[arg-type]
+
+            # (B2) Critics, with next actions from the surrogate target actor
+            with th.no_grad():
+                noise = th.randn_like(replay_data.actions) * self.target_policy_noise
+                noise = noise.clamp(-self.target_noise_clip, self.target_noise_clip)
+                next_actions = (self.actor_target.surrogate(replay_data.next_observations) + noise).clamp(-1, 1)
+                next_q_values = th.cat(self.critic_target(replay_data.next_observations, next_actions), dim=1)
+                next_q_values, _ = th.min(next_q_values, dim=1, keepdim=True)
+                target_q_values = replay_data.rewards + (1 - replay_data.dones) * discounts * next_q_values
+
+            current_q_values = self.critic(replay_data.observations, replay_data.actions)
+            critic_loss = th.stack([F.mse_loss(current_q, target_q_values) for current_q in current_q_values]).sum()
+            critic_losses.append(critic_loss.detach())
+            self.critic.optimizer.zero_grad()
+            critic_loss.backward()
+            self.critic.optimizer.step()
+
+            if self._n_updates % self.policy_delay == 0:
+                # (B3) The actor, through the frozen qtDNN
+                actions = self.actor.surrogate(replay_data.observations)
+                actor_loss = -self.critic.q1_forward(replay_data.observations, actions).mean()
+                actor_losses.append(actor_loss.detach())
+                self.actor.optimizer.zero_grad()
+                actor_loss.backward()
+                self.actor.optimizer.step()
+
+                # (B4) Soft updates; the qtDNN and the normalizer belong to the policy and are not averaged
+                polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
+                polyak_update(self.actor.parameters(), self.actor_target.parameters(), self.tau)
+                # Copy running stats, see GH issue #996
+                polyak_update(self.critic_batch_norm_stats, self.critic_batch_norm_stats_target, 1.0)
+                polyak_update(self.actor_batch_norm_stats, self.actor_batch_norm_stats_target, 1.0)
+
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        for key, losses in (("train/actor_loss", actor_losses), ("train/critic_loss", critic_losses), ("qtdnn/loss", qtdnn_losses)):
+            if losses:
+                self.logger.record(key, th.stack(losses).mean().item())
+        if self.policy.quantum_layer is not None:
+            usage = self.policy.quantum_layer.backend.usage
+            self.logger.record("quantum/circuits", usage.circuits)
+            self.logger.record("quantum/shots", usage.shots)
+
+    def learn(
+        self: SelfQuantumTD3,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "QuantumTD3",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfQuantumTD3:
+        return super().learn(
+            total_timesteps=total_timesteps,
+            callback=callback,
+            log_interval=log_interval,
+            tb_log_name=tb_log_name,
+            reset_num_timesteps=reset_num_timesteps,
+            progress_bar=progress_bar,
+        )
+
+    def _excluded_save_params(self) -> list[str]:
+        return super()._excluded_save_params() + ["_step"]  # noqa: RUF005
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        state_dicts, variables = super()._get_torch_save_params()
+        if self.policy.quantum_layer is not None:
+            state_dicts = [*state_dicts, "policy.quantum_layer.optimizer"]
+        return state_dicts, variables
+
+
+def _schedule(name: str, value: float | Schedule | str) -> FloatSchedule:
+    """
+    A learning rate as a schedule.
+
+    :param name: the argument's name, for the message
+    :param value: a number, a schedule, or the zoo's ``"lin_x"`` (linear from x to 0)
+    :return: the schedule
+    :raises ValueError: if it is none of these
+    """
+    if isinstance(value, str):
+        kind, _, start = value.partition("_")
+        try:
+            assert kind == "lin"
+            return FloatSchedule(LinearSchedule(float(start), 0.0, 1.0))
+        except (AssertionError, ValueError) as error:
+            raise ValueError(f"{name}={value!r} is not a number, a schedule or 'lin_x' with a number x") from error
+    if not callable(value) and not isinstance(value, (int, float)):
+        raise ValueError(f"{name}={value!r} is not a number, a schedule or 'lin_x' with a number x")
+    return FloatSchedule(value)
