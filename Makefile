@@ -1,0 +1,47 @@
+SHELL = /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+# What `make train` trains: ENV, STEPS (a total; the YAML's by default), ARGS (any option of rl_zoo3.train)
+ENV ?= Humanoid-v4
+STEPS ?=
+ARGS ?=
+CHECKPOINT_FREQ ?= 25000
+
+LINT_PATHS = sb3_quantum sb3_quantum_autoload.py setup.py benchmarks examples tests docs/conf.py
+
+.PHONY: train test lint format type docs clean
+
+$(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[zoo,aer,plots,docs,tests]"
+	touch $@
+
+# Trains through the zoo, with a progress bar and checkpoints; started again, it continues the run
+train: $(VENV)/installed
+	$(BIN)/python -m sb3_quantum.train --algo qtd3 --env $(ENV) $(if $(STEPS),-n $(STEPS)) --progress \
+		--resume --checkpoint-freq $(CHECKPOINT_FREQ) $(ARGS)
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 --durations=10
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check $(LINT_PATHS)
+	$(BIN)/black --check --quiet $(LINT_PATHS)
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix $(LINT_PATHS)
+	$(BIN)/black --quiet $(LINT_PATHS)
+
+type: $(VENV)/installed
+	$(BIN)/mypy
+
+docs: $(VENV)/installed
+	$(BIN)/sphinx-build -W -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info docs/_build

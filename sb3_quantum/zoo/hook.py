@@ -1,0 +1,97 @@
+"""
+Registers qtd3 with rl_zoo3 as soon as rl_zoo3 is imported, and then goes away.
+
+rl_zoo3 has no plugin mechanism. torch calls :func:`install` when it is imported (see ``sb3_quantum_autoload``), and that is at times in the
+middle of rl_zoo3's own import: ``rl_zoo3.utils`` then exists already, but its ``ALGOS`` does not. Nothing but the standard library is
+imported here before rl_zoo3 is.
+"""
+
+import importlib.abc
+import importlib.machinery
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+#: set it to 0 to switch the hook off
+VARIABLE = "SB3_QUANTUM_ZOO_HOOK"
+#: modules of rl_zoo3 to wait for, and the name in each that is needed
+TARGETS = {"rl_zoo3.utils": "ALGOS", "rl_zoo3.exp_manager": "ExperimentManager"}
+
+
+def _register(module: ModuleType) -> None:
+    """Register with a module of rl_zoo3. A failure is a warning: other algorithms must go on."""
+    try:
+        from sb3_quantum.zoo.register import REGISTRARS
+
+        REGISTRARS[module.__name__](module)
+    except Exception as error:
+        warnings.warn(f"sb3-quantum could not register qtd3 with {module.__name__}: {error!r}", stacklevel=2)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Sees the import of the targets, and leaves finding them to the others."""
+
+    def __init__(self, waiting: set[str]):
+        self.waiting = waiting
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in self.waiting:
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(fullname, path, target)
+            if spec is not None and spec.loader is not None:
+                # On the instance, so that the loader stays what runpy and inspect expect. Nothing is used up by finding a spec
+                spec.loader.exec_module = self._then_register(spec.loader.exec_module)  # type: ignore[method-assign]
+                return spec
+        return None
+
+    def _then_register(self, exec_module: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+        def wrapper(module: ModuleType) -> None:
+            exec_module(module)
+            self.done(module)
+
+        return wrapper
+
+    def done(self, module: ModuleType) -> None:
+        """Register with a target that is ready, and go away after the last one."""
+        self.waiting.discard(module.__name__)
+        if not self.waiting and self in sys.meta_path:
+            sys.meta_path.remove(self)
+        _register(module)
+
+
+def _watch(module: ModuleType, attribute: str, done: Callable[[ModuleType], None]) -> None:
+    """Call ``done`` when a module that is still being initialized is first asked for an attribute that it has by then."""
+    original = module.__class__
+
+    def getter(self: ModuleType) -> object:
+        if attribute not in self.__dict__:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {attribute!r}")
+        self.__class__ = original
+        done(self)
+        return self.__dict__[attribute]
+
+    def setter(self: ModuleType, value: object) -> None:
+        self.__dict__[attribute] = value
+
+    module.__class__ = type("_WatchedModule", (original,), {attribute: property(getter, setter)})
+
+
+def install() -> None:
+    """Wait for rl_zoo3, unless the environment variable ``SB3_QUANTUM_ZOO_HOOK`` is 0."""
+    if os.environ.get(VARIABLE) == "0" or any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return
+    finder = _Finder(set(TARGETS))
+    sys.meta_path.insert(0, finder)
+    for name, attribute in TARGETS.items():
+        module = sys.modules.get(name)
+        if module is None:
+            continue
+        if getattr(module.__spec__, "_initializing", False):
+            _watch(module, attribute, finder.done)
+        else:
+            finder.done(module)

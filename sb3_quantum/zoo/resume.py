@@ -1,0 +1,204 @@
+"""Runs of the zoo that can be interrupted and continued."""
+
+import pickle
+import random
+import re
+import shutil
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch as th
+from rl_zoo3.exp_manager import ExperimentManager
+from rl_zoo3.utils import get_latest_run_id
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+
+def latest_checkpoint(run: Path) -> Path | None:
+    """
+    The newest complete checkpoint of a run.
+
+    :param run: the run's folder
+    :return: the checkpoint's folder, or ``None``
+    """
+    found = {int(m[1]): path for path in run.glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", path.name))}
+    return found[max(found)] if found else None
+
+
+def write_checkpoint(model: BaseAlgorithm, run: Path, env_name: str) -> Path:
+    """
+    Write agent, optimizers, replay buffer, normalizer, step count and random generators, in the layout that the zoo's ``-i`` reads.
+
+    It is written under another name and renamed at the end, so a checkpoint is complete or it is not there; the one before it is
+    removed afterwards.
+
+    :param model: the model, between two rollouts
+    :param run: the run's folder
+    :param env_name: name of the environment, as in the zoo's file names
+    :return: the checkpoint's folder
+    """
+    target = run / f"checkpoint-{model.num_timesteps}"
+    if target.exists():
+        return target
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    model.save(partial / "model.zip")
+    if isinstance(model, OffPolicyAlgorithm):
+        model.save_replay_buffer(partial / "replay_buffer.pkl")
+    normalizer = model.get_vec_normalize_env()
+    if normalizer is not None:
+        (partial / env_name).mkdir()
+        normalizer.save(str(partial / env_name / "vecnormalize.pkl"))
+    generators = {"python": random.getstate(), "numpy": np.random.get_state(), "torch": th.get_rng_state()}
+    (partial / "generators.pkl").write_bytes(pickle.dumps(generators))
+    previous = [path for path in run.glob("checkpoint-*") if path != partial]
+    partial.rename(target)
+    for path in previous:
+        shutil.rmtree(path)
+    return target
+
+
+def restore_generators(checkpoint: Path) -> None:
+    """
+    Put python's, numpy's and torch's generators back to where they were.
+
+    :param checkpoint: a checkpoint's folder, from a run of one's own: its files are pickles
+    """
+    generators = pickle.loads((checkpoint / "generators.pkl").read_bytes())
+    random.setstate(generators["python"])
+    np.random.set_state(generators["numpy"])
+    th.set_rng_state(generators["torch"])
+
+
+class CheckpointWriter(BaseCallback):
+    """
+    Writes a checkpoint every so many steps, and one when the run is asked to stop.
+
+    Ctrl-C or a termination signal ends the training after the current step; a second one at once.
+
+    :param run: the run's folder
+    :param env_name: name of the environment, as in the zoo's file names
+    :param save_freq: steps between two checkpoints
+    """
+
+    def __init__(self, run: Path, env_name: str, save_freq: int):
+        super().__init__()
+        self.run = run
+        self.env_name = env_name
+        self.save_freq = save_freq
+        self.stopped = False
+        self._last_save = 0
+        self._previous_handlers: dict[int, Any] = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.stopped:
+            raise KeyboardInterrupt
+        print("\nStopping after this step; again to stop at once")
+        self.stopped = True
+
+    def _on_training_start(self) -> None:
+        self._last_save = self.num_timesteps
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous_handlers[number] = signal.signal(number, self._handle)
+
+    def _on_rollout_start(self) -> None:
+        # Between two rollouts: every transition is stored and every update is done
+        if self.model.num_timesteps - self._last_save >= self.save_freq:
+            self.write()
+
+    def _on_step(self) -> bool:
+        return not self.stopped
+
+    def _on_training_end(self) -> None:
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, handler)
+        self._previous_handlers = {}
+
+    def write(self) -> None:
+        """Write a checkpoint now."""
+        self._last_save = self.model.num_timesteps
+        path = write_checkpoint(self.model, self.run, self.env_name)
+        if self.model.verbose > 0:
+            print(f"Checkpoint at {self.model.num_timesteps} steps: {path}")
+
+
+class ResumableExperimentManager(ExperimentManager):
+    """
+    The zoo's experiment manager, which continues the newest run of the same algorithm and environment if that has a checkpoint.
+
+    ``n_timesteps`` is then the run's total, counted from its beginning. Monitor files and evaluations are continued too.
+
+    :param args: see ``rl_zoo3.exp_manager.ExperimentManager``
+    :param checkpoint_freq: steps between two checkpoints
+    :param kwargs: see ``rl_zoo3.exp_manager.ExperimentManager``
+    """
+
+    def __init__(self, *args: Any, checkpoint_freq: int = 25_000, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        latest = Path(self.log_path) / f"{self.env_name}_{get_latest_run_id(self.log_path, self.env_name)}"
+        self.checkpoint = latest_checkpoint(latest)
+        if self.checkpoint is not None:
+            print(f"Continuing {self.checkpoint}")
+            self.save_path = str(latest)
+            self.params_path = f"{self.save_path}/{self.env_name}"
+            self.trained_agent = str(self.checkpoint / "model.zip")
+            self.continue_training = True
+        self.writer = CheckpointWriter(Path(self.save_path), self.env_name, checkpoint_freq)
+
+    def create_envs(self, n_envs: int, eval_env: bool = False, no_log: bool = False) -> VecEnv:
+        """
+        :param n_envs: number of environments
+        :param eval_env: whether they are for evaluation
+        :param no_log: whether to write no monitor file
+        :return: the environments; their monitor files are continued, not overwritten
+        """
+        if self.checkpoint is not None:
+            self.monitor_kwargs = {**self.monitor_kwargs, "override_existing": False}
+        return super().create_envs(n_envs, eval_env, no_log)
+
+    def create_callbacks(self) -> None:
+        """The zoo's callbacks and the checkpoints; evaluations so far are kept."""
+        super().create_callbacks()
+        self.callbacks.append(self.writer)
+        evaluations = Path(self.save_path) / "evaluations.npz"
+        if self.checkpoint is None or not evaluations.is_file():
+            return
+        steps = int(self.checkpoint.name.removeprefix("checkpoint-"))
+        with np.load(evaluations) as data:
+            kept = data["timesteps"] <= steps
+            for callback in self.callbacks:
+                if isinstance(callback, EvalCallback) and kept.any():
+                    callback.evaluations_timesteps = data["timesteps"][kept].tolist()
+                    callback.evaluations_results = data["results"][kept].tolist()
+                    callback.evaluations_length = data["ep_lengths"][kept].tolist()
+                    callback.best_mean_reward = float(data["results"][kept].mean(1).max())
+
+    def learn(self, model: BaseAlgorithm) -> None:
+        """
+        Train to the total, or until interrupted, and write a checkpoint in either case.
+
+        :param model: the model, new or loaded from the checkpoint
+        """
+        total = self.n_timesteps
+        if self.checkpoint is None:
+            super().learn(model)
+        else:
+            restore_generators(self.checkpoint)
+            self.n_timesteps = total - model.num_timesteps
+            if self.n_timesteps <= 0:
+                print(f"Nothing left to do: {model.num_timesteps} of {total} steps are done")
+                return
+            learn = model.learn
+            # The zoo calls learn(n) and would count from 0 again
+            model.learn = lambda n, **kwargs: learn(n, reset_num_timesteps=False, **kwargs)  # type: ignore[method-assign]
+            try:
+                super().learn(model)
+            finally:
+                del model.learn
+        self.writer.write()
