@@ -1,0 +1,180 @@
+import pickle
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch as th
+from qiskit.quantum_info import Statevector
+from scipy.stats import chisquare
+
+from sb3_quantum.backends import StatevectorBackend, make_backend, statevector
+from sb3_quantum.circuits import Ansatz
+
+SHAPES = [(1, 1), (1, 4), (2, 3), (3, 2), (5, 4), (6, 3), (7, 5), (10, 10), (11, 3)]
+
+
+def make(n_qubits: int, n_layers: int, rows: int = 6, seed: int = 0) -> tuple[StatevectorBackend, th.Tensor]:
+    th.manual_seed(seed)
+    ansatz = Ansatz(n_qubits, n_layers)
+    # Angles beyond a turn and indices beyond the register, so that wrapping is part of what is compared
+    return StatevectorBackend(ansatz, seed=seed), 5 * th.randn(rows, ansatz.n_inputs)
+
+
+@pytest.mark.parametrize("n_qubits, n_layers", SHAPES)
+@pytest.mark.parametrize("path", ["kernel", "torch"])
+def test_probabilities_equal_qiskit(n_qubits: int, n_layers: int, path: str) -> None:
+    """Independent witness: qiskit.quantum_info.Statevector, on the circuit that to_qiskit writes."""
+    backend, inputs = make(n_qubits, n_layers)
+    ours = backend.probabilities(inputs) if path == "kernel" else backend.statevector(inputs).abs().square()
+    for row, probabilities in zip(inputs, ours, strict=True):
+        theirs = Statevector(backend.ansatz.to_qiskit(row, measure=False)).probabilities()
+        assert np.abs(probabilities.numpy() - theirs).max() < 1e-5
+
+
+@pytest.mark.parametrize("n_qubits, n_layers", SHAPES)
+def test_expected_bits_equal_qiskit(n_qubits: int, n_layers: int) -> None:
+    backend, inputs = make(n_qubits, n_layers)
+    ours = backend.expected_bits(inputs)
+    for row, expected in zip(inputs, ours, strict=True):
+        state = Statevector(backend.ansatz.to_qiskit(row, measure=False))
+        theirs = [state.probabilities([qubit])[1] for qubit in range(n_qubits)]
+        assert np.abs(expected.numpy() - theirs).max() < 1e-5
+
+
+def test_kernel_and_torch_agree() -> None:
+    backend, inputs = make(10, 10, rows=32)
+    assert th.allclose(backend.probabilities(inputs), backend.statevector(inputs).abs().square(), atol=1e-5)
+
+
+def test_gradients_are_exact() -> None:
+    """gradcheck in double precision; the CZ indices are discrete and get zero."""
+    ansatz = Ansatz(3, 3)
+    backend = StatevectorBackend(ansatz)
+    th.manual_seed(0)
+    inputs = th.randn(2, ansatz.n_inputs, dtype=th.float64)
+    _, indices = ansatz.split(inputs)
+    angles = ansatz.split(inputs)[0].requires_grad_(True)
+    assert th.autograd.gradcheck(lambda x: backend.expected_bits(ansatz.join(x, indices)), (angles,))
+    whole = inputs.clone().requires_grad_(True)
+    backend.expected_bits(whole).sum().backward()
+    assert whole.grad is not None
+    assert bool((ansatz.split(whole.grad)[1] == 0).all()) and bool((ansatz.split(whole.grad)[0] != 0).any())
+
+
+def test_last_cz_never_changes_a_measurement() -> None:
+    backend, inputs = make(4, 3)
+    changed = inputs.clone()
+    changed[:, -2:] += th.tensor([1.0, 2.0])
+    assert th.allclose(backend.probabilities(inputs), backend.probabilities(changed), atol=1e-6)
+
+
+def test_equal_indices_are_no_gate() -> None:
+    ansatz = Ansatz(2, 2)
+    backend = StatevectorBackend(ansatz)
+    inputs = th.randn(1, ansatz.n_inputs)
+    inputs[0, [4, 5]] = th.tensor([0.0, 2.0])  # both are qubit 0
+    rows = [inputs.clone() for _ in range(2)]
+    rows[1][0, [4, 5]] = th.tensor([1.0, 1.0])
+    assert th.allclose(backend.probabilities(rows[0]), backend.probabilities(rows[1]))
+
+
+def test_sampled_frequencies() -> None:
+    """Chi-square of 20,000 bitstrings against the exact distribution; false-alarm rate 1e-6 at this fixed seed."""
+    backend, inputs = make(4, 3, rows=1)
+    exact = backend.probabilities(inputs)[0].double().numpy()
+    bits = backend.sample(inputs, shots=20_000)[0].long().numpy()
+    counts = np.bincount(bits @ (1 << np.arange(4)), minlength=16)
+    seen = exact > 1e-4
+    assert counts[~seen].sum() < 40
+    assert chisquare(counts[seen], exact[seen] / exact[seen].sum() * counts[seen].sum()).pvalue > 1e-6
+
+
+def test_impossible_states_are_never_sampled() -> None:
+    ansatz = Ansatz(3, 1)
+    backend = StatevectorBackend(ansatz, seed=0)
+    inputs = th.zeros(1, ansatz.n_inputs)
+    inputs[0, 2] = np.pi  # qubit 1 is turned over
+    assert backend.sample(inputs, shots=1000)[0].unique(dim=0).tolist() == [[0.0, 1.0, 0.0]]
+
+
+def test_shapes_and_types() -> None:
+    backend, inputs = make(3, 2, rows=5)
+    assert backend.sample(inputs).shape == (5, 3)
+    assert backend.sample(inputs, shots=7).shape == (5, 7, 3)
+    assert backend.expected_bits(inputs.double()).dtype == th.float64
+    assert backend.sample(inputs.double()).dtype == th.float64
+    assert backend.measure(inputs[:0]).expected_bits.shape == (0, 3)
+
+
+def test_same_seed_same_bits_and_fresh_bits_every_call() -> None:
+    (one, inputs), (other, _) = make(6, 3, rows=20), make(6, 3, rows=20)
+    first, second = one.sample(inputs), one.sample(inputs)
+    assert th.equal(first, other.sample(inputs)) and th.equal(second, other.sample(inputs))
+    assert not th.equal(first, second)
+
+
+def test_chunks_do_not_change_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    (one, inputs), (other, _) = make(5, 3, rows=50), make(5, 3, rows=50)
+    whole = one.measure(inputs)
+    monkeypatch.setattr(statevector, "CHUNK", 7 * 2**5)
+    cut = other.measure(inputs)
+    assert whole.bits is not None and cut.bits is not None
+    assert th.equal(whole.bits, cut.bits) and th.allclose(whole.expected_bits, cut.expected_bits, atol=1e-6)
+
+
+def test_measuring_without_a_draw_leaves_the_generator() -> None:
+    backend, inputs = make(3, 2)
+    before = deepcopy(backend.get_state()["generator"])
+    assert backend.measure(inputs, draw=False).bits is None
+    backend.expected_bits(inputs)
+    assert backend.get_state()["generator"] == before
+    backend.measure(inputs)
+    assert backend.get_state()["generator"] != before
+
+
+def test_usage_is_counted() -> None:
+    backend, inputs = make(3, 2, rows=6)
+    backend.measure(inputs)
+    backend.sample(inputs, shots=5)
+    backend.measure(inputs, draw=False, evaluation=True)
+    assert (backend.usage.circuits, backend.usage.shots) == (12, 36)
+    assert (backend.eval_usage.circuits, backend.eval_usage.shots) == (6, 0)
+
+
+@pytest.mark.parametrize("copy", [deepcopy, lambda backend: pickle.loads(pickle.dumps(backend))])
+def test_copies_continue_the_generator(copy) -> None:  # type: ignore[no-untyped-def]
+    backend, inputs = make(4, 2, rows=20)
+    backend.sample(inputs)
+    twin = copy(backend)
+    assert th.equal(backend.sample(inputs), twin.sample(inputs)) and twin.usage == backend.usage
+
+
+def test_too_many_qubits_say_how_much_memory() -> None:
+    with pytest.raises(ValueError, match=r"n_qubits=60 needs [\d,]+ GiB .* this machine has [\d,]+ GiB"):
+        StatevectorBackend(Ansatz(60, 1))
+
+
+def test_unknown_backend() -> None:
+    with pytest.raises(ValueError, match="backend='qpu' is unknown, accepted are 'statevector', 'aer'"):
+        make_backend("qpu", Ansatz())
+
+
+def test_backend_of_another_shape() -> None:
+    with pytest.raises(ValueError, match="made for"):
+        make_backend(StatevectorBackend(Ansatz(2, 2)), Ansatz(3, 2))
+
+
+@pytest.mark.parametrize("shots", [0, -1, 1.5, True])
+def test_shots_must_be_positive(shots: object) -> None:
+    with pytest.raises(ValueError, match=f"shots must be an integer >= 1, got {shots}"):
+        make_backend("statevector", Ansatz(2, 2), {"shots": shots})
+    backend, inputs = make(2, 2)
+    with pytest.raises(ValueError, match=f"shots must be an integer >= 1, got {shots}"):
+        backend.sample(inputs, shots=shots)  # type: ignore[arg-type]
+
+
+def test_huge_inputs_run() -> None:
+    backend, _ = make(4, 3)
+    for path in (backend.expected_bits, lambda x: backend.expected_bits(x.clone().requires_grad_(True)).detach()):
+        expected = path(th.full((1, backend.ansatz.n_inputs), 1e30))
+        assert bool(th.isfinite(expected).all())

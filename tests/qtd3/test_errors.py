@@ -1,0 +1,67 @@
+"""Bad input gets a clear error: the argument, the value, and what is accepted."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3 import HerReplayBuffer
+from stable_baselines3.common.buffers import ReplayBuffer
+
+from sb3_quantum import QuantumTD3
+from tests.qtd3.test_train import pendulum
+
+
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        ({"policy_kwargs": {"block": "rnn"}}, "block='rnn' is unknown, accepted are 'pqc', 'fc', 'rbg', 'zeros'"),
+        ({"policy_kwargs": {"encoding": "amplitude"}}, "encoding='amplitude' is unknown, accepted are 'raw', 'rms'"),
+        ({"policy_kwargs": {"readout": "max"}}, "readout='max' is unknown, accepted are 'sample', 'majority', 'mean'"),
+        ({"policy_kwargs": {"eval_readout": "max"}}, "eval_readout='max' is unknown"),
+        ({"policy_kwargs": {"qtdnn_features": "x"}}, "qtdnn_features='x' is unknown"),
+        ({"policy_kwargs": {"n_qubits": 0}}, "n_qubits must be an integer >= 1, got 0"),
+        ({"policy_kwargs": {"n_layers": 0}}, "n_layers must be an integer >= 1, got 0"),
+        ({"policy_kwargs": {"n_links": -1}}, "n_links must be an integer >= 0, got -1"),
+        ({"policy_kwargs": {"n_qubits": 60}}, "n_qubits=60 needs"),
+        ({"backend": "ibm-q"}, "backend='ibm-q' is unknown, accepted are 'statevector', 'aer'"),
+        ({"backend": "aer", "backend_kwargs": {"shots": 0}}, "shots must be an integer >= 1, got 0"),
+        ({"backend": "aer", "fit_targets": "exact"}, "needs an exact backend, and 'aer' is not"),
+        ({"fit_targets": "mean"}, "fit_targets='mean' is unknown, accepted are 'auto', 'exact', 'sample'"),
+        ({"probe_std": -1.0}, "probe_std must be >= 0"),
+        ({"qtdnn_gradient_steps": 0}, "qtdnn_gradient_steps must be >= 1, got 0"),
+        ({"qtdnn_batch_size": 0}, "qtdnn_batch_size must be >= 1, got 0"),
+        ({"qf_learning_rate": "exp_1e-3"}, "qf_learning_rate='exp_1e-3' is not a number, a schedule or 'lin_x'"),
+        ({"qtdnn_learning_rate": []}, r"qtdnn_learning_rate=\[\] is not a number"),
+        ({"replay_buffer_class": ReplayBuffer}, "replay_buffer_class=ReplayBuffer has no fields for circuit pairs"),
+        ({"replay_buffer_class": HerReplayBuffer}, "HerReplayBuffer is not supported"),
+    ],
+)
+def test_bad_arguments(kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pendulum(**kwargs)
+
+
+def test_discrete_actions() -> None:
+    with pytest.raises(AssertionError, match="only supports .*Box.* as action spaces but Discrete"):
+        QuantumTD3("MlpPolicy", "CartPole-v1")
+
+
+def test_nan_in_the_actor_names_the_layer() -> None:
+    model = pendulum()
+    with th.no_grad():
+        model.actor.pre[0].weight.fill_(np.nan)
+    with pytest.raises(ValueError, match="theta of qubit 0 in circuit layer 0"):
+        model.learn(10)
+
+
+def test_huge_observations_work() -> None:
+    model = pendulum(policy_kwargs={"normalize_observations": False, "encoding": "raw"})
+    for size in (1e30, -1e30):
+        actions, _ = model.predict(np.full((2, 3), size, dtype=np.float32), deterministic=True)
+        assert np.all(np.isfinite(actions))
+
+
+def test_set_backend_without_a_circuit() -> None:
+    with pytest.raises(ValueError, match='block is not "pqc"'):
+        pendulum(policy_kwargs={"block": "zeros"}).set_backend("aer")

@@ -1,0 +1,71 @@
+"""Readouts and generators of predictions."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+
+from sb3_quantum import QuantumTD3
+from tests.envs import SMALL
+
+
+def make(readout: str = "sample", eval_readout: str = "mean", **kwargs: Any) -> QuantumTD3:
+    policy_kwargs = {**SMALL, "readout": readout, "eval_readout": eval_readout, **kwargs.pop("policy_kwargs", {})}
+    return QuantumTD3("MlpPolicy", "Pendulum-v1", buffer_size=10, seed=0, policy_kwargs=policy_kwargs, **kwargs)
+
+
+OBS = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("backend", ["statevector", "aer"])
+@pytest.mark.parametrize("eval_readout", ["sample", "majority", "mean"])
+def test_equal_observations_give_equal_actions(backend: str, eval_readout: str) -> None:
+    """In the same batch, in another batch, and in another call."""
+    kwargs = {"backend_kwargs": {"shots": 3}} if backend == "aer" else {}
+    model = make(eval_readout=eval_readout, backend=backend, **kwargs)
+    obs = OBS[[0, 1, 2, 0, 1]]
+    first, _ = model.predict(obs, deterministic=True)
+    assert np.array_equal(first[0], first[3]) and np.array_equal(first[1], first[4])
+    assert np.array_equal(model.predict(obs, deterministic=True)[0], first)
+    assert np.allclose(model.predict(obs[2], deterministic=True)[0], first[2], atol=1e-6)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("eval_readout", ["sample", "mean"])
+def test_predictions_leave_the_training_generators(deterministic: bool, eval_readout: str) -> None:
+    model = make(eval_readout=eval_readout)
+    assert model.policy.quantum_layer is not None
+    before = (model.policy.quantum_layer.backend.get_state()["generator"], th.get_rng_state(), np.random.get_state()[1].copy())  # type: ignore[union-attr]
+    model.predict(OBS, deterministic=deterministic)
+    assert model.policy.quantum_layer.backend.get_state()["generator"] == before[0]
+    assert th.equal(th.get_rng_state(), before[1]) and np.array_equal(np.random.get_state()[1], before[2])  # type: ignore[arg-type]
+
+
+def test_stochastic_predictions_are_fresh() -> None:
+    model = make()
+    assert not np.array_equal(model.predict(OBS)[0], model.predict(OBS)[0])
+
+
+def test_deterministic_mean_reads_the_expected_bits() -> None:
+    model = make()
+    layer = model.policy.quantum_layer
+    assert layer is not None
+    with th.no_grad():
+        inputs, links = model.actor.encode(th.as_tensor(OBS))
+        expected = model.actor.decode(layer.backend.expected_bits(inputs), links)
+        majority = model.actor.decode((layer.backend.expected_bits(inputs) > 0.5).float(), links)
+    assert np.allclose(model.predict(OBS, deterministic=True)[0], 2 * expected.numpy(), atol=1e-5)
+    model.policy.eval_readout = "majority"
+    assert np.allclose(model.predict(OBS, deterministic=True)[0], 2 * majority.numpy(), atol=1e-5)
+
+
+def test_sampled_actions_average_over_bits() -> None:
+    """Sampled bits of a fixed state have the expected bits as their mean, within five standard errors (false-alarm rate 2e-6)."""
+    model = make()
+    obs = th.as_tensor(OBS[:1].repeat(4000, 0))
+    step = model.actor.act(obs, "sample", record_bits=True)
+    assert step.circuit_outputs is not None and step.circuit_inputs is not None and model.policy.quantum_layer is not None
+    mean = model.policy.quantum_layer.backend.expected_bits(step.circuit_inputs[:1])[0].detach()
+    error = (mean * (1 - mean) / 4000).sqrt() + 1e-6
+    assert bool(((step.circuit_outputs.mean(0) - mean).abs() < 5 * error).all())

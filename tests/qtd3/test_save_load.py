@@ -1,0 +1,138 @@
+"""Nothing is lost on the way through a file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.save_util import save_to_pkl
+
+from sb3_quantum import PAPER, MlpPolicy, QuantumTD3
+from tests.envs import SMALL
+from tests.qtd3.test_train import pendulum
+
+OBS = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
+
+
+def flat(parameters: Any) -> list[Any]:
+    """Every tensor and number of nested state dicts, in order."""
+    if isinstance(parameters, dict):
+        return [leaf for key in sorted(parameters, key=str) for leaf in flat(parameters[key])]
+    if isinstance(parameters, (list, tuple)):
+        return [leaf for value in parameters for leaf in flat(value)]
+    return [parameters]
+
+
+def same(one: Any, other: Any) -> bool:
+    pairs = list(zip(flat(one), flat(other), strict=True))
+    return all(th.equal(a, b) if isinstance(a, th.Tensor) else a == b for a, b in pairs)
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"policy_kwargs": {"block": "fc"}}, {"n_steps": 3}, {"probe_std": 0.0, "fit_targets": "sample"}])
+def test_save_and_load(tmp_path: Path, kwargs: dict[str, Any]) -> None:
+    model = pendulum(**kwargs).learn(120)
+    model.save(tmp_path / "model")
+    assert model.env is not None
+    loaded = QuantumTD3.load(tmp_path / "model", env=model.env)
+    # Parameters of all networks and all three optimizers, and the backend's generator
+    assert same(model.get_parameters(), loaded.get_parameters())
+    if "policy_kwargs" not in kwargs:
+        assert "policy.quantum_layer.optimizer" in loaded.get_parameters()
+    assert np.array_equal(model.predict(OBS, deterministic=True)[0], loaded.predict(OBS, deterministic=True)[0])
+    assert loaded.replay_buffer_class is None and type(loaded.replay_buffer) is type(model.replay_buffer)
+    assert (loaded.num_timesteps, loaded._n_updates) == (model.num_timesteps, model._n_updates)
+    before = loaded.get_parameters()["policy"]["actor.post.0.weight"].clone()
+    loaded.learn(120, reset_num_timesteps=False)
+    assert loaded.num_timesteps == 240
+    assert not th.equal(before, loaded.get_parameters()["policy"]["actor.post.0.weight"])
+
+
+def test_generator_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Also with the seed that the file keeps, which would otherwise start it anew."""
+    model = pendulum().learn(60)
+    model.save(tmp_path / "model")
+    loaded = QuantumTD3.load(tmp_path / "model")
+    obs = th.as_tensor(OBS)
+    first, second = (m.actor.act(obs, "sample", record_bits=True).circuit_outputs for m in (model, loaded))
+    assert first is not None and second is not None and th.equal(first, second)
+    fresh = pendulum()
+    fresh.policy.load_state_dict({**model.policy.state_dict(), "quantum_layer._extra_state": fresh.policy.state_dict()["quantum_layer._extra_state"]})
+    other = fresh.actor.act(obs, "sample", record_bits=True).circuit_outputs
+    assert other is not None and not th.equal(first, other)
+
+
+def test_set_parameters() -> None:
+    model, other = pendulum(seed=1).learn(80), pendulum(seed=2)
+    other.set_parameters(model.get_parameters())
+    assert same(model.get_parameters(), other.get_parameters())
+    assert np.array_equal(model.predict(OBS, deterministic=True)[0], other.predict(OBS, deterministic=True)[0])
+
+
+def test_file_of_another_circuit_is_refused(tmp_path: Path) -> None:
+    pendulum().save(tmp_path / "model")
+    with pytest.raises(RuntimeError, match="n_qubits=3, but this one has n_qubits=4"):
+        pendulum(policy_kwargs={"n_qubits": 4}).set_parameters(str(tmp_path / "model.zip"))
+
+
+def test_policy_alone(tmp_path: Path) -> None:
+    model = pendulum(policy_kwargs={"encoding_kwargs": {"angle_scale": 0.4}, "eval_readout": "majority"}).learn(60)
+    model.policy.save(tmp_path / "policy")
+    loaded = MlpPolicy.load(tmp_path / "policy")
+    assert np.array_equal(model.policy.predict(OBS, deterministic=True)[0], loaded.predict(OBS, deterministic=True)[0])
+    assert same(model.policy.state_dict(), loaded.state_dict())
+    assert loaded.eval_readout == "majority" and loaded.actor.encoding.angle_scale == 0.4
+
+
+def test_load_onto_another_backend(tmp_path: Path) -> None:
+    model = pendulum().learn(60)
+    model.save(tmp_path / "model")
+    loaded = QuantumTD3.load(tmp_path / "model", backend="aer", backend_kwargs={"shots": 20_000})
+    assert loaded.policy.quantum_layer is not None and loaded.policy.quantum_layer.backend.name == "aer"
+    # 20,000 shots: the action moves by the shot noise only
+    difference = loaded.predict(OBS, deterministic=True)[0] - model.predict(OBS, deterministic=True)[0]
+    assert 0 < np.abs(difference).max() < 0.05
+    loaded.set_backend("statevector")
+    assert np.array_equal(model.predict(OBS, deterministic=True)[0], loaded.predict(OBS, deterministic=True)[0])
+
+
+def test_replay_buffer(tmp_path: Path) -> None:
+    model = pendulum().learn(80)
+    model.save_replay_buffer(tmp_path / "buffer")
+    other = pendulum()
+    other.load_replay_buffer(tmp_path / "buffer")
+    assert other.replay_buffer is not None and model.replay_buffer is not None
+    assert other.replay_buffer.size() == 80 and np.array_equal(other.replay_buffer.actions, model.replay_buffer.actions)
+    other.learn(60)
+
+
+def test_replay_buffer_that_does_not_fit(tmp_path: Path) -> None:
+    plain = pendulum()
+    assert plain.replay_buffer is not None
+    space = (plain.observation_space, plain.action_space)
+    save_to_pkl(tmp_path / "plain.pkl", ReplayBuffer(10, *space))
+    pendulum(policy_kwargs={"n_layers": 3}).save_replay_buffer(tmp_path / "other.pkl")
+    pendulum(probe_std=0.0).save_replay_buffer(tmp_path / "unprobed.pkl")
+    for name, message in (
+        ("plain", r"holds pairs of None, but the policy's circuit is Ansatz\(n_qubits=3, n_layers=2\)"),
+        ("other", r"n_layers=3\), but the policy's circuit is Ansatz\(n_qubits=3, n_layers=2\)"),
+        ("unprobed", "no probe field, which does not fit probe_std=0.2"),
+    ):
+        before = plain.replay_buffer
+        with pytest.raises(ValueError, match=message):
+            plain.load_replay_buffer(tmp_path / f"{name}.pkl")
+        assert plain.replay_buffer is before
+
+
+def test_paper_settings_survive(tmp_path: Path) -> None:
+    model = QuantumTD3("MlpPolicy", "Pendulum-v1", buffer_size=10, **{**PAPER, "policy_kwargs": {**PAPER["policy_kwargs"], **SMALL}})
+    model.save(tmp_path / "model")
+    loaded = QuantumTD3.load(tmp_path / "model")
+    assert loaded.policy_kwargs == model.policy_kwargs and loaded.fit_targets == "sample" and loaded.qtdnn_gradient_steps == 8
+
+
+def test_schedules_survive(tmp_path: Path) -> None:
+    pendulum(qf_learning_rate="lin_1e-3").save(tmp_path / "model")
+    loaded = QuantumTD3.load(tmp_path / "model", qtdnn_learning_rate="lin_1e-2")
+    assert loaded.qf_lr_schedule(0.5) == pytest.approx(5e-4) and loaded.qtdnn_lr_schedule(0.5) == pytest.approx(5e-3)
