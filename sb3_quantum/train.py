@@ -32,9 +32,8 @@ def main() -> None:
     if args.resume:
         from sb3_quantum.zoo.resume import ResumableExperimentManager
 
-        rl_zoo3.train.ExperimentManager = functools.partial(
-            ResumableExperimentManager, checkpoint_freq=args.checkpoint_freq
-        )
+        manager = functools.partial(ResumableExperimentManager, checkpoint_freq=args.checkpoint_freq)
+        setattr(rl_zoo3.train, "ExperimentManager", manager)  # noqa: B010
     rl_zoo3.train.train()
 
 

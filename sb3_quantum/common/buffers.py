@@ -177,12 +177,12 @@ class QuantumReplayBuffer(ReplayBuffer):
         pairs: list[th.Tensor | None] = []
         for field in (self.circuit, self.probe):
             pairs.extend((None, None) if field is None else field.load(rows, envs, self.device))
-        return QuantumReplayBufferSamples(
-            *samples[:5], getattr(samples, "discounts", None), *pairs  # type: ignore[arg-type]
-        )
+        return QuantumReplayBufferSamples(*samples[:5], getattr(samples, "discounts", None), *pairs)  # type: ignore[arg-type]
 
     def __getstate__(self) -> dict[str, Any]:
-        used = self.buffer_size if self.full else self.pos + 1  # optimize_memory_usage keeps the next observation one row further
+        used = (
+            self.buffer_size if self.full else self.pos + 1
+        )  # optimize_memory_usage keeps the next observation one row further
         return _map_rows(self.__dict__, lambda array: array[:used])
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -159,9 +159,7 @@ class QuantumActor(_NormalizedFeatures, BasePolicy):
         inputs, links = self.encode(obs)
         return self.decode(self.block.surrogate(inputs), links)  # type: ignore[operator]
 
-    def forward(
-        self, obs: PyTorchObs, readout: str = "mean", generator: np.random.Generator | None = None
-    ) -> th.Tensor:
+    def forward(self, obs: PyTorchObs, readout: str = "mean", generator: np.random.Generator | None = None) -> th.Tensor:
         """
         The deployed actor, which runs the real circuit. Circuits are counted as evaluation.
 
@@ -454,7 +452,8 @@ class QuantumTD3Policy(TD3Policy):
         # Every row from the same seed, so that equal observations give equal actions wherever they stand in a batch
         if isinstance(observation, dict):
             rows: list[PyTorchObs] = [
-                {key: value[i : i + 1] for key, value in observation.items()} for i in range(len(next(iter(observation.values()))))
+                {key: value[i : i + 1] for key, value in observation.items()}
+                for i in range(len(next(iter(observation.values()))))
             ]
         else:
             rows = list(observation.split(1))

@@ -409,7 +409,11 @@ class QuantumTD3(TD3):
                 polyak_update(self.actor_batch_norm_stats, self.actor_batch_norm_stats_target, 1.0)
 
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for key, losses in (("train/actor_loss", actor_losses), ("train/critic_loss", critic_losses), ("qtdnn/loss", qtdnn_losses)):
+        for key, losses in (
+            ("train/actor_loss", actor_losses),
+            ("train/critic_loss", critic_losses),
+            ("qtdnn/loss", qtdnn_losses),
+        ):
             if losses:
                 self.logger.record(key, th.stack(losses).mean().item())
         if self.policy.quantum_layer is not None:

@@ -142,7 +142,7 @@ def test_usage_is_counted() -> None:
 
 
 @pytest.mark.parametrize("copy", [deepcopy, lambda backend: pickle.loads(pickle.dumps(backend))])
-def test_copies_continue_the_generator(copy) -> None:  # type: ignore[no-untyped-def]
+def test_copies_continue_the_generator(copy) -> None:
     backend, inputs = make(4, 2, rows=20)
     backend.sample(inputs)
     twin = copy(backend)
@@ -170,7 +170,7 @@ def test_shots_must_be_positive(shots: object) -> None:
         make_backend("statevector", Ansatz(2, 2), {"shots": shots})
     backend, inputs = make(2, 2)
     with pytest.raises(ValueError, match=f"shots must be an integer >= 1, got {shots}"):
-        backend.sample(inputs, shots=shots)  # type: ignore[arg-type]
+        backend.sample(inputs, shots=shots)
 
 
 def test_huge_inputs_run() -> None:

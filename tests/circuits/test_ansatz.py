@@ -15,7 +15,7 @@ def test_paper_sizes() -> None:
 @pytest.mark.parametrize("name, value", [("n_qubits", 0), ("n_layers", -1), ("n_qubits", 2.0), ("n_layers", True)])
 def test_sizes_must_be_positive_integers(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"{name} must be an integer >= 1, got {value}"):
-        Ansatz(**{name: value})  # type: ignore[arg-type]
+        Ansatz(**{name: value})
 
 
 def test_layout_per_layer() -> None:
@@ -50,7 +50,11 @@ def test_wrapping_passes_gradients() -> None:
 def test_indices_round_half_to_even_then_wrap() -> None:
     ansatz = Ansatz(n_qubits=3)
     values = th.tensor([0.5, 1.5, 2.5, 2.6, -0.4, -1.0, -3.0, 7.2])
-    assert ansatz.round_indices(values).tolist() == [int(np.rint(value)) % 3 for value in values.tolist()] == [0, 2, 2, 0, 0, 2, 0, 1]
+    assert (
+        ansatz.round_indices(values).tolist()
+        == [int(np.rint(value)) % 3 for value in values.tolist()]
+        == [0, 2, 2, 0, 0, 2, 0, 1]
+    )
 
 
 def test_huge_finite_inputs_do_not_overflow() -> None:
@@ -60,7 +64,9 @@ def test_huge_finite_inputs_do_not_overflow() -> None:
     assert bool((wrap_angles(th.tensor([1e30, -1e30])).abs() <= math.pi).all())
 
 
-@pytest.mark.parametrize("column, what", [(0, "theta of qubit 0"), (13, "phi of qubit 2"), (6, "CZ index i"), (15, "CZ index j")])
+@pytest.mark.parametrize(
+    "column, what", [(0, "theta of qubit 0"), (13, "phi of qubit 2"), (6, "CZ index i"), (15, "CZ index j")]
+)
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_not_finite_inputs_name_the_layer(column: int, what: str, value: float) -> None:
     ansatz = Ansatz(n_qubits=3, n_layers=2)

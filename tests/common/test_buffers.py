@@ -22,7 +22,7 @@ def fill(buffer: QuantumReplayBuffer, rows: int) -> None:
             obs = {"a": np.stack([tag, tag], axis=1), "b": tag[:, None]}
         row = buffer.pos
         infos = [{} for _ in range(n_envs)]
-        buffer.add(obs, obs, np.stack([tag, tag], axis=1) / 100, tag, np.zeros(n_envs), infos)  # type: ignore[arg-type]
+        buffer.add(obs, obs, np.stack([tag, tag], axis=1) / 100, tag, np.zeros(n_envs), infos)
         if buffer.circuit is not None:
             angles = th.as_tensor(tag / 100).float()[:, None].expand(n_envs, ANSATZ.n_angles)
             indices = th.full((n_envs, ANSATZ.n_indices), float(step))
@@ -34,7 +34,7 @@ def fill(buffer: QuantumReplayBuffer, rows: int) -> None:
                 buffer.store_circuits(row, inputs, outputs, inputs + 1, outputs / 2)
 
 
-def make(buffer_class: type[QuantumReplayBuffer], n_envs: int = 3, size: int = 60, **kwargs) -> QuantumReplayBuffer:  # type: ignore[no-untyped-def]
+def make(buffer_class: type[QuantumReplayBuffer], n_envs: int = 3, size: int = 60, **kwargs) -> QuantumReplayBuffer:
     box: spaces.Space = spaces.Box(-np.inf, np.inf, (2,), dtype=np.float64)
     if issubclass(buffer_class, QuantumDictReplayBuffer):
         box = spaces.Dict({"a": box, "b": spaces.Box(0, 255, (1,), dtype=np.uint8)})

@@ -39,7 +39,9 @@ def test_raw_encoding_changes_nothing() -> None:
     assert th.equal(make_encoding("raw", ANSATZ)(outputs), outputs)
 
 
-@pytest.mark.parametrize("kwargs", [{"angle_scale": 0}, {"index_scale": -1.0}, {"angle_scale": math.nan}, {"bias_range": -0.1}])
+@pytest.mark.parametrize(
+    "kwargs", [{"angle_scale": 0}, {"index_scale": -1.0}, {"angle_scale": math.nan}, {"bias_range": -0.1}]
+)
 def test_encoding_arguments_are_checked(kwargs: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(kwargs))):
         RMSEncoding(ANSATZ, **kwargs)

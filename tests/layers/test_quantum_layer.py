@@ -11,7 +11,7 @@ from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.circuits import Ansatz
 
 
-def make_layer(**kwargs) -> QuantumLayer:  # type: ignore[no-untyped-def]
+def make_layer(**kwargs) -> QuantumLayer:
     th.manual_seed(0)
     return QuantumLayer(**{"n_qubits": 3, "n_layers": 2, "qtdnn_arch": [64], **kwargs})
 

@@ -36,10 +36,10 @@ def test_equal_observations_give_equal_actions(backend: str, eval_readout: str) 
 def test_predictions_leave_the_training_generators(deterministic: bool, eval_readout: str) -> None:
     model = make(eval_readout=eval_readout)
     assert model.policy.quantum_layer is not None
-    before = (model.policy.quantum_layer.backend.get_state()["generator"], th.get_rng_state(), np.random.get_state()[1].copy())  # type: ignore[union-attr]
+    before = (model.policy.quantum_layer.backend.get_state()["generator"], th.get_rng_state(), np.random.get_state()[1].copy())
     model.predict(OBS, deterministic=deterministic)
     assert model.policy.quantum_layer.backend.get_state()["generator"] == before[0]
-    assert th.equal(th.get_rng_state(), before[1]) and np.array_equal(np.random.get_state()[1], before[2])  # type: ignore[arg-type]
+    assert th.equal(th.get_rng_state(), before[1]) and np.array_equal(np.random.get_state()[1], before[2])
 
 
 def test_stochastic_predictions_are_fresh() -> None:

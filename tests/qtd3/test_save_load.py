@@ -30,7 +30,9 @@ def same(one: Any, other: Any) -> bool:
     return all(th.equal(a, b) if isinstance(a, th.Tensor) else a == b for a, b in pairs)
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"policy_kwargs": {"block": "fc"}}, {"n_steps": 3}, {"probe_std": 0.0, "fit_targets": "sample"}])
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"policy_kwargs": {"block": "fc"}}, {"n_steps": 3}, {"probe_std": 0.0, "fit_targets": "sample"}]
+)
 def test_save_and_load(tmp_path: Path, kwargs: dict[str, Any]) -> None:
     model = pendulum(**kwargs).learn(120)
     model.save(tmp_path / "model")
@@ -58,7 +60,9 @@ def test_generator_goes_on_where_it_was(tmp_path: Path) -> None:
     first, second = (m.actor.act(obs, "sample", record_bits=True).circuit_outputs for m in (model, loaded))
     assert first is not None and second is not None and th.equal(first, second)
     fresh = pendulum()
-    fresh.policy.load_state_dict({**model.policy.state_dict(), "quantum_layer._extra_state": fresh.policy.state_dict()["quantum_layer._extra_state"]})
+    fresh.policy.load_state_dict(
+        {**model.policy.state_dict(), "quantum_layer._extra_state": fresh.policy.state_dict()["quantum_layer._extra_state"]}
+    )
     other = fresh.actor.act(obs, "sample", record_bits=True).circuit_outputs
     assert other is not None and not th.equal(first, other)
 
@@ -126,7 +130,9 @@ def test_replay_buffer_that_does_not_fit(tmp_path: Path) -> None:
 
 
 def test_paper_settings_survive(tmp_path: Path) -> None:
-    model = QuantumTD3("MlpPolicy", "Pendulum-v1", buffer_size=10, **{**PAPER, "policy_kwargs": {**PAPER["policy_kwargs"], **SMALL}})
+    model = QuantumTD3(
+        "MlpPolicy", "Pendulum-v1", buffer_size=10, **{**PAPER, "policy_kwargs": {**PAPER["policy_kwargs"], **SMALL}}
+    )
     model.save(tmp_path / "model")
     loaded = QuantumTD3.load(tmp_path / "model")
     assert loaded.policy_kwargs == model.policy_kwargs and loaded.fit_targets == "sample" and loaded.qtdnn_gradient_steps == 8

@@ -61,13 +61,15 @@ def test_evaluation_does_not_move_the_training() -> None:
     """Training with and without an EvalCallback, deterministic or not, gives the same weights and the same generators."""
     plain = pendulum().learn(150)
     for deterministic in (True, False):
-        callback = EvalCallback(make_vec_env("Pendulum-v1", 1), eval_freq=25, n_eval_episodes=1, deterministic=deterministic, verbose=0)
+        callback = EvalCallback(
+            make_vec_env("Pendulum-v1", 1), eval_freq=25, n_eval_episodes=1, deterministic=deterministic, verbose=0
+        )
         watched = pendulum().learn(150, callback=callback)
         ours, theirs = weights(plain), weights(watched)
         # The counters tell evaluation apart; generator and training counters must agree
         layers = [model.policy.quantum_layer for model in (plain, watched)]
         assert layers[0] is not None and layers[1] is not None
-        states = [layer.backend.get_state() for layer in layers]  # type: ignore[union-attr]
+        states = [layer.backend.get_state() for layer in layers]
         assert states[0]["generator"] == states[1]["generator"] and states[0]["usage"] == states[1]["usage"]
         assert states[1]["eval_usage"]["circuits"] > 0 == states[0]["eval_usage"]["circuits"]
         for state in (ours, theirs):
@@ -135,7 +137,9 @@ def test_several_envs_and_vec_normalize() -> None:
 
 def test_images_and_dictionaries() -> None:
     for policy, env in (("CnnPolicy", TinyImageEnv), ("MultiInputPolicy", lambda: CountingEnv(dictionary=True))):
-        model = QuantumTD3(policy, make_vec_env(env, 2), learning_starts=20, buffer_size=100, batch_size=16, policy_kwargs=SMALL)
+        model = QuantumTD3(
+            policy, make_vec_env(env, 2), learning_starts=20, buffer_size=100, batch_size=16, policy_kwargs=SMALL
+        )
         model.learn(60)
         assert model.env is not None
         actions, _ = model.predict(model.env.reset(), deterministic=True)
@@ -174,12 +178,14 @@ def test_actor_learns_through_the_qtdnn(monkeypatch: pytest.MonkeyPatch) -> None
 
     def gradient() -> th.Tensor:
         np.random.seed(0)
-        data = model.replay_buffer.sample(64)  # type: ignore[union-attr]
+        data = model.replay_buffer.sample(64)
         actions = model.actor.surrogate(data.observations)
         loss = -model.critic.q1_forward(data.observations, actions).mean()
         parameters = list(model.actor.pre.parameters())
         grads = th.autograd.grad(loss, parameters, allow_unused=True)
-        return th.cat([th.zeros_like(p).flatten() if g is None else g.flatten() for g, p in zip(grads, parameters, strict=True)])
+        return th.cat(
+            [th.zeros_like(p).flatten() if g is None else g.flatten() for g, p in zip(grads, parameters, strict=True)]
+        )
 
     whole = gradient()
     assert float(whole.norm()) > 0
@@ -191,11 +197,15 @@ def test_actor_learns_through_the_qtdnn(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_net_arch() -> None:
     assert split_arch([1, 2]) == ([1], [2]) and split_arch([1, 2, 3]) == ([1, 2], [3]) and split_arch([]) == ([], [])
-    shapes: Callable[[nn.Module], list[tuple[int, ...]]] = lambda m: [tuple(p.shape) for p in m.parameters() if p.dim() == 2]  # noqa: E731
+    shapes: Callable[[nn.Module], list[tuple[int, ...]]] = lambda m: [
+        tuple(p.shape) for p in m.parameters() if p.dim() == 2
+    ]
     env = make_vec_env("Pendulum-v1", 1)
 
     def policy(**kwargs: Any) -> Any:
-        return QuantumTD3("MlpPolicy", env, buffer_size=10, policy_kwargs={"n_qubits": 3, "n_layers": 2, "n_links": 2, **kwargs}).policy
+        return QuantumTD3(
+            "MlpPolicy", env, buffer_size=10, policy_kwargs={"n_qubits": 3, "n_layers": 2, "n_links": 2, **kwargs}
+        ).policy
 
     flat = policy(net_arch=[11, 12])
     assert shapes(flat.actor.pre) == [(11, 3), (18, 11)] and shapes(flat.actor.post) == [(12, 5), (1, 12)]
@@ -231,7 +241,9 @@ def test_learning_rates_reach_their_optimizers() -> None:
     model._current_progress_remaining = 0.25
     model.train(gradient_steps=2, batch_size=32)
     assert model.policy.quantum_layer is not None
-    rates = [o.param_groups[0]["lr"] for o in (model.actor.optimizer, model.critic.optimizer, model.policy.quantum_layer.optimizer)]
+    rates = [
+        o.param_groups[0]["lr"] for o in (model.actor.optimizer, model.critic.optimizer, model.policy.quantum_layer.optimizer)
+    ]
     assert rates[:2] == [1e-4, 2e-4] and rates[2] == pytest.approx(2.5e-3)
     logged = model.logger.name_to_value
     assert logged["train/learning_rate"] == 1e-4 and logged["train/qf_learning_rate"] == 2e-4

@@ -1,0 +1,74 @@
+"""What is shipped, and what is public."""
+
+import importlib
+import inspect
+import pkgutil
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import sb3_quantum
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_wheel_carries_everything(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    skipped = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "logs")
+    shutil.copytree(ROOT, source, ignore=skipped)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("sb3_quantum-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        entry_points = archive.read(f"sb3_quantum-{sb3_quantum.__version__}.dist-info/entry_points.txt").decode()
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "sb3_quantum").rglob("*.py")}
+    assert modules <= names and len(modules) > 20
+    data = {"sb3_quantum/hyperparams/qtd3.yml", "sb3_quantum/hyperparams/qtd3-paper.yml", "sb3_quantum/py.typed"}
+    assert data | {"sb3_quantum_autoload.py"} <= names
+    assert not {name for name in names if name.startswith(("tests", "benchmarks", "examples", "docs"))}
+    assert "[torch.backends]\nsb3_quantum = sb3_quantum_autoload:autoload" in entry_points
+
+
+def modules() -> list[str]:
+    found = pkgutil.walk_packages(sb3_quantum.__path__, "sb3_quantum.")
+    return [module.name for module in found if not module.name.endswith((".train", ".enjoy"))]
+
+
+def test_public_names_are_documented() -> None:
+    """Every public class, function, method and property that is defined here has a docstring."""
+    missing = []
+    for name in modules():
+        module = importlib.import_module(name)
+        for attribute, value in vars(module).items():
+            if attribute.startswith("_") or getattr(value, "__module__", None) != name:
+                continue
+            members = [(attribute, value)]
+            if inspect.isclass(value):
+                members += [(f"{attribute}.{key}", member) for key, member in vars(value).items() if not key.startswith("_")]
+            for label, member in members:
+                if isinstance(member, property) or inspect.isroutine(member) or inspect.isclass(member):
+                    # Methods of SB3 and torch that are overridden inherit their documentation
+                    if not inspect.getdoc(member) and not _inherits(value, label):
+                        missing.append(f"{name}.{label}")
+    assert missing == []
+
+
+def _inherits(owner: object, label: str) -> bool:
+    _, _, method = label.partition(".")
+    return bool(method) and inspect.isclass(owner) and any(hasattr(base, method) for base in owner.__mro__[1:])
+
+
+def test_public_names_are_exported_once() -> None:
+    for name in sb3_quantum.__all__:
+        assert getattr(sb3_quantum, name) is not None
+        assert sb3_quantum.__all__.count(name) == 1
+    try:
+        sb3_quantum.QuantumSAC
+    except AttributeError as error:
+        assert "QuantumSAC" in str(error)
+    else:
+        raise AssertionError("an unknown name must be an AttributeError")

@@ -1,0 +1,118 @@
+"""The plug into the unmodified rl_zoo3, each case in an interpreter of its own."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+
+def run(code: str, **environment: str) -> str:
+    """Run code in a fresh interpreter, outside of any checkout, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=sysconfig.get_paths()["stdlib"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip() + done.stderr.strip()
+
+
+FINDERS = "[type(f).__name__ for f in sys.meta_path if type(f).__module__ == 'sb3_quantum.zoo.hook']"
+
+
+def test_autoload_is_a_real_file_in_site_packages() -> None:
+    """So that a moved or broken checkout cannot break ``import torch``, also in editable installs."""
+    file = Path(run("import sb3_quantum_autoload\nprint(sb3_quantum_autoload.__file__)"))
+    assert file.parent == Path(sysconfig.get_paths()["purelib"]) and not file.is_symlink()
+
+
+@pytest.mark.parametrize("first", ["import rl_zoo3", "import torch, rl_zoo3", "import rl_zoo3.exp_manager"])
+def test_importing_rl_zoo3_is_enough(first: str) -> None:
+    printed = run(
+        f"import sys\n{first}\n"
+        "import rl_zoo3.utils, rl_zoo3.train\n"
+        "from sb3_quantum import QuantumTD3\n"
+        "assert rl_zoo3.ALGOS is rl_zoo3.utils.ALGOS and rl_zoo3.ALGOS['qtd3'] is QuantumTD3\n"
+        "assert hasattr(rl_zoo3.exp_manager.ExperimentManager.__init__, '_sb3_quantum')\n"
+        "assert type(rl_zoo3.utils).__name__ == 'module'\n"
+        f"print(len(rl_zoo3.ALGOS), {FINDERS})"
+    )
+    assert printed.endswith("13 []"), "12 of the zoo's own, and the hook has gone away"
+
+
+def test_finding_a_spec_does_not_use_the_hook_up() -> None:
+    run(
+        "import importlib.util, torch\n"
+        "importlib.util.find_spec('rl_zoo3.exp_manager')\n"
+        "import rl_zoo3.exp_manager\n"
+        "assert 'qtd3' in rl_zoo3.ALGOS\n"
+        "assert hasattr(rl_zoo3.exp_manager.ExperimentManager.__init__, '_sb3_quantum')"
+    )
+
+
+def test_importing_torch_imports_nothing_heavy() -> None:
+    run(
+        "import sys, torch\n"
+        "heavy = {'stable_baselines3', 'rl_zoo3', 'qiskit', 'numba', 'gymnasium', 'sb3_quantum.qtd3', 'sb3_quantum.circuits'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        f"assert {FINDERS} == ['_Finder']"
+    )
+
+
+@pytest.mark.parametrize("variable", ["SB3_QUANTUM_ZOO_HOOK", "TORCH_DEVICE_BACKEND_AUTOLOAD"])
+def test_switched_off_and_registered_by_hand(variable: str) -> None:
+    run(
+        "import rl_zoo3.exp_manager\n"
+        "assert 'qtd3' not in rl_zoo3.ALGOS\n"
+        "from sb3_quantum.zoo import register\n"
+        "register(); register()\n"
+        "assert 'qtd3' in rl_zoo3.ALGOS and 'qtd3' not in ('td3', 'sac')\n"
+        "assert hasattr(rl_zoo3.exp_manager.ExperimentManager.__init__, '_sb3_quantum')\n"
+        "assert not hasattr(rl_zoo3.exp_manager.ExperimentManager.__init__.__wrapped__, '_sb3_quantum')",
+        **{variable: "0"},
+    )
+
+
+def test_a_broken_checkout_breaks_nothing(tmp_path: Path) -> None:
+    """A sb3_quantum that cannot be imported: torch and rl_zoo3 go on without qtd3."""
+    (tmp_path / "sb3_quantum").mkdir()
+    (tmp_path / "sb3_quantum" / "__init__.py").write_text("raise RuntimeError('broken')")
+    run("import torch, rl_zoo3\nassert 'td3' in rl_zoo3.ALGOS and 'qtd3' not in rl_zoo3.ALGOS", PYTHONPATH=str(tmp_path))
+
+
+def test_a_failed_registration_is_a_warning() -> None:
+    printed = run(
+        "import sys, warnings\n"
+        "sys.modules['sb3_quantum.qtd3'] = None\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    import rl_zoo3\n"
+        "assert 'td3' in rl_zoo3.ALGOS and 'qtd3' not in rl_zoo3.ALGOS\n"
+        "print([str(w.message) for w in caught if 'sb3-quantum' in str(w.message)])"
+    )
+    assert "sb3-quantum could not register qtd3 with rl_zoo3.utils" in printed
+
+
+def test_missing_rl_zoo3_names_the_extra() -> None:
+    printed = run(
+        "import sys\n"
+        "sys.modules['rl_zoo3'] = None\n"
+        "from sb3_quantum.zoo import register\n"
+        "try:\n    register()\nexcept ImportError as error:\n    print(error)"
+    )
+    assert 'pip install "sb3-quantum[zoo]"' in printed
+
+
+def test_the_package_imports_without_optional_packages() -> None:
+    run(
+        "import sys\n"
+        "for name in ('rl_zoo3', 'qiskit_aer', 'matplotlib', 'sb3_contrib'): sys.modules[name] = None\n"
+        "import sb3_quantum\n"
+        "for name in sb3_quantum.__all__: getattr(sb3_quantum, name)"
+    )

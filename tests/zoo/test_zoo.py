@@ -1,0 +1,129 @@
+"""The zoo's own commands, unmodified, as subprocesses."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stable_baselines3.common.monitor import load_results
+
+SMALL = "policy_kwargs:dict(n_qubits=3,n_layers=2,qtdnn_arch=[16],net_arch=[16,16])"
+
+
+def zoo(folder: Path, *command: str, expect: int = 0, **environment: str) -> str:
+    """Run ``python -m ...`` in a folder and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=folder, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )  # fmt: skip
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_train_and_enjoy(tmp_path: Path) -> None:
+    """The two literal commands, with the zoo's evaluation callback in between."""
+    printed = zoo(
+        tmp_path, "rl_zoo3.train", "--algo", "qtd3", "--env", "Pendulum-v1", "-n", "400", "--eval-freq", "200", "--seed", "3",
+        "-params", "learning_starts:100", SMALL,
+    )  # fmt: skip
+    assert "hyperparams/qtd3.yml" in printed and "Applying normal noise with std 0.1" in printed
+    run = tmp_path / "logs" / "qtd3" / "Pendulum-v1_1"
+    assert {"best_model.zip", "Pendulum-v1.zip", "evaluations.npz", "0.monitor.csv"} <= {path.name for path in run.iterdir()}
+    for extra in ((), ("--load-best", "--stochastic")):
+        printed = zoo(
+            tmp_path, "rl_zoo3.enjoy", "--algo", "qtd3", "--env", "Pendulum-v1", "-f", "logs", "--no-render", "-n", "400", *extra,
+        )  # fmt: skip
+        assert "2 Episodes" in printed and "Mean reward" in printed
+
+
+def test_without_the_hook(tmp_path: Path) -> None:
+    """The hook switched off: the zoo does not know qtd3, and our own commands do. ``-conf`` wins over our YAML."""
+    off = {"SB3_QUANTUM_ZOO_HOOK": "0"}
+    printed = zoo(tmp_path, "rl_zoo3.train", "--algo", "qtd3", "--env", "Pendulum-v1", expect=2, **off)
+    assert "invalid choice: 'qtd3'" in printed
+    (tmp_path / "mine.yml").write_text(
+        f"Pendulum-v1:\n  policy: MlpPolicy\n  n_timesteps: 210\n  learning_starts: 150\n  qf_learning_rate: lin_1e-3\n"
+        f"  policy_kwargs: \"{SMALL.removeprefix('policy_kwargs:')}\"\n"
+    )
+    printed = zoo(
+        tmp_path, "sb3_quantum.train", "--algo", "qtd3", "--env", "Pendulum-v1", "-conf", "mine.yml", "--eval-freq", "-1", **off
+    )  # fmt: skip
+    assert "mine.yml" in printed
+    printed = zoo(
+        tmp_path, "sb3_quantum.enjoy", "--algo", "qtd3", "--env", "Pendulum-v1", "-f", "logs", "--no-render", "-n", "200", **off
+    )  # fmt: skip
+    assert "Mean reward" in printed
+
+
+def test_other_algorithms_are_untouched(tmp_path: Path) -> None:
+    printed = zoo(
+        tmp_path, "rl_zoo3.train", "--algo", "td3", "--env", "Pendulum-v1", "-n", "150", "--eval-freq", "-1",
+    )  # fmt: skip
+    assert "hyperparams/td3.yml" in printed and "rl_zoo3" in printed.split("Loading hyperparameters from: ")[1].splitlines()[0]
+
+
+def resumable(folder: Path, steps: int) -> list[str]:
+    """The command of ``make train``, on a tiny model and with VecNormalize."""
+    return [
+        sys.executable, "-u", "-m", "sb3_quantum.train", "--algo", "qtd3", "--env", "Pendulum-v1", "-n", str(steps), "--resume",
+        "--checkpoint-freq", "200", "--eval-freq", "200", "--eval-episodes", "1",
+        "-params", "learning_starts:100", "normalize:True", SMALL,
+    ]  # fmt: skip
+
+
+def steps_in(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_runs_continue(tmp_path: Path, number: int) -> None:
+    """Ctrl-C loses nothing, kill -9 what came after the last checkpoint; n is the total either way."""
+    run = tmp_path / "logs" / "qtd3" / "Pendulum-v1_1"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(resumable(tmp_path, 100_000), cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not list(run.glob("checkpoint-[0-9]*[0-9]")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(number)
+    process.wait(120)
+    (before,) = (path for path in run.glob("checkpoint-*") if not path.name.endswith(".partial"))
+    assert {path.name for path in before.iterdir()} == {"model.zip", "replay_buffer.pkl", "generators.pkl", "Pendulum-v1"}
+    assert zipfile.ZipFile(before / "model.zip").testzip() is None
+    # What a crash in the middle of writing leaves behind is not taken for a checkpoint
+    (run / "checkpoint-999999.partial").mkdir()
+
+    episodes = len(load_results(str(run)))
+    total = steps_in(before) + 450
+    done = subprocess.run(
+        resumable(tmp_path, total), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"Continuing logs/qtd3/Pendulum-v1_1/{before.name}" in done.stdout and "Loading replay buffer" in done.stdout
+    assert "Loading saved VecNormalize stats" in done.stdout
+    (after,) = run.glob("checkpoint-*")
+    assert steps_in(after) == total
+    assert [path.name for path in run.parent.iterdir()] == ["Pendulum-v1_1"]
+    # The monitor file and the evaluations go on where they were
+    assert episodes >= 1 and len(load_results(str(run))) == episodes + 2
+    with np.load(run / "evaluations.npz") as evaluations:
+        assert (np.diff(evaluations["timesteps"]) > 0).all() and evaluations["timesteps"][-1] > steps_in(before)
+        assert evaluations["timesteps"][0] == 200
+
+    from sb3_quantum import QuantumTD3
+
+    model = QuantumTD3.load(after / "model.zip")
+    model.load_replay_buffer(after / "replay_buffer.pkl")
+    assert model.num_timesteps == total
+    # Every step since the beginning is in the buffer; a step that a signal ended is counted but not stored
+    assert model.replay_buffer is not None and total - 1 <= model.replay_buffer.size() <= total
+
+    again = subprocess.run(
+        resumable(tmp_path, total), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert again.returncode == 0 and f"Nothing left to do: {total} of {total} steps are done" in again.stdout
