@@ -10,8 +10,8 @@ AUTOLOAD = "sb3_quantum_autoload.py"
 
 class BuildPyWithAutoload(build_py):
     """
-    Copies the autoload module as a real file. torch calls it at every import through an entry point; as a module of an editable
-    install it would be looked up in the checkout, and a moved checkout would then break ``import torch``.
+    Copies the autoload module as a real file. torch calls it at every import through an entry point; as a module of an
+    editable install it would be looked up in the checkout, and a moved checkout would then break ``import torch``.
     """
 
     def _target(self) -> Path:

@@ -3,9 +3,10 @@ Supervised learning with a quantum layer (the paper's Section 2), without any cl
 
     pre-network -> circuit (4 qubits, 4 layers) -> linear classifier
 
-learns to tell the squares of a 3 x 3 chessboard apart. Everything has to pass through the circuit's expected bits, and only the qtDNN's
-gradient can teach the pre-network. The control is the same model with its pre-network frozen: a linear classifier on random quantum
-features. Both are trained on the same data with the same budget, and the difference is what the layer's gradient is worth.
+learns to tell the squares of a 3 x 3 chessboard apart. Everything has to pass through the circuit's expected bits, and only
+the qtDNN's gradient can teach the pre-network. The control is the same model with its pre-network frozen: a linear classifier
+on random quantum features. Both are trained on the same data with the same budget, and the difference is what the layer's
+gradient is worth.
 
     python examples/supervised.py            # three seeds, about a minute
 """

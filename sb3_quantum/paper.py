@@ -2,8 +2,8 @@
 
 from typing import Any
 
-#: Keyword arguments of QuantumTD3 for the recipe of arXiv 2503.09119 as we read it. What the paper does not say or is not legible in it
-#: (learning rates, tau, tiny-batches) is TD3's, or marked as ours in docs/method.md.
+#: Keyword arguments of QuantumTD3 for the recipe of arXiv 2503.09119 as we read it. What the paper does not say or is not
+#: legible in it (learning rates, tau, tiny-batches) is TD3's, or marked as ours in docs/method.md.
 PAPER: dict[str, Any] = dict(
     learning_rate=3e-4,
     qf_learning_rate=3e-4,

@@ -41,9 +41,9 @@ class Backend(ABC):
     """
     Runs circuits of one :class:`~sb3_quantum.circuits.Ansatz`.
 
-    A subclass implements :meth:`_run`. All randomness comes from numpy generators: the backend's own one (its state is saved with
-    the model) or one that the caller hands in. A backend is pickled and copied as its spec (name and keyword arguments) with its
-    generator and counters, so clients, simulators and tokens never end up in a file.
+    A subclass implements :meth:`_run`. All randomness comes from numpy generators: the backend's own one (its state is saved
+    with the model) or one that the caller hands in. A backend is pickled and copied as its spec (name and keyword arguments)
+    with its generator and counters, so clients, simulators and tokens never end up in a file.
 
     :param ansatz: the circuit's shape
     :param shots: shots per circuit when expected bits are estimated; exact backends ignore it

@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 
-def _compile(function):  # type: ignore[no-untyped-def]
+def _compile(function):
     """Compile on first use, and keep the machine code on disk where numba finds a folder it may write to."""
     try:
         return njit(cache=True, fastmath=True, nogil=True)(function)
@@ -17,7 +17,8 @@ def probabilities(
     cos: np.ndarray, sin: np.ndarray, turn_cos: np.ndarray, turn_sin: np.ndarray, index: np.ndarray, out: np.ndarray
 ) -> None:
     """
-    Probabilities of all basis states; :class:`~sb3_quantum.backends.statevector.StatevectorBackend` says how the circuit is rewritten.
+    Probabilities of all basis states; :class:`~sb3_quantum.backends.statevector.StatevectorBackend` says how the circuit is
+    rewritten.
 
     :param cos: cos(theta / 2), ``(batch, n_layers, n_qubits)``, float32
     :param sin: sin(theta / 2), the same shape

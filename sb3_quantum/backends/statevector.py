@@ -56,12 +56,12 @@ class StatevectorBackend(Backend):
     The exact simulator. It runs on the device of its inputs, in their precision, and autograd passes through
     :meth:`expected_bits` to the angles (the CZ indices are discrete and get zero).
 
-    What the circuit's structure gives away free: ``RGate(theta, phi) = RZ(phi) RX(theta) RZ(-phi)``, and on all qubits together
-    ``RX(theta) = D K D`` with a diagonal ``D = diag((-i)^ones)`` and a *real* Kronecker product ``K`` of
-    ``[[cos, sin], [sin, -cos]](theta / 2)``. So between two layers every diagonal (RZ, CZ, D) merges into one product of phases, and a
-    layer is that product and a few batched real matrix products with factors of at most five qubits each. The first layer acts on
-    the state 0 and is written down as a product state; the last layer's phases and CZ cannot change a measurement in Z and are left
-    out. Large batches are cut into chunks of about 64 MB a statevector.
+    What the circuit's structure gives away free: ``RGate(theta, phi) = RZ(phi) RX(theta) RZ(-phi)``, and on all qubits
+    together ``RX(theta) = D K D`` with a diagonal ``D = diag((-i)^ones)`` and a *real* Kronecker product ``K`` of
+    ``[[cos, sin], [sin, -cos]](theta / 2)``. So between two layers every diagonal (RZ, CZ, D) merges into one product of
+    phases, and a layer is that product and a few batched real matrix products with factors of at most five qubits each. The
+    first layer acts on the state 0 and is written down as a product state; the last layer's phases and CZ cannot change a
+    measurement in Z and are left out. Large batches are cut into chunks of about 64 MB a statevector.
 
     :param ansatz: the circuit's shape
     :param shots: unused (expected bits are exact); accepted so that specs can be swapped
@@ -75,7 +75,8 @@ class StatevectorBackend(Backend):
 
     def __init__(self, ansatz: Ansatz, shots: int = 1, seed: int | None = None):
         super().__init__(ansatz, shots, seed)
-        # Two copies of the state in single precision, probabilities, their float64 running sum, and a table of 1 byte per qubit
+        # Two copies of the state in single precision, probabilities, their float64 running sum, and a table of 1 byte per
+        # qubit
         needed, available = 2**ansatz.n_qubits * (16 + 4 + 8 + ansatz.n_qubits), _memory_bytes()
         if needed > available:
             raise ValueError(
@@ -125,7 +126,8 @@ class StatevectorBackend(Backend):
             state = state * diagonal[:, layer]
             amplitudes = th.view_as_real(state)
             for factor in factors:
-                # A group's qubits are the leading axis while they are rotated, and then the last one: a full turn restores the order
+                # A group's qubits are the leading axis while they are rotated, and then the last one: a full turn restores the
+                # order
                 matrix = factor[:, layer]
                 size = matrix.shape[-1]
                 rotated = th.bmm(matrix, amplitudes.reshape(batch, size, -1))
@@ -135,8 +137,8 @@ class StatevectorBackend(Backend):
 
     def probabilities(self, inputs: th.Tensor) -> th.Tensor:
         """
-        Probabilities of all basis states. The compiled kernel does it where it can: on the CPU, in single precision and without a
-        gradient; both paths agree to 1e-5.
+        Probabilities of all basis states. The compiled kernel does it where it can: on the CPU, in single precision and
+        without a gradient; both paths agree to 1e-5.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :return: ``(batch, 2**n_qubits)``, little-endian as in Qiskit

@@ -154,11 +154,11 @@ class Ansatz:
         """
         from qiskit import QuantumCircuit
 
-        inputs = th.atleast_2d(th.as_tensor(inputs).detach().cpu())
-        self.check(inputs)
-        if len(inputs) != 1:
-            raise ValueError(f"to_qiskit writes one circuit at a time, got inputs of shape {tuple(inputs.shape)}")
-        theta, phi, index = (part[0].tolist() for part in self.gates(inputs))
+        row = th.as_tensor(inputs).detach().cpu().reshape(-1, np.shape(inputs)[-1])
+        self.check(row)
+        if len(row) != 1:
+            raise ValueError(f"to_qiskit writes one circuit at a time, got inputs of shape {tuple(row.shape)}")
+        theta, phi, index = (part[0].tolist() for part in self.gates(row))
         circuit = QuantumCircuit(self.n_qubits)
         for layer in range(self.n_layers):
             for qubit in range(self.n_qubits):

@@ -37,9 +37,9 @@ class QuantumReplayBufferSamples(NamedTuple):
 
 class CircuitField:
     """
-    Storage for (circuit input, circuit output) pairs, 440 bytes a pair for the paper's circuit: wrapped angles in float16 (half a
-    unit in the last place is 0.001 rad at most), CZ indices in uint8, outputs in uint8 if they are bits and in float16 if they are
-    expected bits.
+    Storage for (circuit input, circuit output) pairs, 440 bytes a pair for the paper's circuit: wrapped angles in float16
+    (half a unit in the last place is 0.001 rad at most), CZ indices in uint8, outputs in uint8 if they are bits and in float16
+    if they are expected bits.
 
     Unwritten rows are all zeros, which is a true pair: without any rotation the circuit gives the bits 0.
 
@@ -91,8 +91,8 @@ class _IndexRecorder:
     """
     Stands in for ``buffer.actions`` while SB3 gathers a batch, and remembers which rows and environments it took.
 
-    SB3 draws the environments inside of ``_get_samples``; a subclass that drew its own would pair a transition with another one's
-    circuit.
+    SB3 draws the environments inside of ``_get_samples``; a subclass that drew its own would pair a transition with another
+    one's circuit.
     """
 
     def __init__(self, array: np.ndarray):
@@ -106,8 +106,8 @@ class _IndexRecorder:
 
 class QuantumReplayBuffer(ReplayBuffer):
     """
-    SB3's replay buffer with fields for the circuit's inputs and outputs. Float64 observations are stored as float32, which is what the
-    networks compute in; other types are untouched.
+    SB3's replay buffer with fields for the circuit's inputs and outputs. Float64 observations are stored as float32, which is
+    what the networks compute in; other types are untouched.
 
     Pickles hold the rows written so far, not the empty rest.
 
@@ -134,7 +134,7 @@ class QuantumReplayBuffer(ReplayBuffer):
         probes: bool = False,
         **kwargs: Any,
     ):
-        super().__init__(buffer_size, _as_float32(observation_space), action_space, device, n_envs, **kwargs)  # type: ignore[arg-type]
+        super().__init__(buffer_size, _as_float32(observation_space), action_space, device, n_envs, **kwargs)
         self.observation_space = observation_space
         self.ansatz = ansatz
         shape, dtype = (self.buffer_size, n_envs), np.uint8 if store_bits else np.float16
@@ -177,12 +177,12 @@ class QuantumReplayBuffer(ReplayBuffer):
         pairs: list[th.Tensor | None] = []
         for field in (self.circuit, self.probe):
             pairs.extend((None, None) if field is None else field.load(rows, envs, self.device))
-        return QuantumReplayBufferSamples(*samples[:5], getattr(samples, "discounts", None), *pairs)  # type: ignore[arg-type]
+        fields = (*samples[:5], getattr(samples, "discounts", None), *pairs)
+        return QuantumReplayBufferSamples(*fields)
 
     def __getstate__(self) -> dict[str, Any]:
-        used = (
-            self.buffer_size if self.full else self.pos + 1
-        )  # optimize_memory_usage keeps the next observation one row further
+        # One row more than is written: with optimize_memory_usage it holds the last transition's next observation
+        used = self.buffer_size if self.full else self.pos + 1
         return _map_rows(self.__dict__, lambda array: array[:used])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -196,7 +196,7 @@ class QuantumReplayBuffer(ReplayBuffer):
         self.__dict__.update(_map_rows(state, fill))
 
 
-class QuantumNStepReplayBuffer(QuantumReplayBuffer, NStepReplayBuffer):
+class QuantumNStepReplayBuffer(QuantumReplayBuffer, NStepReplayBuffer):  # type: ignore[misc]
     """
     :class:`QuantumReplayBuffer` for n-step returns. The circuit's pair is that of the first step, whose action is learnt from.
 
@@ -207,7 +207,7 @@ class QuantumNStepReplayBuffer(QuantumReplayBuffer, NStepReplayBuffer):
     """
 
 
-class QuantumDictReplayBuffer(QuantumReplayBuffer, DictReplayBuffer):
+class QuantumDictReplayBuffer(QuantumReplayBuffer, DictReplayBuffer):  # type: ignore[misc]
     """
     :class:`QuantumReplayBuffer` for dictionary observations.
 

@@ -9,7 +9,8 @@ from torch import nn
 
 class RunningNormalizer(nn.Module):
     """
-    Running mean and variance of one array of observations, by the parallel algorithm (Chan et al., as in SB3's ``RunningMeanStd``).
+    Running mean and variance of one array of observations, by the parallel algorithm (Chan et al., as in SB3's
+    ``RunningMeanStd``).
 
     :param shape: of one observation
     :param clip: normalized observations are clipped to +- this, ``VecNormalize``'s default
@@ -53,7 +54,8 @@ class RunningNormalizer(nn.Module):
 
 class ObservationNormalizer(nn.Module):
     """
-    Normalizes whatever of an observation space is an array of real numbers: images, discrete spaces and integers pass unchanged.
+    Normalizes whatever of an observation space is an array of real numbers: images, discrete spaces and integers pass
+    unchanged.
 
     :param observation_space: the observation space, a Box or a Dict of spaces
     """
@@ -61,9 +63,8 @@ class ObservationNormalizer(nn.Module):
     def __init__(self, observation_space: spaces.Space):
         super().__init__()
         parts = observation_space.spaces if isinstance(observation_space, spaces.Dict) else {"": observation_space}
-        self.parts = nn.ModuleDict(
-            {_key(name): RunningNormalizer(space.shape) for name, space in parts.items() if _is_real(space)}  # type: ignore[arg-type]
-        )
+        real = {_key(name): space.shape for name, space in parts.items() if _is_real(space)}
+        self.parts = nn.ModuleDict({key: RunningNormalizer(shape) for key, shape in real.items()})  # type: ignore[arg-type]
 
     def update(self, observations: PyTorchObs) -> None:
         """

@@ -110,4 +110,5 @@ def make_block(name: str, ansatz: Ansatz) -> "FCBlock | RBGBlock | ZerosBlock":
     :param ansatz: the shape of the circuit it replaces
     :return: a module that maps ``(batch, n_inputs)`` to ``(batch, n_qubits)``
     """
-    return {"fc": FCBlock, "rbg": RBGBlock, "zeros": ZerosBlock}[name](ansatz)
+    blocks: dict[str, type[FCBlock | RBGBlock | ZerosBlock]] = {"fc": FCBlock, "rbg": RBGBlock, "zeros": ZerosBlock}
+    return blocks[name](ansatz)

@@ -38,7 +38,8 @@ class RMSEncoding(nn.Module):
     :param ansatz: the circuit's shape
     :param angle_scale: s, in radians
     :param index_scale: the same for the CZ indices, in index units
-    :param bias_range: the angles' bias starts uniform in +- this, in radians; the indices' bias starts uniform in [0, n_qubits)
+    :param bias_range: the angles' bias starts uniform in +- this, in radians; that of the indices starts uniform in
+        [0, n_qubits)
     :raises ValueError: if a scale is not positive, or ``bias_range`` is negative
     """
 

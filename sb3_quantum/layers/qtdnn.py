@@ -17,13 +17,14 @@ class QtDNN(nn.Module):
     """
     The "quantum tangential" network of the paper (Section 2.2): circuit inputs to the logits of the expected bits.
 
-    Its parameters do not require a gradient outside of a fit, so neither the loss behind the layer nor an optimizer that was given
-    all parameters of a model can change them.
+    Its parameters do not require a gradient outside of a fit, so neither the loss behind the layer nor an optimizer that was
+    given all parameters of a model can change them.
 
     :param ansatz: the shape of the circuit it stands in for
     :param net_arch: widths of the hidden layers; the paper has ``[2048]``
     :param features: ``"raw"`` shows it the wrapped angles and the indices as they are (the paper's reading);
-        ``"periodic"`` their cosines and sines, because the circuit is 2-pi periodic in every angle and n_qubits-periodic in every CZ index
+        ``"periodic"`` their cosines and sines, because the circuit is 2-pi periodic in every angle and n_qubits-periodic in
+        every CZ index
     :param activation_fn: activation function between the layers
     :raises ValueError: if ``features`` is unknown
     """

@@ -22,9 +22,9 @@ class QuantumLayer(nn.Module):
     """
     A parametrized quantum circuit as a layer of any torch model (the QL of the paper), with the qtDNN as its derivative.
 
-    ``layer(inputs)`` runs the circuit and returns bits; ``backward`` multiplies the incoming gradient with the Jacobian of the qtDNN
-    at the same inputs. :meth:`surrogate` is the paper's other form, the qtDNN forward too. The circuit has no parameters of its own,
-    and the qtDNN's are changed by :meth:`fit_surrogate` only: refit it regularly, or the gradient means nothing.
+    ``layer(inputs)`` runs the circuit and returns bits; ``backward`` multiplies the incoming gradient with the Jacobian of the
+    qtDNN at the same inputs. :meth:`surrogate` is the paper's other form, the qtDNN forward too. The circuit has no parameters
+    of its own, and the qtDNN's are changed by :meth:`fit_surrogate` only: refit it regularly, or the gradient means nothing.
 
     ``state_dict`` holds the qtDNN, and the backend's generator and counters as extra state.
 
@@ -39,7 +39,8 @@ class QuantumLayer(nn.Module):
     :param activation_fn: activation function of the qtDNN
     :param optimizer_class: the qtDNN's optimizer
     :param optimizer_kwargs: its keyword arguments, without the learning rate
-    :param seed: seed of the backend's generator; drawn from torch's global generator by default, so that ``torch.manual_seed`` governs it
+    :param seed: seed of the backend's generator; drawn from torch's global generator by default, so that ``torch.manual_seed``
+        governs it
     :raises ValueError: if an argument is not one of those accepted
     """
 
@@ -122,7 +123,8 @@ class QuantumLayer(nn.Module):
         Fit the qtDNN to recorded (circuit input, circuit output) pairs by binary cross-entropy (step B1 of Algorithm 1).
 
         :param inputs: circuit inputs, ``(rows, n_inputs)``
-        :param targets: what the circuits gave: bits or expected bits, ``(rows, n_qubits)``; if ``None``, the circuits are run now
+        :param targets: what the circuits gave: bits or expected bits, ``(rows, n_qubits)``; if ``None``, the circuits are run
+            now
         :param gradient_steps: tiny-batches to draw, N_qt in the paper
         :param batch_size: rows of a tiny-batch, drawn with replacement; all rows, in order, by default
         :return: the mean loss over the tiny-batches, in nats per qubit, without gradient
@@ -197,9 +199,10 @@ class QuantumLayer(nn.Module):
         """
         loaded = json.loads(bytes(state.tolist()).decode())
         for name in ("n_qubits", "n_layers"):
-            if loaded[name] != getattr(self.ansatz, name):
+            ours = getattr(self.ansatz, name)
+            if loaded[name] != ours:
                 raise RuntimeError(
-                    f"the saved quantum layer has {name}={loaded[name]}, but this one has {name}={getattr(self.ansatz, name)}; "
+                    f"the saved quantum layer has {name}={loaded[name]}, but this one has {name}={ours}; "
                     f"parameters can be loaded only into a circuit of the same shape"
                 )
         self.backend.set_state(loaded["state"])

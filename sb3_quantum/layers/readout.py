@@ -25,8 +25,8 @@ def read(measurement: Measurement, readout: str) -> th.Tensor:
     Read a measurement out.
 
     :param measurement: of a batch of circuits
-    :param readout: ``"sample"``: one sampled bitstring, the paper's; ``"majority"``: each bit its qubit's likelier value (0 in a tie);
-        ``"mean"``: the expected bits
+    :param readout: ``"sample"``: one sampled bitstring, the paper's; ``"majority"``: each bit its qubit's likelier value (0 in
+        a tie); ``"mean"``: the expected bits
     :return: ``(batch, n_qubits)``
     """
     if readout == "sample":

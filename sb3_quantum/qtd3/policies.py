@@ -57,6 +57,8 @@ def split_arch(net_arch: Sequence[int]) -> tuple[list[int], list[int]]:
 class _NormalizedFeatures(BaseModel):
     """Feature extraction from normalized observations; the normalizer belongs to the policy and is only referred to."""
 
+    normalizer: ObservationNormalizer | None
+
     def _share_normalizer(self, normalizer: ObservationNormalizer | None) -> None:
         # Past nn.Module's registration: the policy's state_dict and device moves must see it once
         object.__setattr__(self, "normalizer", normalizer)
@@ -69,8 +71,8 @@ class QuantumActor(_NormalizedFeatures, BasePolicy):
     """
     The hybrid deep quantum neural network (hDQNN): ``action = PostDNN(block(encoding(PreDNN(obs))), links)``.
 
-    The quantum layer is shared by the actor and the target actor and belongs to the policy; here it is only referred to. Other blocks
-    (the paper's block swap) belong to the actor.
+    The quantum layer is shared by the actor and the target actor and belongs to the policy; here it is only referred to. Other
+    blocks (the paper's block swap) belong to the actor.
 
     :param observation_space: observation space
     :param action_space: action space
@@ -292,8 +294,8 @@ class QuantumTD3Policy(TD3Policy):
     :param observation_space: observation space
     :param action_space: action space
     :param lr_schedule: learning rate schedule
-    :param net_arch: ``dict(pi=[a, b], qf=[c, d])``, a: PreDNN, b: PostDNN, c: critics before and d: after the action enters; longer
-        lists are split in the middle; a flat list stands for both. The paper's networks, ``[256, 256]``, by default
+    :param net_arch: ``dict(pi=[a, b], qf=[c, d])``, a: PreDNN, b: PostDNN, c: critics before and d: after the action enters;
+        longer lists are split in the middle; a flat list stands for both. The paper's networks, ``[256, 256]``, by default
     :param activation_fn: activation function
     :param features_extractor_class: features extractor to use
     :param features_extractor_kwargs: keyword arguments of the features extractor
@@ -360,7 +362,7 @@ class QuantumTD3Policy(TD3Policy):
         if isinstance(n_links, bool) or not isinstance(n_links, int) or n_links < 0:
             raise ValueError(f"n_links must be an integer >= 0, got {n_links!r}")
         # nn.Module is not initialized yet, so plain values only
-        self.quantum_kwargs = dict(
+        self.quantum_kwargs: dict[str, Any] = dict(
             n_qubits=n_qubits,
             n_layers=n_layers,
             n_links=n_links,
@@ -414,7 +416,7 @@ class QuantumTD3Policy(TD3Policy):
                 optimizer_class=self.optimizer_class,
                 optimizer_kwargs=self.optimizer_kwargs,
             ).to(self.device)
-        pre_arch, post_arch = split_arch(self.actor_kwargs.pop("net_arch"))
+        pre_arch, post_arch = split_arch(self.actor_kwargs.pop("net_arch"))  # type: ignore[arg-type]
         critic_arch = self.critic_kwargs.pop("net_arch")
         self.actor_kwargs.update(
             pre_arch=pre_arch if kwargs["pre_arch"] is None else kwargs["pre_arch"],
@@ -473,7 +475,8 @@ class CnnPolicy(QuantumTD3Policy):
     """
 
     def __init__(self, *args: Any, features_extractor_class: type[BaseFeaturesExtractor] = NatureCNN, **kwargs: Any):
-        super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
+        kwargs["features_extractor_class"] = features_extractor_class
+        super().__init__(*args, **kwargs)
 
 
 class MultiInputPolicy(QuantumTD3Policy):
@@ -486,4 +489,5 @@ class MultiInputPolicy(QuantumTD3Policy):
     """
 
     def __init__(self, *args: Any, features_extractor_class: type[BaseFeaturesExtractor] = CombinedExtractor, **kwargs: Any):
-        super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
+        kwargs["features_extractor_class"] = features_extractor_class
+        super().__init__(*args, **kwargs)

@@ -41,8 +41,9 @@ class QuantumTD3(TD3):
 
     Paper: https://arxiv.org/abs/2503.09119
 
-    A parametrized quantum circuit sits between two classical networks of the actor. Its sampled bits cannot be differentiated; the
-    qtDNN, refitted in every update, stands in for it wherever a gradient is needed. The circuit acts, and is not run in ``train()``.
+    A parametrized quantum circuit sits between two classical networks of the actor. Its sampled bits cannot be differentiated;
+    the qtDNN, refitted in every update, stands in for it wherever a gradient is needed. The circuit acts, and is not run in
+    ``train()``.
 
     :param policy: The policy model to use (MlpPolicy, CnnPolicy, MultiInputPolicy)
     :param env: The environment to learn from (if registered in Gym, can be str)
@@ -57,7 +58,8 @@ class QuantumTD3(TD3):
         like ``(5, "step")`` or ``(2, "episode")``.
     :param gradient_steps: How many gradient steps to do after each rollout (see ``train_freq``)
         Set to ``-1`` means to do as many gradient steps as steps done in the environment during the rollout.
-    :param action_noise: the exploration noise; a number is the standard deviation of Gaussian noise on actions scaled to [-1, 1]
+    :param action_noise: the exploration noise; a number is the standard deviation of Gaussian noise on actions that are
+        scaled to [-1, 1]
     :param replay_buffer_class: Replay buffer class to use, a subclass of ``QuantumReplayBuffer``.
         If ``None``, it will be automatically selected. ``HerReplayBuffer`` is not supported.
     :param replay_buffer_kwargs: Keyword arguments to pass to the replay buffer on creation.
@@ -70,12 +72,12 @@ class QuantumTD3(TD3):
     :param qtdnn_learning_rate: learning rate of the qtDNN
     :param qtdnn_gradient_steps: tiny-batches that the qtDNN is fitted to per update (N_qt in the paper)
     :param qtdnn_batch_size: rows of a tiny-batch, drawn from the mini-batch (and its probes) with replacement
-    :param fit_targets: what the qtDNN is fitted to: ``"auto"`` (expected bits, as well as the backend knows them from the run that acting
-        needs anyway: exact on a simulator, a shot average on a chip), ``"exact"`` (refused where the backend is not exact) or
-        ``"sample"`` (the sampled bits, the paper)
-    :param probe_std: standard deviation in radians of a Gaussian probe on the circuit's angles. If positive, a second circuit runs per
-        environment step, at a probed input, and the qtDNN is fitted to both: pairs on the policy's own manifold cannot teach slopes
-        across it. The paper has none.
+    :param fit_targets: what the qtDNN is fitted to: ``"auto"`` (expected bits, as well as the backend knows them from the run
+        that acting needs anyway: exact on a simulator, a shot average on a chip), ``"exact"`` (refused where the backend is
+        not exact) or ``"sample"`` (the sampled bits, the paper)
+    :param probe_std: standard deviation in radians of a Gaussian probe on the circuit's angles. If positive, a second circuit
+        runs per environment step, at a probed input, and the qtDNN is fitted to both: pairs on the policy's own manifold
+        cannot teach slopes across it. The paper has none.
     :param backend: name of the backend that runs the circuits, or an instance
     :param backend_kwargs: keyword arguments of the backend
     :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to average
@@ -137,7 +139,7 @@ class QuantumTD3(TD3):
         _init_setup_model: bool = True,
     ):
         super().__init__(
-            policy,  # type: ignore[arg-type]
+            policy,
             env,
             learning_rate,  # type: ignore[arg-type]
             buffer_size,
@@ -185,7 +187,7 @@ class QuantumTD3(TD3):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)!r}")
         if isinstance(self.action_noise, (int, float)):
-            size = self.action_space.shape[0]  # type: ignore[index]
+            size = self.action_space.shape[0]
             self.action_noise = NormalActionNoise(np.zeros(size), np.full(size, float(self.action_noise)))
 
         # SB3 would pick a class without circuit fields, and keep its choice in the model file
@@ -316,7 +318,7 @@ class QuantumTD3(TD3):
         if self.num_timesteps < learning_starts:
             scaled_action = self.policy.scale_action(np.array([self.action_space.sample() for _ in range(n_envs)]))
         else:
-            scaled_action = self._step.actions.cpu().numpy().reshape((-1, *self.action_space.shape))  # type: ignore[misc]
+            scaled_action = self._step.actions.cpu().numpy().reshape(n_envs, *self.action_space.shape)  # type: ignore[misc]
         if action_noise is not None:
             scaled_action = np.clip(scaled_action + action_noise(), -1, 1)
         return self.policy.unscale_action(scaled_action), scaled_action
@@ -333,14 +335,15 @@ class QuantumTD3(TD3):
         row = replay_buffer.pos
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         assert isinstance(replay_buffer, QuantumReplayBuffer) and self._step is not None
-        if self._step.circuit_inputs is not None:
-            replay_buffer.store_circuits(row, *self._step[1:])  # type: ignore[arg-type]
+        step = self._step
+        if step.circuit_inputs is not None and step.circuit_outputs is not None:
+            replay_buffer.store_circuits(row, step.circuit_inputs, step.circuit_outputs, step.probe_inputs, step.probe_outputs)
 
     def _update_learning_rates(self) -> None:
         """Set the three learning rates for the current progress, and log them."""
         progress = self._current_progress_remaining
-        self._update_learning_rate(self.actor.optimizer)  # type: ignore[arg-type]
-        update_learning_rate(self.critic.optimizer, self.qf_lr_schedule(progress))  # type: ignore[arg-type]
+        self._update_learning_rate(self.actor.optimizer)
+        update_learning_rate(self.critic.optimizer, self.qf_lr_schedule(progress))
         self.logger.record("train/qf_learning_rate", self.qf_lr_schedule(progress))
         if self.policy.quantum_layer is not None:
             update_learning_rate(self.policy.quantum_layer.optimizer, self.qtdnn_lr_schedule(progress))

@@ -1,9 +1,9 @@
 """
 Registers qtd3 with rl_zoo3 as soon as rl_zoo3 is imported, and then goes away.
 
-rl_zoo3 has no plugin mechanism. torch calls :func:`install` when it is imported (see ``sb3_quantum_autoload``), and that is at times in the
-middle of rl_zoo3's own import: ``rl_zoo3.utils`` then exists already, but its ``ALGOS`` does not. Nothing but the standard library is
-imported here before rl_zoo3 is.
+rl_zoo3 has no plugin mechanism. torch calls :func:`install` when it is imported (see ``sb3_quantum_autoload``), and that is at
+times in the middle of rl_zoo3's own import: ``rl_zoo3.utils`` then exists already, but its ``ALGOS`` does not. Nothing but the
+standard library is imported here before rl_zoo3 is.
 """
 
 import importlib.abc
@@ -45,7 +45,8 @@ class _Finder(importlib.abc.MetaPathFinder):
             spec = None if finder is self else finder.find_spec(fullname, path, target)
             if spec is not None and spec.loader is not None:
                 # On the instance, so that the loader stays what runpy and inspect expect. Nothing is used up by finding a spec
-                spec.loader.exec_module = self._then_register(spec.loader.exec_module)  # type: ignore[method-assign]
+                wrapped = self._then_register(spec.loader.exec_module)
+                setattr(spec.loader, "exec_module", wrapped)  # noqa: B010
                 return spec
         return None
 

@@ -32,10 +32,11 @@ def latest_checkpoint(run: Path) -> Path | None:
 
 def write_checkpoint(model: BaseAlgorithm, run: Path, env_name: str) -> Path:
     """
-    Write agent, optimizers, replay buffer, normalizer, step count and random generators, in the layout that the zoo's ``-i`` reads.
+    Write agent, optimizers, replay buffer, normalizer, step count and random generators, in the layout that the zoo's ``-i``
+    reads.
 
-    It is written under another name and renamed at the end, so a checkpoint is complete or it is not there; the one before it is
-    removed afterwards.
+    It is written under another name and renamed at the end, so a checkpoint is complete or it is not there; the one before it
+    is removed afterwards.
 
     :param model: the model, between two rollouts
     :param run: the run's folder
@@ -130,7 +131,8 @@ class CheckpointWriter(BaseCallback):
 
 class ResumableExperimentManager(ExperimentManager):
     """
-    The zoo's experiment manager, which continues the newest run of the same algorithm and environment if that has a checkpoint.
+    The zoo's experiment manager, which continues the newest run of the same algorithm and environment if that has a
+    checkpoint.
 
     ``n_timesteps`` is then the run's total, counted from its beginning. Monitor files and evaluations are continued too.
 

@@ -10,7 +10,7 @@ from sb3_quantum.circuits import Ansatz
 
 
 def test_frequencies_agree_with_our_statevector() -> None:
-    """Chi-square of Aer's bitstrings against our distribution, three circuits; false-alarm rate 1e-6 each at this fixed seed."""
+    """Chi-square of Aer's bitstrings against our distribution, three circuits; false-alarm rate 1e-6 each at a fixed seed."""
     ansatz = Ansatz(4, 3)
     th.manual_seed(1)
     inputs = 3 * th.randn(3, ansatz.n_inputs)

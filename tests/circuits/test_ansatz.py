@@ -87,7 +87,8 @@ def test_to_qiskit_holds_the_numbers() -> None:
     circuit = ansatz.to_qiskit(inputs)
     gates = [(i.operation.name, [circuit.find_bit(q).index for q in i.qubits], list(i.operation.params)) for i in circuit.data]
     assert [gate[:2] for gate in gates] == [
-        ("r", [0]), ("r", [1]), ("cz", [1, 0]), ("r", [0]), ("r", [1]), ("barrier", [0, 1]), ("measure", [0]), ("measure", [1]),
+        ("r", [0]), ("r", [1]), ("cz", [1, 0]), ("r", [0]), ("r", [1]),
+        ("barrier", [0, 1]), ("measure", [0]), ("measure", [1]),
     ]  # fmt: skip
     assert np.allclose([gates[i][2] for i in (0, 1, 3, 4)], [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6], [0.7, 0.8]])
 

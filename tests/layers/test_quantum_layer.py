@@ -52,7 +52,7 @@ def fitted_layer() -> tuple[QuantumLayer, th.Tensor]:
 
 
 def alignment(layer: QuantumLayer, inputs: th.Tensor) -> float:
-    """Mean cosine, over the angles, between the layer's gradient and the circuit's exact one (autograd through the statevector)."""
+    """Mean cosine, over the angles, between the layer's gradient and exact autograd through the statevector."""
     inputs = inputs.clone().requires_grad_(True)
     weights = th.randn(len(inputs), layer.ansatz.n_qubits)
     (exact,) = th.autograd.grad((layer.backend.expected_bits(inputs) * weights).sum(), inputs)

@@ -27,7 +27,7 @@ from tests.qtd3.test_train import pendulum
         ({"backend": "ibm-q"}, "backend='ibm-q' is unknown, accepted are 'statevector', 'aer'"),
         ({"backend": "aer", "backend_kwargs": {"shots": 0}}, "shots must be an integer >= 1, got 0"),
         ({"backend": "aer", "fit_targets": "exact"}, "needs an exact backend, and 'aer' is not"),
-        ({"fit_targets": "mean"}, "fit_targets='mean' is unknown, accepted are 'auto', 'exact', 'sample'"),
+        ({"fit_targets": "mean"}, r"fit_targets='mean' is unknown, accepted are 'auto', 'exact', 'sample'"),
         ({"probe_std": -1.0}, "probe_std must be >= 0"),
         ({"qtdnn_gradient_steps": 0}, "qtdnn_gradient_steps must be >= 1, got 0"),
         ({"qtdnn_batch_size": 0}, "qtdnn_batch_size must be >= 1, got 0"),
@@ -43,7 +43,7 @@ def test_bad_arguments(kwargs: dict[str, Any], message: str) -> None:
 
 
 def test_discrete_actions() -> None:
-    with pytest.raises(AssertionError, match="only supports .*Box.* as action spaces but Discrete"):
+    with pytest.raises(AssertionError, match=r"only supports .*Box.* as action spaces but Discrete"):
         QuantumTD3("MlpPolicy", "CartPole-v1")
 
 

@@ -61,7 +61,7 @@ def test_deterministic_mean_reads_the_expected_bits() -> None:
 
 
 def test_sampled_actions_average_over_bits() -> None:
-    """Sampled bits of a fixed state have the expected bits as their mean, within five standard errors (false-alarm rate 2e-6)."""
+    """Sampled bits average to the expected bits, within five standard errors (false-alarm rate 6e-7 a qubit)."""
     model = make()
     obs = th.as_tensor(OBS[:1].repeat(4000, 0))
     step = model.actor.act(obs, "sample", record_bits=True)

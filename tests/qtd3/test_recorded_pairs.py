@@ -18,7 +18,7 @@ from tests.envs import SMALL, CountingEnv
 @pytest.mark.parametrize("n_steps, dictionary", [(1, False), (3, False), (1, True)])
 @pytest.mark.parametrize("warm_up", [True, False])
 def test_stored_inputs_equal_the_prednns(n_envs: int, n_steps: int, dictionary: bool, warm_up: bool) -> None:
-    """With an EvalCallback every 5 steps in between, which calls the actor between acting and storing. The PreDNN stands still."""
+    """With an EvalCallback every 5 steps, which calls the actor between acting and storing. The PreDNN stands still."""
     env = make_vec_env(CountingEnv, n_envs, env_kwargs={"dictionary": dictionary})
     policy = "MultiInputPolicy" if dictionary else "MlpPolicy"
     model = QuantumTD3(

@@ -1,6 +1,5 @@
 """Does it learn, is it reproducible, and does every option run?"""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -170,7 +169,7 @@ def test_qtdnn_is_in_neither_optimizer_nor_average() -> None:
 
 
 def test_actor_learns_through_the_qtdnn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the links cut, the PreDNN's gradient is the qtDNN's: zero when that is cut, and turned round when its sign is flipped."""
+    """With the links cut, the PreDNN's gradient is the qtDNN's: zero when that is cut, reversed when its sign is flipped."""
     model = pendulum(policy_kwargs={"n_links": 0}).learn(80)
     layer = model.policy.quantum_layer
     assert layer is not None
@@ -197,9 +196,10 @@ def test_actor_learns_through_the_qtdnn(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_net_arch() -> None:
     assert split_arch([1, 2]) == ([1], [2]) and split_arch([1, 2, 3]) == ([1, 2], [3]) and split_arch([]) == ([], [])
-    shapes: Callable[[nn.Module], list[tuple[int, ...]]] = lambda m: [
-        tuple(p.shape) for p in m.parameters() if p.dim() == 2
-    ]
+
+    def shapes(module: nn.Module) -> list[tuple[int, ...]]:
+        return [tuple(p.shape) for p in module.parameters() if p.dim() == 2]
+
     env = make_vec_env("Pendulum-v1", 1)
 
     def policy(**kwargs: Any) -> Any:

@@ -37,7 +37,8 @@ def test_train_and_enjoy(tmp_path: Path) -> None:
     assert {"best_model.zip", "Pendulum-v1.zip", "evaluations.npz", "0.monitor.csv"} <= {path.name for path in run.iterdir()}
     for extra in ((), ("--load-best", "--stochastic")):
         printed = zoo(
-            tmp_path, "rl_zoo3.enjoy", "--algo", "qtd3", "--env", "Pendulum-v1", "-f", "logs", "--no-render", "-n", "400", *extra,
+            tmp_path, "rl_zoo3.enjoy", "--algo", "qtd3", "--env", "Pendulum-v1", "-f", "logs",
+            "--no-render", "-n", "400", *extra,
         )  # fmt: skip
         assert "2 Episodes" in printed and "Mean reward" in printed
 
@@ -52,11 +53,13 @@ def test_without_the_hook(tmp_path: Path) -> None:
         f"  policy_kwargs: \"{SMALL.removeprefix('policy_kwargs:')}\"\n"
     )
     printed = zoo(
-        tmp_path, "sb3_quantum.train", "--algo", "qtd3", "--env", "Pendulum-v1", "-conf", "mine.yml", "--eval-freq", "-1", **off
+        tmp_path, "sb3_quantum.train", "--algo", "qtd3", "--env", "Pendulum-v1", "-conf", "mine.yml",
+        "--eval-freq", "-1", **off
     )  # fmt: skip
     assert "mine.yml" in printed
     printed = zoo(
-        tmp_path, "sb3_quantum.enjoy", "--algo", "qtd3", "--env", "Pendulum-v1", "-f", "logs", "--no-render", "-n", "200", **off
+        tmp_path, "sb3_quantum.enjoy", "--algo", "qtd3", "--env", "Pendulum-v1", "-f", "logs",
+        "--no-render", "-n", "200", **off
     )  # fmt: skip
     assert "Mean reward" in printed
 
@@ -71,7 +74,8 @@ def test_other_algorithms_are_untouched(tmp_path: Path) -> None:
 def resumable(folder: Path, steps: int) -> list[str]:
     """The command of ``make train``, on a tiny model and with VecNormalize."""
     return [
-        sys.executable, "-u", "-m", "sb3_quantum.train", "--algo", "qtd3", "--env", "Pendulum-v1", "-n", str(steps), "--resume",
+        sys.executable, "-u", "-m", "sb3_quantum.train", "--algo", "qtd3", "--env", "Pendulum-v1",
+        "-n", str(steps), "--resume",
         "--checkpoint-freq", "200", "--eval-freq", "200", "--eval-episodes", "1",
         "-params", "learning_starts:100", "normalize:True", SMALL,
     ]  # fmt: skip
