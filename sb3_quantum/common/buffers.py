@@ -8,6 +8,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.type_aliases import DictReplayBufferSamples, ReplayBufferSamples, TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from sb3_quantum.circuits import Ansatz, wrap_angles
 
@@ -214,6 +215,32 @@ class QuantumDictReplayBuffer(QuantumReplayBuffer, DictReplayBuffer):  # type: i
     :param args: see :class:`QuantumReplayBuffer`
     :param kwargs: see :class:`QuantumReplayBuffer`
     """
+
+
+def choose_replay_buffer_class(
+    requested: type[ReplayBuffer] | None, observation_space: spaces.Space, n_steps: int = 1
+) -> type[QuantumReplayBuffer]:
+    """
+    The replay buffer class for a kind of observations, or the requested one if it will do.
+
+    :param requested: ``replay_buffer_class`` as the user gave it
+    :param observation_space: observation space
+    :param n_steps: steps of the return
+    :return: a class with circuit fields
+    :raises ValueError: if the requested class has none
+    """
+    if requested is None:
+        if isinstance(observation_space, spaces.Dict):
+            return QuantumDictReplayBuffer
+        return QuantumNStepReplayBuffer if n_steps > 1 else QuantumReplayBuffer
+    if issubclass(requested, HerReplayBuffer):
+        raise ValueError("HerReplayBuffer is not supported: its relabelled goals have no recorded circuit pairs")
+    if not issubclass(requested, QuantumReplayBuffer):
+        raise ValueError(
+            f"replay_buffer_class={requested.__name__} has no fields for circuit pairs; accepted are "
+            f"QuantumReplayBuffer, QuantumNStepReplayBuffer, QuantumDictReplayBuffer and their subclasses"
+        )
+    return requested
 
 
 def _as_float32(space: spaces.Space) -> spaces.Space:

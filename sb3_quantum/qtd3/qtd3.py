@@ -2,32 +2,20 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch as th
-from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise, NormalActionNoise
 from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import FloatSchedule, LinearSchedule, polyak_update, update_learning_rate
-from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
+from stable_baselines3.common.utils import polyak_update, update_learning_rate
 from stable_baselines3.td3.td3 import TD3
 from torch.nn import functional as F
 
 from sb3_quantum.backends import Backend
 from sb3_quantum.circuits import Ansatz
-from sb3_quantum.common.buffers import (
-    QuantumDictReplayBuffer,
-    QuantumNStepReplayBuffer,
-    QuantumReplayBuffer,
-    QuantumReplayBufferSamples,
-)
-from sb3_quantum.qtd3.policies import (
-    ActorStep,
-    CnnPolicy,
-    MlpPolicy,
-    MultiInputPolicy,
-    QuantumActor,
-    QuantumTD3Policy,
-)
+from sb3_quantum.common.buffers import QuantumReplayBuffer, QuantumReplayBufferSamples, choose_replay_buffer_class
+from sb3_quantum.common.schedules import make_schedule
+from sb3_quantum.qtd3.networks import ActorStep, QuantumActor
+from sb3_quantum.qtd3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, QuantumTD3Policy
 
 SelfQuantumTD3 = TypeVar("SelfQuantumTD3", bound="QuantumTD3")
 
@@ -196,8 +184,9 @@ class QuantumTD3(TD3):
             self.replay_buffer = self._make_replay_buffer()
         # The backend is an argument of the algorithm, so that a file can be loaded onto another one, and needed by the policy
         policy_kwargs = self.policy_kwargs
-        if self.backend != "statevector" or self.backend_kwargs:
-            self.policy_kwargs = {**policy_kwargs, "backend": self.backend, "backend_kwargs": self.backend_kwargs}
+        if "backend" in policy_kwargs or "backend_kwargs" in policy_kwargs:
+            raise ValueError("backend and backend_kwargs are arguments of QuantumTD3, not of its policy_kwargs")
+        self.policy_kwargs = {**policy_kwargs, "backend": self.backend, "backend_kwargs": self.backend_kwargs}
         try:
             super()._setup_model()
         finally:
@@ -210,19 +199,7 @@ class QuantumTD3(TD3):
 
     def _make_replay_buffer(self) -> QuantumReplayBuffer:
         """The replay buffer, with circuit fields if there is a circuit."""
-        if self.replay_buffer_class is not None:
-            if issubclass(self.replay_buffer_class, HerReplayBuffer):
-                raise ValueError("HerReplayBuffer is not supported: its relabelled goals have no recorded circuit pairs")
-            if not issubclass(self.replay_buffer_class, QuantumReplayBuffer):
-                raise ValueError(
-                    f"replay_buffer_class={self.replay_buffer_class.__name__} has no fields for circuit pairs; accepted are "
-                    f"QuantumReplayBuffer, QuantumNStepReplayBuffer, QuantumDictReplayBuffer and their subclasses"
-                )
-            buffer_class: type[QuantumReplayBuffer] = self.replay_buffer_class
-        elif isinstance(self.observation_space, spaces.Dict):
-            buffer_class = QuantumDictReplayBuffer
-        else:
-            buffer_class = QuantumNStepReplayBuffer if self.n_steps > 1 else QuantumReplayBuffer
+        buffer_class = choose_replay_buffer_class(self.replay_buffer_class, self.observation_space, self.n_steps)
         kwargs = dict(self.replay_buffer_kwargs)
         if self.replay_buffer_class is None and self.n_steps > 1:
             kwargs.update(n_steps=self.n_steps, gamma=self.gamma)
@@ -246,11 +223,11 @@ class QuantumTD3(TD3):
         return Ansatz(self.policy_kwargs.get("n_qubits", 10), self.policy_kwargs.get("n_layers", 10))
 
     def _setup_lr_schedule(self) -> None:
-        self.lr_schedule = _schedule("learning_rate", self.learning_rate)
+        self.lr_schedule = make_schedule("learning_rate", self.learning_rate)
         self.qf_lr_schedule = self.lr_schedule
         if self.qf_learning_rate is not None:
-            self.qf_lr_schedule = _schedule("qf_learning_rate", self.qf_learning_rate)
-        self.qtdnn_lr_schedule = _schedule("qtdnn_learning_rate", self.qtdnn_learning_rate)
+            self.qf_lr_schedule = make_schedule("qf_learning_rate", self.qf_learning_rate)
+        self.qtdnn_lr_schedule = make_schedule("qtdnn_learning_rate", self.qtdnn_learning_rate)
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """
@@ -450,24 +427,3 @@ class QuantumTD3(TD3):
         if self.policy.quantum_layer is not None:
             state_dicts = [*state_dicts, "policy.quantum_layer.optimizer"]
         return state_dicts, variables
-
-
-def _schedule(name: str, value: float | Schedule | str) -> FloatSchedule:
-    """
-    A learning rate as a schedule.
-
-    :param name: the argument's name, for the message
-    :param value: a number, a schedule, or the zoo's ``"lin_x"`` (linear from x to 0)
-    :return: the schedule
-    :raises ValueError: if it is none of these
-    """
-    if isinstance(value, str):
-        kind, _, start = value.partition("_")
-        try:
-            assert kind == "lin"
-            return FloatSchedule(LinearSchedule(float(start), 0.0, 1.0))
-        except (AssertionError, ValueError) as error:
-            raise ValueError(f"{name}={value!r} is not a number, a schedule or 'lin_x' with a number x") from error
-    if not callable(value) and not isinstance(value, (int, float)):
-        raise ValueError(f"{name}={value!r} is not a number, a schedule or 'lin_x' with a number x")
-    return FloatSchedule(value)

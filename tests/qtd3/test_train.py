@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sb3_quantum import PAPER, QuantumTD3
-from sb3_quantum.qtd3.policies import split_arch
+from sb3_quantum.qtd3.networks import split_arch
 from tests.envs import SMALL, CountingEnv, TinyImageEnv
 
 

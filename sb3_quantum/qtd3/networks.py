@@ -1,0 +1,279 @@
+"""The hybrid actor (PreDNN, circuit, PostDNN, links) and the critics."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BaseModel, BasePolicy, ContinuousCritic
+from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
+from stable_baselines3.common.type_aliases import PyTorchObs
+from torch import nn
+
+from sb3_quantum.circuits import Ansatz
+from sb3_quantum.common.normalization import ObservationNormalizer
+from sb3_quantum.layers import QuantumLayer, make_block, make_encoding, read
+
+
+class ActorStep(NamedTuple):
+    """
+    One forward pass of the acting policy: the action, and what is recorded of the circuit.
+
+    :param actions: ``(batch, action_dim)``, in [-1, 1]
+    :param circuit_inputs: ``(batch, n_inputs)``; ``None`` for blocks other than ``"pqc"``
+    :param circuit_outputs: what the qtDNN will be fitted to, ``(batch, n_qubits)``
+    :param probe_inputs: probed circuit inputs, if probing is on
+    :param probe_outputs: what the circuit gave for them
+    """
+
+    actions: th.Tensor
+    circuit_inputs: th.Tensor | None = None
+    circuit_outputs: th.Tensor | None = None
+    probe_inputs: th.Tensor | None = None
+    probe_outputs: th.Tensor | None = None
+
+
+def split_arch(net_arch: Sequence[int]) -> tuple[list[int], list[int]]:
+    """
+    Split a network's hidden layers in the middle; an odd one goes to the first part.
+
+    :param net_arch: widths of the hidden layers
+    :return: those before and those after the split
+    """
+    middle = (len(net_arch) + 1) // 2
+    return list(net_arch[:middle]), list(net_arch[middle:])
+
+
+class _NormalizedFeatures(BaseModel):
+    """Feature extraction from normalized observations; the normalizer belongs to the policy and is only referred to."""
+
+    normalizer: ObservationNormalizer | None
+
+    def _share_normalizer(self, normalizer: ObservationNormalizer | None) -> None:
+        # Past nn.Module's registration: the policy's state_dict and device moves must see it once
+        object.__setattr__(self, "normalizer", normalizer)
+
+    def extract_features(self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor) -> th.Tensor:
+        return super().extract_features(obs if self.normalizer is None else self.normalizer(obs), features_extractor)
+
+
+class QuantumActor(_NormalizedFeatures, BasePolicy):
+    """
+    The hybrid deep quantum neural network (hDQNN): ``action = PostDNN(block(encoding(PreDNN(obs))), links)``.
+
+    The quantum layer is shared by the actor and the target actor and belongs to the policy; here it is only referred to. Other
+    blocks (the paper's block swap) belong to the actor.
+
+    :param observation_space: observation space
+    :param action_space: action space
+    :param pre_arch: widths of the PreDNN's hidden layers
+    :param post_arch: widths of the PostDNN's hidden layers
+    :param features_extractor: network to extract features
+    :param features_dim: number of features
+    :param ansatz: shape of the circuit
+    :param n_links: classical links from the PreDNN straight to the PostDNN
+    :param block: ``"pqc"``, ``"fc"``, ``"rbg"`` or ``"zeros"``
+    :param quantum_layer: the policy's quantum layer, for the block ``"pqc"``
+    :param encoding: name of the encoding of the PreDNN's outputs into circuit inputs
+    :param encoding_kwargs: its keyword arguments
+    :param normalizer: the policy's normalizer of observations
+    :param activation_fn: activation function
+    :param normalize_images: whether to divide images by 255
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Box,
+        pre_arch: list[int],
+        post_arch: list[int],
+        features_extractor: BaseFeaturesExtractor,
+        features_dim: int,
+        ansatz: Ansatz,
+        n_links: int,
+        block: str,
+        quantum_layer: QuantumLayer | None,
+        encoding: str,
+        encoding_kwargs: dict[str, Any] | None = None,
+        normalizer: ObservationNormalizer | None = None,
+        activation_fn: type[nn.Module] = nn.LeakyReLU,
+        normalize_images: bool = True,
+    ):
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor=features_extractor,
+            normalize_images=normalize_images,
+            squash_output=True,
+        )
+        self.ansatz = ansatz
+        self.n_links = n_links
+        self._share_normalizer(normalizer)
+        self.pre = nn.Sequential(*create_mlp(features_dim, ansatz.n_inputs + n_links, pre_arch, activation_fn))
+        self.encoding = make_encoding(encoding, ansatz, encoding_kwargs)
+        if quantum_layer is None:
+            self.block: nn.Module = make_block(block, ansatz)
+        else:
+            # Not registered here: its qtDNN must be in neither this actor's optimizer nor the polyak average
+            object.__setattr__(self, "block", quantum_layer)
+        action_dim = get_action_dim(self.action_space)
+        post = create_mlp(ansatz.n_qubits + n_links, action_dim, post_arch, activation_fn, squash_output=True)
+        self.post = nn.Sequential(*post)
+
+    def encode(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor]:
+        """
+        The PreDNN and the encoding.
+
+        :param obs: observations, ``(batch, ...)``
+        :return: circuit inputs ``(batch, n_inputs)`` and links ``(batch, n_links)``
+        """
+        outputs = self.pre(self.extract_features(obs, self.features_extractor))
+        outputs, links = outputs.split([self.ansatz.n_inputs, self.n_links], dim=1)
+        return self.encoding(outputs), links
+
+    def decode(self, outputs: th.Tensor, links: th.Tensor) -> th.Tensor:
+        """
+        The PostDNN.
+
+        :param outputs: the block's outputs, ``(batch, n_qubits)``
+        :param links: ``(batch, n_links)``
+        :return: actions in [-1, 1], ``(batch, action_dim)``
+        """
+        return self.post(th.cat([outputs, links], dim=1))
+
+    def surrogate(self, obs: PyTorchObs) -> th.Tensor:
+        """
+        The surrogate actor of Algorithm 1 (B2, B3): the qtDNN in the circuit's place; no circuit is run.
+
+        :param obs: observations, ``(batch, ...)``
+        :return: differentiable actions in [-1, 1], ``(batch, action_dim)``
+        """
+        inputs, links = self.encode(obs)
+        return self.decode(self.block.surrogate(inputs), links)  # type: ignore[operator]
+
+    def forward(self, obs: PyTorchObs, readout: str = "mean", generator: np.random.Generator | None = None) -> th.Tensor:
+        """
+        The deployed actor, which runs the real circuit. Circuits are counted as evaluation.
+
+        :param obs: observations, ``(batch, ...)``
+        :param readout: ``"sample"``, ``"majority"`` or ``"mean"``
+        :param generator: where the circuit's randomness comes from; the block's own generator by default
+        :return: actions in [-1, 1], ``(batch, action_dim)``
+        """
+        inputs, links = self.encode(obs)
+        if isinstance(self.block, QuantumLayer):
+            measurement = self.block.measure(inputs, readout == "sample", generator, evaluation=True)
+            return self.decode(read(measurement, readout), links)
+        return self.decode(self.block(inputs, readout, generator), links)
+
+    def act(self, obs: PyTorchObs, readout: str, record_bits: bool = False, probe_std: float = 0.0) -> ActorStep:
+        """
+        Step (A) of Algorithm 1: run the circuit once, and keep what went in and what came out.
+
+        :param obs: observations, ``(batch, ...)``
+        :param readout: what the PostDNN sees of the measurement
+        :param record_bits: whether the sampled bits are recorded, or the expected bits
+        :param probe_std: standard deviation of the Gaussian probe on the circuit's angles, in radians; one more circuit per
+            observation if positive
+        :return: actions and circuit pairs
+        """
+        inputs, links = self.encode(obs)
+        if not isinstance(self.block, QuantumLayer):
+            return ActorStep(self.decode(self.block(inputs, readout), links))
+        batch = len(inputs)
+        probe_inputs = probe_outputs = None
+        if probe_std > 0:
+            angles, indices = self.ansatz.split(inputs)
+            noise = self.block.backend.generator.normal(scale=probe_std, size=tuple(angles.shape))
+            probe_inputs = self.ansatz.join(angles + th.as_tensor(noise).to(angles), indices)
+        both = inputs if probe_inputs is None else th.cat([inputs, probe_inputs])
+        measurement = self.block.measure(both, draw=record_bits or readout == "sample")
+        recorded = read(measurement, "sample" if record_bits else "mean")
+        if probe_inputs is not None:
+            probe_outputs = recorded[batch:]
+        actions = self.decode(read(measurement, readout)[:batch], links)
+        return ActorStep(actions, inputs, recorded[:batch], probe_inputs, probe_outputs)
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        return self(observation)
+
+
+class _QNetwork(nn.Module):
+    """One critic of the paper: the action enters after the first segment."""
+
+    def __init__(self, features_dim: int, action_dim: int, critic_arch: list[int], activation_fn: type[nn.Module]):
+        super().__init__()
+        before, after = split_arch(critic_arch)
+        self.before = nn.Sequential(*create_mlp(features_dim, -1, before, activation_fn))
+        width = before[-1] if before else features_dim
+        self.after = nn.Sequential(*create_mlp(width + action_dim, 1, after, activation_fn))
+
+    def forward(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        return self.after(th.cat([self.before(features), actions], dim=1))
+
+
+class QuantumTD3Critic(_NormalizedFeatures, ContinuousCritic):
+    """
+    The critics of the paper: 376-256, then (256+17)-256-1 for Humanoid-v4.
+
+    :param observation_space: observation space
+    :param action_space: action space
+    :param critic_arch: widths of the hidden layers; the action enters in the middle
+    :param features_extractor: network to extract features
+    :param features_dim: number of features
+    :param normalizer: the policy's normalizer of observations
+    :param activation_fn: activation function
+    :param normalize_images: whether to divide images by 255
+    :param n_critics: number of critics
+    :param share_features_extractor: whether the features extractor is the actor's (and learns from the actor's loss only)
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Box,
+        critic_arch: list[int],
+        features_extractor: BaseFeaturesExtractor,
+        features_dim: int,
+        normalizer: ObservationNormalizer | None = None,
+        activation_fn: type[nn.Module] = nn.LeakyReLU,
+        normalize_images: bool = True,
+        n_critics: int = 2,
+        share_features_extractor: bool = False,
+    ):
+        # Past ContinuousCritic, which would build networks of its own shape
+        super(ContinuousCritic, self).__init__(
+            observation_space, action_space, features_extractor=features_extractor, normalize_images=normalize_images
+        )
+        self._share_normalizer(normalizer)
+        self.share_features_extractor = share_features_extractor
+        self.n_critics = n_critics
+        self.q_networks: list[nn.Module] = []
+        for idx in range(n_critics):
+            q_net = _QNetwork(features_dim, get_action_dim(self.action_space), critic_arch, activation_fn)
+            self.add_module(f"qf{idx}", q_net)
+            self.q_networks.append(q_net)
+
+    def forward(self, obs: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, ...]:
+        """
+        :param obs: observations, ``(batch, ...)``
+        :param actions: in [-1, 1], ``(batch, action_dim)``
+        :return: one Q-value per critic, each ``(batch, 1)``
+        """
+        with th.set_grad_enabled(th.is_grad_enabled() and not self.share_features_extractor):
+            features = self.extract_features(obs, self.features_extractor)
+        return tuple(q_net(features, actions) for q_net in self.q_networks)
+
+    def q1_forward(self, obs: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        """
+        The first critic alone, as the actor's loss needs it.
+
+        :param obs: observations, ``(batch, ...)``
+        :param actions: in [-1, 1], ``(batch, action_dim)``
+        :return: ``(batch, 1)``
+        """
+        with th.no_grad():
+            features = self.extract_features(obs, self.features_extractor)
+        return self.q_networks[0](features, actions)
