@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from sb3_quantum.common import QuantumDictReplayBuffer, QuantumNStepReplayBuffer, QuantumReplayBuffer
     from sb3_quantum.layers import QtDNN, QuantumLayer
     from sb3_quantum.paper import PAPER
-    from sb3_quantum.qtd3 import CnnPolicy, MlpPolicy, MultiInputPolicy, QuantumTD3
+    from sb3_quantum.qtd3 import CnnPolicy, FidelityCallback, MlpPolicy, MultiInputPolicy, QuantumTD3
 
 __version__ = "0.1.0"
 
@@ -18,6 +18,7 @@ _HOMES = {
     "MlpPolicy": "sb3_quantum.qtd3",
     "CnnPolicy": "sb3_quantum.qtd3",
     "MultiInputPolicy": "sb3_quantum.qtd3",
+    "FidelityCallback": "sb3_quantum.qtd3",
     "QuantumLayer": "sb3_quantum.layers",
     "QtDNN": "sb3_quantum.layers",
     "QuantumReplayBuffer": "sb3_quantum.common",
@@ -28,6 +29,7 @@ _HOMES = {
 __all__ = [
     "PAPER",
     "CnnPolicy",
+    "FidelityCallback",
     "MlpPolicy",
     "MultiInputPolicy",
     "QtDNN",

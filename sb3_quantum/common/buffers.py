@@ -138,6 +138,7 @@ class QuantumReplayBuffer(ReplayBuffer):
         super().__init__(buffer_size, _as_float32(observation_space), action_space, device, n_envs, **kwargs)
         self.observation_space = observation_space
         self.ansatz = ansatz
+        self._last_batch: tuple[np.ndarray, np.ndarray] = (np.empty(0, dtype=int), np.empty(0, dtype=int))
         shape, dtype = (self.buffer_size, n_envs), np.uint8 if store_bits else np.float16
         self.circuit = None if ansatz is None else CircuitField(ansatz, shape, dtype)
         self.probe = CircuitField(ansatz, shape, dtype) if ansatz is not None and probes else None
@@ -165,6 +166,35 @@ class QuantumReplayBuffer(ReplayBuffer):
             assert probe_inputs is not None and probe_outputs is not None
             self.probe.store(row, probe_inputs, probe_outputs)
 
+    def held_out(self) -> np.ndarray:
+        """
+        :return: row and environment of every transition that was not in the last mini-batch, ``(n, 2)``
+        """
+        free = np.ones((self.size(), self.n_envs), dtype=bool)
+        free[self._last_batch] = False
+        return np.argwhere(free)
+
+    def sample_held_out(
+        self, n_states: int, generator: np.random.Generator, env: VecNormalize | None = None
+    ) -> th.Tensor | TensorDict:
+        """
+        Observations that were not in the last mini-batch, for measurements: no global generator is moved.
+
+        :param n_states: how many, drawn with replacement
+        :param generator: where the randomness comes from
+        :param env: normalizes the observations if given
+        :return: observations, ``(n_states, ...)``
+        :raises ValueError: if every row was in the last mini-batch
+        """
+        free = self.held_out()
+        if len(free) == 0:
+            raise ValueError(f"all {self.size() * self.n_envs} transitions were in the last mini-batch, none is left")
+        rows, envs = free[generator.integers(len(free), size=n_states)].T
+        if isinstance(self.observations, dict):
+            gathered: Any = {key: array[rows, envs] for key, array in self.observations.items()}
+            return {key: self.to_torch(array) for key, array in self._normalize_obs(gathered, env).items()}  # type: ignore[union-attr]
+        return self.to_torch(self._normalize_obs(self.observations[rows, envs], env))  # type: ignore[arg-type]
+
     def _get_samples(  # type: ignore[override]
         self, batch_inds: np.ndarray, env: VecNormalize | None = None
     ) -> QuantumReplayBufferSamples:
@@ -175,6 +205,7 @@ class QuantumReplayBuffer(ReplayBuffer):
         finally:
             self.actions = recorder.array
         rows, envs = recorder.index[:2]
+        self._last_batch = (rows, envs)
         pairs: list[th.Tensor | None] = []
         for field in (self.circuit, self.probe):
             pairs.extend((None, None) if field is None else field.load(rows, envs, self.device))
@@ -184,7 +215,9 @@ class QuantumReplayBuffer(ReplayBuffer):
     def __getstate__(self) -> dict[str, Any]:
         # One row more than is written: with optimize_memory_usage it holds the last transition's next observation
         used = self.buffer_size if self.full else self.pos + 1
-        return _map_rows(self.__dict__, lambda array: array[:used])
+        state = _map_rows(self.__dict__, lambda array: array[:used])
+        state["_last_batch"] = (np.empty(0, dtype=int), np.empty(0, dtype=int))
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         def fill(array: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 from sb3_quantum.layers.blocks import BLOCKS, FCBlock, RBGBlock, ZerosBlock, make_block
 from sb3_quantum.layers.encoding import ENCODINGS, RawEncoding, RMSEncoding, make_encoding
+from sb3_quantum.layers.fidelity import circuit_statistics, fit_quality, gradient_fidelity, meyer_wallach
 from sb3_quantum.layers.qtdnn import QTDNN_FEATURES, QtDNN
 from sb3_quantum.layers.quantum_layer import QuantumLayer
 from sb3_quantum.layers.readout import READOUTS, check_readout, read
@@ -17,7 +18,11 @@ __all__ = [
     "RawEncoding",
     "ZerosBlock",
     "check_readout",
+    "circuit_statistics",
+    "fit_quality",
+    "gradient_fidelity",
     "make_block",
     "make_encoding",
+    "meyer_wallach",
     "read",
 ]

@@ -1,0 +1,126 @@
+"""Is the qtDNN's gradient the circuit's gradient? And is there anything in the circuit worth differentiating?"""
+
+from collections import Counter
+
+import numpy as np
+import torch as th
+from torch.nn import functional as F
+
+from sb3_quantum.backends import StatevectorBackend
+from sb3_quantum.circuits import Ansatz
+from sb3_quantum.layers.quantum_layer import QuantumLayer
+
+
+def gradient_fidelity(layer: QuantumLayer, inputs: th.Tensor, weights: th.Tensor) -> dict[str, float]:
+    """
+    Compare the gradient of ``weights . expected bits`` through the qtDNN with the exact one, by autograd through the
+    statevector.
+
+    Only live angles count: neither CZ indices, which are discrete, nor angles that no output depends on.
+
+    :param layer: the quantum layer
+    :param inputs: circuit inputs, ``(batch, n_inputs)``, as the actor makes them (not probed)
+    :param weights: what the gradient is taken of, ``(batch, n_qubits)``: the actor loss's gradient at the bits, or anything
+        else
+    :return: ``cosine``: mean over the states of the cosine between both gradients, 1 for a perfect tangent, 0 for a random
+        one; ``norm_ratio``: median over the states of the qtDNN's gradient norm divided by the exact one
+    """
+    exact = StatevectorBackend(layer.ansatz)
+    leaf = inputs.detach().clone().requires_grad_(True)
+    with th.enable_grad():
+        (ours,) = th.autograd.grad((layer.surrogate(leaf) * weights).sum(), leaf)
+        (theirs,) = th.autograd.grad((exact.expected_bits(leaf) * weights).sum(), leaf)
+    ours, theirs = layer.ansatz.split(ours)[0], layer.ansatz.split(theirs)[0]
+    live = (theirs != 0).any(0)
+    ours, theirs = ours[:, live], theirs[:, live]
+    there = theirs.norm(dim=1) > 1e-12
+    if not bool(there.any()):
+        return {"cosine": 0.0, "norm_ratio": 0.0}
+    ours, theirs = ours[there], theirs[there]
+    return {
+        "cosine": float(F.cosine_similarity(ours, theirs, eps=1e-20).mean()),
+        "norm_ratio": float((ours.norm(dim=1) / theirs.norm(dim=1)).median()),
+    }
+
+
+def fit_quality(layer: QuantumLayer, inputs: th.Tensor) -> dict[str, float]:
+    """
+    How well the qtDNN knows the circuit's outputs.
+
+    :param layer: the quantum layer
+    :param inputs: circuit inputs, ``(batch, n_inputs)``
+    :return: ``excess_loss``: binary cross-entropy against the exact expected bits minus their entropy, in nats per qubit, 0 at
+        best; ``excess_loss_constant``: the same for the best constant guess, the mean over the states
+    """
+    with th.no_grad():
+        expected = StatevectorBackend(layer.ansatz).expected_bits(inputs)
+        entropy = _binary_entropy(expected)
+        loss = F.binary_cross_entropy_with_logits(layer.qtdnn(inputs), expected, reduction="none")
+        constant = _binary_entropy(expected.mean(0, keepdim=True))
+    return {
+        "excess_loss": float((loss - entropy).mean()),
+        "excess_loss_constant": float((constant - entropy).mean()),
+    }
+
+
+def circuit_statistics(ansatz: Ansatz, inputs: th.Tensor) -> dict[str, float]:
+    """
+    What the circuit does over a batch of states. A useless layer is easily fitted, so a cosine is read next to these.
+
+    :param ansatz: the circuit's shape
+    :param inputs: circuit inputs, ``(batch, n_inputs)``
+    :return: ``input_std``: spread of an angle over the states in radians, mean over the angles; ``marginal_std``: spread of an
+        expected bit over the states, mean over the qubits; ``entropy``: of a bit, and ``joint_entropy``: of the bitstring, in
+        bits, means over the states; ``entanglement``: Meyer-Wallach's, 0 for product states, mean over the states;
+        ``cz_identities``: share of CZ gates between a qubit and itself; ``cz_uncommon``: share of states whose CZ pattern is
+        not the commonest one
+    """
+    backend = StatevectorBackend(ansatz)
+    with th.no_grad():
+        angles, _ = ansatz.split(inputs)
+        expected = backend.expected_bits(inputs)
+        state = backend.statevector(inputs)
+        index = ansatz.gates(inputs)[2]
+        probabilities = state.abs().square()
+        joint = -(probabilities * probabilities.clamp(min=1e-30).log2()).sum(1)
+        patterns = Counter(row.numpy().tobytes() for row in index[:, :-1].cpu())
+        return {
+            "input_std": float(angles.std(0).mean()),
+            "marginal_std": float(expected.std(0).mean()),
+            "entropy": float(_binary_entropy(expected).mean() / np.log(2)),
+            "joint_entropy": float(joint.mean()),
+            "entanglement": float(meyer_wallach(_apply_cz(state, index[:, -1])).mean()),
+            "cz_identities": float((index[..., 0] == index[..., 1]).float().mean()),
+            "cz_uncommon": 1 - max(patterns.values()) / len(inputs),
+        }
+
+
+def meyer_wallach(states: th.Tensor) -> th.Tensor:
+    """
+    Meyer and Wallach's measure of global entanglement, ``2 (1 - mean purity of a single qubit)``.
+
+    Source: Meyer and Wallach, J. Math. Phys. 43, 4273 (2002), in the form of Brennen, Quantum Inf. Comput. 3, 619 (2003).
+
+    :param states: normalized amplitudes, ``(batch, 2**n_qubits)``
+    :return: ``(batch,)``, 0 for product states, 1 for states like GHZ's
+    """
+    batch, size = states.shape
+    n_qubits = size.bit_length() - 1
+    purities = []
+    for qubit in range(n_qubits):
+        parts = states.reshape(batch, -1, 2, 2**qubit).transpose(1, 2).flatten(2)
+        density = parts @ parts.mH
+        purities.append((density @ density).diagonal(dim1=1, dim2=2).sum(1).real)
+    return 2 * (1 - th.stack(purities).mean(0))
+
+
+def _apply_cz(states: th.Tensor, index: th.Tensor) -> th.Tensor:
+    """One CZ per state, between the qubits ``index``, ``(batch, 2)``; none where they are equal."""
+    basis = th.arange(states.shape[1], device=states.device)
+    both = ((basis >> index[:, :1]) & (basis >> index[:, 1:]) & 1).bool() & (index[:, :1] != index[:, 1:])
+    return th.where(both, -states, states)
+
+
+def _binary_entropy(probabilities: th.Tensor) -> th.Tensor:
+    """Entropy in nats of a bit that is 1 with a probability."""
+    return th.special.entr(probabilities) + th.special.entr(1 - probabilities)

@@ -1,0 +1,104 @@
+"""The measuring instruments, on cases whose answer is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch as th
+from qiskit.quantum_info import Statevector, entropy, partial_trace
+from torch.nn import functional as F
+
+from sb3_quantum import QuantumLayer
+from sb3_quantum.circuits import Ansatz
+from sb3_quantum.layers import circuit_statistics, fit_quality, gradient_fidelity, meyer_wallach
+from sb3_quantum.layers.fidelity import _apply_cz
+
+
+def make_layer() -> tuple[QuantumLayer, th.Tensor]:
+    th.manual_seed(0)
+    layer = QuantumLayer(n_qubits=4, n_layers=3, qtdnn_arch=[64])
+    return layer, th.randn(100, layer.ansatz.n_inputs)
+
+
+@pytest.mark.parametrize("sign, scale", [(1, 1.0), (-1, 1.0), (1, 3.0)])
+def test_a_perfect_tangent_has_cosine_one(monkeypatch: pytest.MonkeyPatch, sign: int, scale: float) -> None:
+    layer, inputs = make_layer()
+    monkeypatch.setattr(layer, "surrogate", lambda x: sign * scale * layer.backend.expected_bits(x))
+    measured = gradient_fidelity(layer, inputs, th.randn(100, 4))
+    assert measured["cosine"] == pytest.approx(sign, abs=1e-4)
+    assert measured["norm_ratio"] == pytest.approx(scale, rel=1e-4)
+
+
+def test_an_unfitted_tangent_has_none() -> None:
+    """Random directions in 24 dimensions, mean of 100: a standard deviation of 0.02 if independent, so 0.3 is far out."""
+    layer, inputs = make_layer()
+    assert abs(gradient_fidelity(layer, inputs, th.randn(100, 4))["cosine"]) < 0.3
+
+
+def test_fitting_raises_the_cosine_and_lowers_the_excess_loss() -> None:
+    layer, inputs = make_layer()
+    angles, indices = layer.ansatz.split(inputs)
+    cloud = layer.ansatz.join(angles[:1] + 0.3 * th.randn(600, layer.ansatz.n_angles), indices[:1].expand(600, -1))
+    weights = th.randn(100, 4)
+    before = {**gradient_fidelity(layer, cloud[500:], weights), **fit_quality(layer, cloud[500:])}
+    layer.fit_surrogate(cloud[:500], gradient_steps=400, batch_size=64)
+    after = {**gradient_fidelity(layer, cloud[500:], weights), **fit_quality(layer, cloud[500:])}
+    assert after["cosine"] > 0.7 > before["cosine"]
+    assert after["excess_loss"] < 0.5 * after["excess_loss_constant"] < before["excess_loss"]
+    assert after["excess_loss_constant"] == before["excess_loss_constant"]
+
+
+def test_excess_loss_of_a_perfect_fit_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, inputs = make_layer()
+    expected = layer.backend.expected_bits(inputs)
+    monkeypatch.setattr(layer.qtdnn, "forward", lambda x: th.logit(expected))
+    measured = fit_quality(layer, inputs)
+    assert measured["excess_loss"] == pytest.approx(0, abs=1e-6)
+    constant = expected.mean(0).expand_as(expected)
+    gap = F.binary_cross_entropy(constant, expected) - F.binary_cross_entropy(expected, expected)
+    assert measured["excess_loss_constant"] == pytest.approx(float(gap), abs=1e-5)
+
+
+def test_meyer_wallach_of_known_states() -> None:
+    ghz = th.zeros(1, 8, dtype=th.complex64)
+    ghz[0, [0, 7]] = 1 / math.sqrt(2)
+    product = th.zeros(1, 8, dtype=th.complex64)
+    product[0, 5] = 1
+    assert float(meyer_wallach(ghz)) == pytest.approx(1) and float(meyer_wallach(product)) == pytest.approx(0, abs=1e-6)
+
+
+def test_entanglement_and_entropy_equal_qiskits() -> None:
+    """Independent witness: purities from qiskit's partial traces of the very circuit, last CZ included."""
+    ansatz = Ansatz(4, 3)
+    th.manual_seed(2)
+    inputs = 3 * th.randn(5, ansatz.n_inputs)
+    purities, joint = [], []
+    for row in inputs:
+        state = Statevector(ansatz.to_qiskit(row, measure=False))
+        purities += [partial_trace(state, [q for q in range(4) if q != qubit]).purity().real for qubit in range(4)]
+        probabilities = state.probabilities()
+        joint.append(entropy(np.diag(probabilities), base=2))
+    measured = circuit_statistics(ansatz, inputs)
+    assert measured["entanglement"] == pytest.approx(2 * (1 - np.mean(purities)), abs=1e-5)
+    assert measured["joint_entropy"] == pytest.approx(np.mean(joint), abs=1e-4)
+
+
+def test_last_cz_entangles() -> None:
+    state = th.full((2, 4), 0.5, dtype=th.complex64)
+    assert meyer_wallach(_apply_cz(state, th.tensor([[0, 1], [1, 1]]))).tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
+
+
+def test_statistics_of_known_circuits() -> None:
+    ansatz = Ansatz(3, 2)
+    still = circuit_statistics(ansatz, th.zeros(10, ansatz.n_inputs))
+    assert all(still[key] == 0 for key in ("input_std", "marginal_std", "entropy", "entanglement", "cz_uncommon"))
+    assert still["joint_entropy"] == pytest.approx(0, abs=1e-6) and still["cz_identities"] == 1
+    angles = th.zeros(10, 2, 6)
+    angles[:, 0, ::2] = math.pi / 2  # every qubit to the equator, once
+    indices = th.tensor([0.0, 1.0, 2.0, 2.0]).repeat(10, 1)
+    indices[:3, 0] = 2.0
+    even = circuit_statistics(ansatz, ansatz.join(angles.flatten(1), indices))
+    assert even["entropy"] == pytest.approx(1, abs=1e-5) and even["joint_entropy"] == pytest.approx(3, abs=1e-4)
+    assert even["cz_identities"] == 0.5 and even["cz_uncommon"] == pytest.approx(0.3)
+    spread = ansatz.join(th.tensor([[-1.0], [1.0]]).expand(2, 12), th.zeros(2, 4))
+    assert circuit_statistics(ansatz, spread)["input_std"] == pytest.approx(math.sqrt(2))

@@ -1,0 +1,112 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_quantum import FidelityCallback, QuantumTD3
+from tests.envs import SMALL, CountingEnv
+from tests.qtd3.test_train import equal, pendulum, weights
+
+DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+class Recorder(BaseCallback):
+    """Keeps what was logged under qtdnn/ and quantum/."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[dict[str, Any]] = []
+
+    def _on_step(self) -> bool:
+        logged = {k: v for k, v in self.logger.name_to_value.items() if k.startswith(("qtdnn/", "quantum/"))}
+        if "qtdnn/cosine" in logged:
+            self.seen.append(logged)
+        return True
+
+
+@pytest.mark.parametrize("readout", ["sample", "mean", "majority"])
+def test_measures_without_moving_the_training(readout: str) -> None:
+    """The same weights, generators and counters as without the callback."""
+    recorder = Recorder()
+    kwargs: dict[str, Any] = {"policy_kwargs": {"readout": readout}, "batch_size": 16}
+    watched = pendulum(**kwargs).learn(150, callback=[FidelityCallback(freq=40, n_states=32), recorder])
+    assert equal(weights(watched), weights(pendulum(**kwargs).learn(150)))
+    assert recorder.seen
+    for logged in recorder.seen:
+        assert all(np.isfinite(value) for value in logged.values())
+        assert -1 <= logged["qtdnn/cosine"] <= 1 and 0 <= logged["quantum/entanglement"] <= 1
+        assert 0 <= logged["quantum/entropy"] <= 1 and 0 <= logged["quantum/joint_entropy"] <= 3
+        assert (logged["quantum/use_action_resampled"] == 0) == (readout != "sample")
+
+
+def test_every_key_is_explained() -> None:
+    model = pendulum().learn(100)
+    callback = FidelityCallback(n_states=16)
+    callback.init_callback(model)
+    text = DOCS.read_text()
+    keys = set(callback.measure()) | {key for key in model.logger.name_to_value if key.startswith(("qtdnn/", "quantum/"))}
+    assert {key for key in keys if f"`{key}`" not in text} == set()
+
+
+def test_a_perfect_tangent_is_seen_through_the_prednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = pendulum().learn(100)
+    layer = model.policy.quantum_layer
+    assert layer is not None
+    callback = FidelityCallback(n_states=64)
+    callback.init_callback(model)
+    monkeypatch.setattr(layer, "surrogate", lambda x: layer.backend.expected_bits(x))
+    measured = callback.measure()
+    for key in ("cosine", "cosine_random", "cosine_prednn", "norm_ratio"):
+        assert measured[f"qtdnn/{key}"] == pytest.approx(1, abs=1e-3), key
+
+
+def test_an_actor_that_ignores_the_bits_is_seen() -> None:
+    model = pendulum(batch_size=32).learn(100)
+    callback = FidelityCallback(n_states=64)
+    callback.init_callback(model)
+    use = {key for key in callback.measure() if "/use_" in key}
+    assert len(use) == 6 and any(callback.measure()[key] != 0 for key in use)
+    with th.no_grad():
+        model.actor.post[0].weight[:, :3] = 0
+    measured = callback.measure()
+    assert all(measured[key] == 0 for key in use) and measured["qtdnn/surrogate_gap"] == pytest.approx(0, abs=1e-6)
+
+
+def test_held_out_states_are_not_those_just_fitted() -> None:
+    model = pendulum(learning_starts=0, gradient_steps=0).learn(40)
+    buffer: Any = model.replay_buffer
+    buffer._get_samples(np.arange(30))
+    held_out = buffer.sample_held_out(200, np.random.default_rng(0)).numpy()
+    rows = {tuple(row) for row in held_out}
+    assert rows <= {tuple(row) for row in buffer.observations[30:40, 0]} and len(rows) == 10
+    buffer._get_samples(np.arange(40))
+    with pytest.raises(ValueError, match="all 40 transitions were in the last mini-batch"):
+        buffer.sample_held_out(1, np.random.default_rng(0))
+
+
+def test_a_young_buffer_is_waited_for() -> None:
+    """51 transitions, and mini-batches of 4096 drawn from them: nothing is held out, and training goes on."""
+    recorder = Recorder()
+    model = pendulum(batch_size=4096).learn(60, callback=[FidelityCallback(freq=1), recorder])
+    assert recorder.seen == [] and model.num_timesteps == 60
+
+
+def test_dictionaries_and_vec_normalize() -> None:
+    for policy, env in (
+        ("MultiInputPolicy", make_vec_env(CountingEnv, 2, env_kwargs={"dictionary": True})),
+        ("MlpPolicy", VecNormalize(make_vec_env(CountingEnv, 2))),
+    ):
+        model = QuantumTD3(policy, env, learning_starts=20, buffer_size=200, batch_size=16, policy_kwargs=SMALL, seed=0)
+        recorder = Recorder()
+        model.learn(100, callback=[FidelityCallback(freq=30, n_states=20), recorder])
+        assert recorder.seen
+
+
+def test_without_a_circuit() -> None:
+    with pytest.raises(ValueError, match='must be "pqc"'):
+        pendulum(policy_kwargs={"block": "zeros"}).learn(10, callback=FidelityCallback())
