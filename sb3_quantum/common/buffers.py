@@ -264,6 +264,7 @@ def choose_replay_buffer_class(
     """
     if requested is None:
         if isinstance(observation_space, spaces.Dict):
+            assert n_steps == 1, "N-step returns are not supported for Dict observation spaces yet."
             return QuantumDictReplayBuffer
         return QuantumNStepReplayBuffer if n_steps > 1 else QuantumReplayBuffer
     if issubclass(requested, HerReplayBuffer):

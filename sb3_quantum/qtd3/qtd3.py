@@ -175,8 +175,8 @@ class QuantumTD3(TD3):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)!r}")
         if isinstance(self.action_noise, (int, float)):
-            size = self.action_space.shape[0]
-            self.action_noise = NormalActionNoise(np.zeros(size), np.full(size, float(self.action_noise)))
+            shape = self.action_space.shape
+            self.action_noise = NormalActionNoise(np.zeros(shape), np.full(shape, float(self.action_noise)))
 
         # SB3 would pick a class without circuit fields, and keep its choice in the model file
         buffer_class = self.replay_buffer_class

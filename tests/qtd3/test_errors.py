@@ -9,6 +9,7 @@ from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.buffers import ReplayBuffer
 
 from sb3_quantum import QuantumTD3
+from tests.envs import CountingEnv
 from tests.qtd3.test_train import pendulum
 
 
@@ -28,6 +29,7 @@ from tests.qtd3.test_train import pendulum
         ({"backend": "aer", "backend_kwargs": {"shots": 0}}, "shots must be an integer >= 1, got 0"),
         ({"backend": "aer", "fit_targets": "exact"}, "needs an exact backend, and 'aer' is not"),
         ({"fit_targets": "mean"}, r"fit_targets='mean' is unknown, accepted are 'auto', 'exact', 'sample'"),
+        ({"policy_kwargs": {"backend": "aer"}}, "backend and backend_kwargs are arguments of QuantumTD3"),
         ({"probe_std": -1.0}, "probe_std must be >= 0"),
         ({"qtdnn_gradient_steps": 0}, "qtdnn_gradient_steps must be >= 1, got 0"),
         ({"qtdnn_batch_size": 0}, "qtdnn_batch_size must be >= 1, got 0"),
@@ -40,6 +42,11 @@ from tests.qtd3.test_train import pendulum
 def test_bad_arguments(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pendulum(**kwargs)
+
+
+def test_n_steps_with_dictionaries() -> None:
+    with pytest.raises(AssertionError, match="N-step returns are not supported for Dict"):
+        QuantumTD3("MultiInputPolicy", CountingEnv(dictionary=True), n_steps=3, buffer_size=10)
 
 
 def test_discrete_actions() -> None:

@@ -1,16 +1,19 @@
 """Does it learn, is it reproducible, and does every option run?"""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import IdentityEnvBox
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torch.nn import functional as F
 
@@ -132,6 +135,24 @@ def test_several_envs_and_vec_normalize() -> None:
     # Two circuits (acting and probe) per environment step
     assert model.policy.quantum_layer.backend.usage.circuits == 2 * 120
     assert model.replay_buffer.size() == 40
+
+
+def test_tensorboard_and_progress_bar(tmp_path: Path) -> None:
+    model = pendulum(tensorboard_log=str(tmp_path)).learn(250, log_interval=1, progress_bar=True)
+    (run,) = tmp_path.iterdir()
+    assert run.name == "QuantumTD3_1"
+    events = EventAccumulator(str(run))
+    events.Reload()
+    assert {"qtdnn/loss", "quantum/circuits", "train/actor_loss", "rollout/ep_rew_mean"} <= set(events.Tags()["scalars"])
+    assert model.num_timesteps == 250
+
+
+def test_several_action_dimensions() -> None:
+    """Actions of shape (2, 2), as SB3 allows them."""
+    env = CountingEnv()
+    env.action_space = spaces.Box(-1.0, 1.0, (2, 2), dtype=np.float32)
+    model = QuantumTD3("MlpPolicy", env, learning_starts=20, buffer_size=50, batch_size=16, policy_kwargs=SMALL).learn(40)
+    assert model.predict(env.observation_space.sample(), deterministic=True)[0].shape == (2, 2)
 
 
 def test_images_and_dictionaries() -> None:
