@@ -8,7 +8,7 @@ the qtDNN's gradient can teach the pre-network. The control is the same model wi
 on random quantum features. Both are trained on the same data with the same budget, and the difference is what the layer's
 gradient is worth.
 
-    python examples/supervised.py            # three seeds, about a minute
+    python examples/supervised.py            # three seeds, half a minute
 """
 
 import argparse

@@ -146,11 +146,8 @@ class StatevectorBackend(Backend):
         needs_gradient = th.is_grad_enabled() and inputs.requires_grad
         if needs_gradient or inputs.device.type != "cpu" or inputs.dtype != th.float32:
             return th.view_as_real(self.statevector(inputs)).square().sum(-1)
-        theta, phi, index = self.ansatz.gates(inputs.detach())
-        half, turns = theta / 2, phi[:, :-1] - phi[:, 1:] + math.pi
         out = th.empty(len(inputs), 2**self.ansatz.n_qubits)
-        arguments = (half.cos(), half.sin(), turns.cos(), turns.sin(), index, out)
-        kernel.probabilities(*(argument.contiguous().numpy() for argument in arguments))
+        kernel.probabilities(inputs.detach().contiguous().numpy(), self.ansatz.n_qubits, out.numpy())
         return out
 
     def _run(self, inputs: th.Tensor, shots: int, generator: np.random.Generator) -> tuple[th.Tensor, th.Tensor]:

@@ -41,8 +41,13 @@ def test_expected_bits_equal_qiskit(n_qubits: int, n_layers: int) -> None:
         assert np.abs(expected.numpy() - theirs).max() < 1e-5
 
 
-def test_kernel_and_torch_agree() -> None:
+@pytest.mark.parametrize("scale", [0.1, 1.0, 20.0])
+def test_kernel_and_torch_agree(scale: float) -> None:
+    """The kernel brings inputs into range by itself: negative ones, half-integer indices and many turns."""
     backend, inputs = make(10, 10, rows=32)
+    inputs = scale * inputs
+    inputs[:, -4:] = th.tensor([0.5, -1.5, 12.5, -10.0])
+    inputs[:, 20:22] = th.tensor([2.5, -3.5])
     assert th.allclose(backend.probabilities(inputs), backend.statevector(inputs).abs().square(), atol=1e-5)
 
 
