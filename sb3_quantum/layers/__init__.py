@@ -1,6 +1,7 @@
 from sb3_quantum.layers.blocks import BLOCKS, FCBlock, RBGBlock, ZerosBlock, make_block
 from sb3_quantum.layers.encoding import ENCODINGS, RawEncoding, RMSEncoding, make_encoding
 from sb3_quantum.layers.fidelity import circuit_statistics, fit_quality, gradient_fidelity, meyer_wallach
+from sb3_quantum.layers.gradients import GRADIENTS, parameter_shift, shift_rule, spsa
 from sb3_quantum.layers.qtdnn import QTDNN_FEATURES, QtDNN
 from sb3_quantum.layers.quantum_layer import QuantumLayer
 from sb3_quantum.layers.readout import READOUTS, check_readout, read
@@ -8,6 +9,7 @@ from sb3_quantum.layers.readout import READOUTS, check_readout, read
 __all__ = [
     "BLOCKS",
     "ENCODINGS",
+    "GRADIENTS",
     "QTDNN_FEATURES",
     "READOUTS",
     "FCBlock",
@@ -24,5 +26,8 @@ __all__ = [
     "make_block",
     "make_encoding",
     "meyer_wallach",
+    "parameter_shift",
     "read",
+    "shift_rule",
+    "spsa",
 ]

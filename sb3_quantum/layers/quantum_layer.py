@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from sb3_quantum.backends import Backend, Measurement, make_backend
 from sb3_quantum.circuits import Ansatz
+from sb3_quantum.layers.gradients import check_gradient, differentiable_bits
 from sb3_quantum.layers.qtdnn import QtDNN
 from sb3_quantum.layers.readout import check_readout, read
 
@@ -33,6 +34,9 @@ class QuantumLayer(nn.Module):
     :param backend: name of a backend, or an instance
     :param backend_kwargs: keyword arguments of the backend
     :param readout: what :meth:`forward` returns: ``"sample"`` (the paper), ``"majority"`` or ``"mean"``
+    :param gradient: ``"qtdnn"`` (the paper), or a reference that needs none: ``"exact"``, ``"parameter_shift"``, ``"spsa"``,
+        see
+        :mod:`sb3_quantum.layers.gradients`; those run circuits in :meth:`surrogate` and in ``backward``
     :param qtdnn_arch: widths of the qtDNN's hidden layers
     :param qtdnn_features: ``"periodic"`` or ``"raw"``, see :class:`~sb3_quantum.layers.qtdnn.QtDNN`
     :param qtdnn_learning_rate: learning rate of the qtDNN's optimizer
@@ -51,6 +55,7 @@ class QuantumLayer(nn.Module):
         backend: str | Backend = "statevector",
         backend_kwargs: dict[str, Any] | None = None,
         readout: str = "sample",
+        gradient: str = "qtdnn",
         qtdnn_arch: Sequence[int] = (512,),
         qtdnn_features: str = "periodic",
         qtdnn_learning_rate: float = 3e-3,
@@ -63,6 +68,7 @@ class QuantumLayer(nn.Module):
         self.ansatz = Ansatz(n_qubits, n_layers)
         self.readout = check_readout("readout", readout)
         self.backend = make_backend(backend, self.ansatz, backend_kwargs)
+        self.gradient = check_gradient(gradient, self.backend)
         if not isinstance(backend, Backend):
             self.backend.seed(int(th.randint(2**62, ())) if seed is None else seed)
         self.qtdnn = QtDNN(self.ansatz, qtdnn_arch, qtdnn_features, activation_fn)
@@ -74,7 +80,7 @@ class QuantumLayer(nn.Module):
 
     def forward(self, inputs: th.Tensor, readout: str | None = None) -> th.Tensor:
         """
-        Run the circuits. The gradient with respect to the inputs is the qtDNN's.
+        Run the circuits. The gradient with respect to the inputs is the qtDNN's, or that which ``gradient`` names.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :param readout: overrides the layer's own
@@ -91,11 +97,14 @@ class QuantumLayer(nn.Module):
 
     def surrogate(self, inputs: th.Tensor) -> th.Tensor:
         """
-        The qtDNN in place of the circuit: differentiable in the inputs, its parameters frozen.
+        The qtDNN in place of the circuit: differentiable in the inputs, its parameters frozen. With another ``gradient``, the
+        circuit's own expected bits and that gradient.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :return: expected bits as the qtDNN sees them, ``(batch, n_qubits)``, in (0, 1)
         """
+        if self.gradient != "qtdnn":
+            return differentiable_bits(self.backend, inputs, self.gradient)
         return th.sigmoid(self.qtdnn(inputs))
 
     def measure(
@@ -163,7 +172,9 @@ class QuantumLayer(nn.Module):
         :raises ValueError: if the backend is unknown or does not fit the circuit
         """
         state = self.backend.get_state()
-        self.backend = make_backend(backend, self.ansatz, backend_kwargs)
+        new = make_backend(backend, self.ansatz, backend_kwargs)
+        check_gradient(self.gradient, new)
+        self.backend = new
         self.backend.set_state(state)
 
     def to_qiskit(self, inputs: "th.Tensor | np.ndarray", measure: bool = True) -> "QuantumCircuit":

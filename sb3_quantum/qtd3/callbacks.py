@@ -103,11 +103,12 @@ class FidelityCallback(BaseCallback):
 
     def _use(self, layer: QuantumLayer, inputs: th.Tensor, surrogate: th.Tensor, q_of) -> dict[str, float]:
         """What changes when the bits are drawn again, shuffled over the states, or zeroed; and the surrogate gap."""
+        assert isinstance(self.model, QuantumTD3)
         backend = StatevectorBackend(layer.ansatz, seed=self.model.num_timesteps)
         draws = backend.sample(inputs, shots=self.n_samples + 1)
         acting = {"sample": draws[:, 0], "mean": backend.expected_bits(inputs)}
         acting["majority"] = (acting["mean"] > 0.5).to(inputs.dtype)
-        readout = layer.readout
+        readout = self.model.policy.readout
         outputs = acting[readout]
         again = draws[:, 1] if readout == "sample" else outputs
         shuffled = outputs.roll(len(outputs) // 2, dims=0)

@@ -55,6 +55,7 @@ class QuantumTD3Policy(TD3Policy):
     :param normalize_observations: whether the policy normalizes observations by their running mean and variance
     :param backend: of the circuits, a name or an instance; the algorithm's argument of the same name wins
     :param backend_kwargs: keyword arguments of the backend
+    :param gradient: how the quantum layer is differentiated; the algorithm's argument of the same name wins
     :raises ValueError: if an argument is not one of those accepted
     """
 
@@ -91,6 +92,7 @@ class QuantumTD3Policy(TD3Policy):
         normalize_observations: bool = True,
         backend: str | Backend = "statevector",
         backend_kwargs: dict[str, Any] | None = None,
+        gradient: str = "qtdnn",
     ):
         if block not in BLOCKS:
             raise ValueError(f"block={block!r} is unknown, accepted are {', '.join(map(repr, BLOCKS))}")
@@ -114,6 +116,7 @@ class QuantumTD3Policy(TD3Policy):
         self.readout = check_readout("readout", readout)
         self.eval_readout = check_readout("eval_readout", eval_readout)
         self._initial_backend = (backend, backend_kwargs)
+        self._initial_gradient = gradient
         if optimizer_kwargs is None and optimizer_class is th.optim.Adam:
             optimizer_kwargs = dict(fused=True)
         super().__init__(
@@ -144,6 +147,7 @@ class QuantumTD3Policy(TD3Policy):
                 self.ansatz.n_layers,
                 *self._initial_backend,
                 readout=self.readout,
+                gradient=self._initial_gradient,
                 qtdnn_arch=kwargs["qtdnn_arch"],
                 qtdnn_features=kwargs["qtdnn_features"],
                 qtdnn_learning_rate=lr_schedule(1),
@@ -170,7 +174,8 @@ class QuantumTD3Policy(TD3Policy):
         data = super()._get_constructor_parameters()
         data.update(self.quantum_kwargs, readout=self.readout, eval_readout=self.eval_readout)
         if self.quantum_layer is not None:
-            data.update(backend=self.quantum_layer.backend.name, backend_kwargs=self.quantum_layer.backend.kwargs)
+            layer = self.quantum_layer
+            data.update(backend=layer.backend.name, backend_kwargs=layer.backend.kwargs, gradient=layer.gradient)
         return data
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> QuantumActor:  # type: ignore[override]

@@ -68,6 +68,9 @@ class QuantumTD3(TD3):
         cannot teach slopes across it. The paper has none.
     :param backend: name of the backend that runs the circuits, or an instance
     :param backend_kwargs: keyword arguments of the backend
+    :param gradient: how the quantum layer is differentiated in an update: ``"qtdnn"`` (the paper), or a reference without one:
+        ``"exact"`` (autograd through the simulator), ``"parameter_shift"`` or ``"spsa"``. The references run the circuit in
+        ``train()``, for next actions too, and fit no qtDNN
     :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to average
         the reported success rate, mean episode length, and mean reward over
     :param tensorboard_log: the log location for tensorboard (if None, no logging)
@@ -118,6 +121,7 @@ class QuantumTD3(TD3):
         probe_std: float = 0.2,
         backend: str | Backend = "statevector",
         backend_kwargs: dict[str, Any] | None = None,
+        gradient: str = "qtdnn",
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
         policy_kwargs: dict[str, Any] | None = None,
@@ -161,6 +165,7 @@ class QuantumTD3(TD3):
         self.probe_std = probe_std
         self.backend = backend
         self.backend_kwargs = backend_kwargs
+        self.gradient = gradient
         self._step: ActorStep | None = None
 
         if _init_setup_model:
@@ -184,9 +189,10 @@ class QuantumTD3(TD3):
             self.replay_buffer = self._make_replay_buffer()
         # The backend is an argument of the algorithm, so that a file can be loaded onto another one, and needed by the policy
         policy_kwargs = self.policy_kwargs
-        if "backend" in policy_kwargs or "backend_kwargs" in policy_kwargs:
-            raise ValueError("backend and backend_kwargs are arguments of QuantumTD3, not of its policy_kwargs")
-        self.policy_kwargs = {**policy_kwargs, "backend": self.backend, "backend_kwargs": self.backend_kwargs}
+        arguments = {name: getattr(self, name) for name in ("backend", "backend_kwargs", "gradient")}
+        if arguments.keys() & policy_kwargs.keys():
+            raise ValueError(f"{', '.join(arguments)} are arguments of QuantumTD3, not of its policy_kwargs")
+        self.policy_kwargs = {**policy_kwargs, **arguments}
         try:
             super()._setup_model()
         finally:
@@ -196,6 +202,11 @@ class QuantumTD3(TD3):
         layer = self.policy.quantum_layer
         if self.fit_targets == "exact" and layer is not None and not layer.backend.exact:
             raise ValueError(f'fit_targets="exact" needs an exact backend, and {layer.backend.name!r} is not; use "auto"')
+
+    @property
+    def _acting_probe_std(self) -> float:
+        """Probes only serve the fit of the qtDNN, which the other gradients do without."""
+        return self.probe_std if self.gradient == "qtdnn" else 0.0
 
     def _make_replay_buffer(self) -> QuantumReplayBuffer:
         """The replay buffer, with circuit fields if there is a circuit."""
@@ -211,7 +222,7 @@ class QuantumTD3(TD3):
             n_envs=self.n_envs,
             ansatz=self._ansatz(),
             store_bits=self.fit_targets == "sample",
-            probes=self.probe_std > 0,
+            probes=self._acting_probe_std > 0,
             optimize_memory_usage=self.optimize_memory_usage,
             **kwargs,
         )
@@ -268,8 +279,9 @@ class QuantumTD3(TD3):
         problem = None
         if not isinstance(loaded, QuantumReplayBuffer) or loaded.ansatz != ansatz:
             problem = f"holds pairs of {getattr(loaded, 'ansatz', None)}, but the policy's circuit is {ansatz}"
-        elif ansatz is not None and (loaded.probe is None) != (self.probe_std == 0):
-            problem = f"has {'no' if loaded.probe is None else 'a'} probe field, which does not fit probe_std={self.probe_std}"
+        elif ansatz is not None and (loaded.probe is None) != (self._acting_probe_std == 0):
+            field, std = "no" if loaded.probe is None else "a", self._acting_probe_std
+            problem = f"has {field} probe field, which does not fit probe_std={std}"
         if problem is not None:
             self.replay_buffer = previous
             raise ValueError(f"the replay buffer in {path} {problem}")
@@ -291,7 +303,7 @@ class QuantumTD3(TD3):
             self.policy.normalizer.update(obs)
         with th.no_grad():
             # Kept here, not on the actor: callbacks may call the actor before the transition is stored
-            self._step = self.actor.act(obs, self.policy.readout, self.fit_targets == "sample", self.probe_std)
+            self._step = self.actor.act(obs, self.policy.readout, self.fit_targets == "sample", self._acting_probe_std)
         if self.num_timesteps < learning_starts:
             scaled_action = self.policy.scale_action(np.array([self.action_space.sample() for _ in range(n_envs)]))
         else:
@@ -353,7 +365,7 @@ class QuantumTD3(TD3):
             discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
 
             # (B1) Fit the qtDNN to the circuit's recorded behaviour
-            if self.policy.quantum_layer is not None:
+            if self.policy.quantum_layer is not None and self.gradient == "qtdnn":
                 qtdnn_losses.append(self._fit_qtdnn(replay_data))  # type: ignore[arg-type]
 
             # (B2) Critics, with next actions from the surrogate target actor

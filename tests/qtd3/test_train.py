@@ -94,6 +94,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "exact targets": {"fit_targets": "exact"},
     "sampled targets": {"fit_targets": "sample"},
     "aer": {"backend": "aer", "backend_kwargs": {"shots": 3}, "learning_starts": 10},
+    "exact gradient": {"gradient": "exact"},
+    "parameter shift": {"gradient": "parameter_shift", "batch_size": 16},
+    "spsa": {"gradient": "spsa"},
     "n_steps": {"n_steps": 3},
     "episodes": {"train_freq": (1, "episode"), "gradient_steps": -1},
     "train_freq": {"train_freq": 4, "gradient_steps": 2},
@@ -121,7 +124,7 @@ def test_options_run(option: str) -> None:
     moved = {key for key, value in after.items() if not th.equal(value, before[key])}
     assert any(key.startswith("actor.post") for key in moved) and any(key.startswith("critic.qf0") for key in moved)
     if model.policy.quantum_layer is not None:
-        assert any(key.startswith("quantum_layer.qtdnn") for key in moved)
+        assert any(key.startswith("quantum_layer.qtdnn") for key in moved) == (model.gradient == "qtdnn")
     assert model.env is not None
     for deterministic in (True, False):
         actions, _ = model.predict(model.env.reset(), deterministic=deterministic)
@@ -174,6 +177,20 @@ def test_no_circuit_runs_inside_train() -> None:
     assert usage.circuits == usage.shots == 100
     model.train(gradient_steps=5, batch_size=32)
     assert usage.circuits == 100
+
+
+def test_references_run_circuits_inside_train_and_need_no_fit() -> None:
+    """
+    Per update: next actions, and every other update the actor's forward pass, each one circuit a row; parameter-shift adds its
+    6 * n_qubits * n_layers circuits a row to the latter. No probes.
+    """
+    for gradient, extra in (("exact", 0), ("parameter_shift", 36)):
+        model = pendulum(gradient=gradient, batch_size=8).learn(60)
+        assert model.policy.quantum_layer is not None and model.replay_buffer is not None
+        assert model.replay_buffer.probe is None and "qtdnn/loss" not in model.logger.name_to_value
+        updates = model._n_updates
+        circuits = 60 + 8 * updates + 8 * (1 + extra) * (updates // 2)
+        assert model.policy.quantum_layer.backend.usage.circuits == circuits
 
 
 def test_qtdnn_is_in_neither_optimizer_nor_average() -> None:

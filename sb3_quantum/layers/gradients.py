@@ -1,0 +1,143 @@
+"""
+Gradients of the expected bits without a qtDNN: references to compare it with, and the ways a chip would have to go.
+
+All of them are gradients with respect to the angles. The CZ indices are discrete: "exact", "parameter_shift" and "spsa" give
+them zero, and only the qtDNN, which is smooth in them, has a slope there.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch as th
+
+from sb3_quantum.backends import Backend
+from sb3_quantum.circuits import Ansatz
+
+#: ways to differentiate a quantum layer
+GRADIENTS = ("qtdnn", "exact", "parameter_shift", "spsa")
+#: numbers held at once while shifted circuits are written down
+CHUNK = 2**23
+
+Estimator = Callable[[Backend, th.Tensor, th.Tensor], th.Tensor]
+
+
+def check_gradient(gradient: str, backend: Backend) -> str:
+    """
+    :param gradient: one of :data:`GRADIENTS`
+    :param backend: who runs the circuits
+    :return: the gradient's name
+    :raises ValueError: if it is unknown, or ``"exact"`` on a backend that autograd does not pass through
+    """
+    if gradient not in GRADIENTS:
+        raise ValueError(f"gradient={gradient!r} is unknown, accepted are {', '.join(map(repr, GRADIENTS))}")
+    if gradient == "exact" and not backend.differentiable:
+        raise ValueError(
+            f'gradient="exact" needs a backend that autograd passes through, and {backend.name!r} is none; '
+            f'use "statevector", or another gradient'
+        )
+    return gradient
+
+
+def shift_rule(ansatz: Ansatz, dtype: th.dtype = th.float64) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+    """
+    The parameter-shift rule of the circuit: ``df/dx[column] = sum of coefficient * f(x + shift at column)`` over a column's
+    terms.
+
+    Two terms for every theta, which enters one rotation with frequencies 0 and 1: ``(f(x + pi/2) - f(x - pi/2)) / 2``.
+    Four for every phi, which ``RGate(theta, phi) = RZ(phi) RX(theta) RZ(-phi)`` holds twice, with frequencies 0, 1 and 2:
+    shifts ``(2k - 1) pi / 4`` and coefficients ``(-1)^(k-1) / (8 sin^2((2k - 1) pi / 8))`` for k = 1 to 4.
+    Source: Wierichs et al., "General parameter-shift rules for quantum gradients", Quantum 6, 677 (2022).
+
+    :param ansatz: the circuit's shape
+    :param dtype: of shifts and coefficients
+    :return: columns (int64), shifts in radians and coefficients, each ``(n_terms,)``; n_terms is 600 for the paper's circuit
+    """
+    theta = [(math.pi / 2, 0.5), (-math.pi / 2, -0.5)]
+    phi = [((2 * k - 1) * math.pi / 4, (-1) ** (k - 1) / (8 * math.sin((2 * k - 1) * math.pi / 8) ** 2)) for k in range(1, 5)]
+    terms = [
+        (layer * ansatz.layer_width + place, shift, coefficient)
+        for layer in range(ansatz.n_layers)
+        for place in range(2 * ansatz.n_qubits)
+        for shift, coefficient in (theta, phi)[place % 2]
+    ]
+    columns, shifts, coefficients = zip(*terms, strict=True)
+    return th.tensor(columns), th.tensor(shifts, dtype=dtype), th.tensor(coefficients, dtype=dtype)
+
+
+def parameter_shift(backend: Backend, inputs: th.Tensor, weights: th.Tensor) -> th.Tensor:
+    """
+    Vector-Jacobian product of the expected bits by the parameter-shift rule: exact on an exact backend, unbiased on shots.
+    It runs 6 * n_qubits * n_layers circuits per row.
+
+    :param backend: who runs the circuits
+    :param inputs: circuit inputs, ``(batch, n_inputs)``
+    :param weights: what the Jacobian is multiplied with, ``(batch, n_qubits)``
+    :return: ``(batch, n_inputs)``, zero at the CZ indices
+    """
+    columns, shifts, coefficients = (part.to(inputs.device) for part in shift_rule(backend.ansatz, inputs.dtype))
+    gradient = th.zeros_like(inputs)
+    rows = max(CHUNK // (len(columns) * inputs.shape[1]), 1)
+    for part, vector, out in zip(inputs.split(rows), weights.split(rows), gradient.split(rows), strict=True):
+        shifted = part.unsqueeze(1).repeat(1, len(columns), 1)
+        shifted[:, th.arange(len(columns), device=inputs.device), columns] += shifts
+        values = backend.expected_bits(shifted.flatten(0, 1)).reshape(len(part), len(columns), -1)
+        out.index_add_(1, columns, coefficients * (values * vector.unsqueeze(1)).sum(2))
+    return gradient
+
+
+def spsa(backend: Backend, inputs: th.Tensor, weights: th.Tensor, step: float = 0.1, n_directions: int = 1) -> th.Tensor:
+    """
+    Vector-Jacobian product by simultaneous perturbation: all angles at once, in random directions of +-1. Two circuits per row
+    and direction. Its expectation is the gradient plus a bias of order ``step ** 2``; its variance grows with the number of
+    angles. Source: Spall, IEEE Trans. Automat. Contr. 37, 332 (1992).
+
+    :param backend: who runs the circuits; the directions come from its generator
+    :param inputs: circuit inputs, ``(batch, n_inputs)``
+    :param weights: what the Jacobian is multiplied with, ``(batch, n_qubits)``
+    :param step: in radians
+    :param n_directions: directions to average over
+    :return: ``(batch, n_inputs)``, zero at the CZ indices
+    :raises ValueError: if ``step`` or ``n_directions`` is not positive
+    """
+    if not step > 0 or n_directions < 1:
+        raise ValueError(f"step must be > 0 and n_directions >= 1, got {step!r} and {n_directions!r}")
+    ansatz, gradient = backend.ansatz, th.zeros_like(inputs)
+    none = inputs.new_zeros(len(inputs), ansatz.n_indices)
+    for _ in range(n_directions):
+        signs = th.as_tensor(backend.generator.choice([-1.0, 1.0], size=(len(inputs), ansatz.n_angles)))
+        direction = ansatz.join(signs.to(inputs), none)
+        values = backend.expected_bits(th.cat([inputs + step * direction, inputs - step * direction]))
+        difference = values[: len(inputs)] - values[len(inputs) :]
+        gradient += (difference * weights).sum(1, keepdim=True) / (2 * step) * direction
+    return gradient / n_directions
+
+
+class _Estimated(th.autograd.Function):
+    """Expected bits whose gradient is estimated by running further circuits."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: th.Tensor, backend: Backend, estimator: Estimator) -> th.Tensor:
+        ctx.save_for_backward(inputs)
+        ctx.backend, ctx.estimator = backend, estimator
+        return backend.expected_bits(inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, None, None]:
+        (inputs,) = ctx.saved_tensors
+        return ctx.estimator(ctx.backend, inputs, grad_outputs[0]), None, None
+
+
+def differentiable_bits(backend: Backend, inputs: th.Tensor, gradient: str) -> th.Tensor:
+    """
+    The circuit's own expected bits with a gradient that needs no qtDNN. The circuits it runs are counted.
+
+    :param backend: who runs the circuits
+    :param inputs: circuit inputs, ``(batch, n_inputs)``
+    :param gradient: ``"exact"`` (autograd through the simulator), ``"parameter_shift"`` or ``"spsa"``
+    :return: ``(batch, n_qubits)``
+    """
+    if gradient == "exact":
+        return backend.expected_bits(inputs)
+    estimators: dict[str, Estimator] = {"parameter_shift": parameter_shift, "spsa": spsa}
+    return _Estimated.apply(inputs, backend, estimators[gradient])
