@@ -69,3 +69,13 @@ def test_sampled_actions_average_over_bits() -> None:
     mean = model.policy.quantum_layer.backend.expected_bits(step.circuit_inputs[:1])[0].detach()
     error = (mean * (1 - mean) / 4000).sqrt() + 1e-6
     assert bool(((step.circuit_outputs.mean(0) - mean).abs() < 5 * error).all())
+
+
+def test_set_random_seed_governs_the_circuits() -> None:
+    model = make()
+    obs = th.as_tensor(OBS)
+    recorded = []
+    for seed in (5, 5, 6):
+        model.set_random_seed(seed)
+        recorded.append(model.actor.act(obs, "sample", record_bits=True).circuit_outputs)
+    assert th.equal(recorded[0], recorded[1]) and not th.equal(recorded[0], recorded[2])
