@@ -1,5 +1,7 @@
 """Watching the quantum layer while it is trained."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
@@ -9,6 +11,9 @@ from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.common.buffers import QuantumReplayBuffer
 from sb3_quantum.layers import QuantumLayer, circuit_statistics, fit_quality, gradient_fidelity
 from sb3_quantum.qtd3.qtd3 import QuantumTD3
+
+#: from a block's outputs to the actions that the PostDNN makes of them, and their Q
+QFunction = Callable[[th.Tensor], tuple[th.Tensor, th.Tensor]]
 
 
 class FidelityCallback(BaseCallback):
@@ -101,7 +106,7 @@ class FidelityCallback(BaseCallback):
         flat = [th.cat([gradient.flatten() for gradient in gradients]) for gradients in (ours, theirs)]
         return float(F.cosine_similarity(flat[0], flat[1], dim=0, eps=1e-20))
 
-    def _use(self, layer: QuantumLayer, inputs: th.Tensor, surrogate: th.Tensor, q_of) -> dict[str, float]:
+    def _use(self, layer: QuantumLayer, inputs: th.Tensor, surrogate: th.Tensor, q_of: QFunction) -> dict[str, float]:
         """What changes when the bits are drawn again, shuffled over the states, or zeroed; and the surrogate gap."""
         assert isinstance(self.model, QuantumTD3)
         backend = StatevectorBackend(layer.ansatz, seed=self.model.num_timesteps)

@@ -94,11 +94,13 @@ class CheckpointWriter(BaseCallback):
         self.env_name = env_name
         self.save_freq = save_freq
         self.stopped = False
+        self.forced = False
         self._last_save = 0
         self._previous_handlers: dict[int, Any] = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.stopped:
+            self.forced = True
             raise KeyboardInterrupt
         print("\nStopping after this step; again to stop at once")
         self.stopped = True
@@ -183,7 +185,7 @@ class ResumableExperimentManager(ExperimentManager):
 
     def learn(self, model: BaseAlgorithm) -> None:
         """
-        Train to the total, or until interrupted, and write a checkpoint in either case.
+        Train to the total, or until asked to stop, and write a checkpoint in either case.
 
         :param model: the model, new or loaded from the checkpoint
         """
@@ -203,4 +205,6 @@ class ResumableExperimentManager(ExperimentManager):
                 super().learn(model)
             finally:
                 del model.learn
-        self.writer.write()
+        # A forced stop may have come in the middle of an update; the checkpoint before it stands
+        if not self.writer.forced:
+            self.writer.write()
