@@ -17,14 +17,15 @@ import torch as th
 from sb3_quantum import QuantumTD3
 
 
-def returns_of(model: QuantumTD3, env: gym.Env, episodes: int, first_seed: int) -> np.ndarray:
+def returns_of(model: QuantumTD3, env: gym.Env, episodes: int, first_seed: int, deterministic: bool = True) -> np.ndarray:
     """
-    Returns of deterministic episodes.
+    Returns of episodes without exploration noise.
 
     :param model: the model, with a normalizer of its own or none
     :param env: the environment
     :param episodes: how many
     :param first_seed: reset seed of the first
+    :param deterministic: whether to act on the policy's ``eval_readout``, or on its ``readout``
     :return: ``(episodes,)``
     """
     returns = np.zeros(episodes)
@@ -32,7 +33,7 @@ def returns_of(model: QuantumTD3, env: gym.Env, episodes: int, first_seed: int) 
         obs, _ = env.reset(seed=first_seed + episode)
         done = False
         while not done:
-            action, _ = model.predict(obs, deterministic=True)
+            action, _ = model.predict(obs, deterministic=deterministic)
             obs, reward, terminated, truncated, _ = env.step(action)
             returns[episode] += float(reward)
             done = terminated or truncated
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("--env", required=True)
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--first-seed", type=int, default=10_000)
+    parser.add_argument("--stochastic", action="store_true", help="act as in training, on one sampled bitstring by default")
     parser.add_argument("--json", type=Path, help="also write the returns here")
     args = parser.parse_args()
     th.set_num_threads(1)
@@ -81,7 +83,7 @@ def main() -> None:
     print(f"{'mean':>8} {'std':>7} {'min':>8} {'max':>8}  model")
     for path in args.models:
         model = QuantumTD3.load(path, buffer_size=1)
-        rows[str(path)] = returns_of(model, env, args.episodes, args.first_seed)
+        rows[str(path)] = returns_of(model, env, args.episodes, args.first_seed, not args.stochastic)
         row = rows[str(path)]
         print(f"{row.mean():8.1f} {row.std():7.1f} {row.min():8.1f} {row.max():8.1f}  {path}", flush=True)
     returns = np.stack(list(rows.values()))

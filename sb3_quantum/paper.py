@@ -31,6 +31,7 @@ PAPER: dict[str, Any] = dict(
         critic_arch=[256, 256],
         qtdnn_arch=[2048],
         qtdnn_features="raw",
+        qtdnn_prior="none",
         readout="sample",
         normalize_observations=False,
     ),

@@ -1,7 +1,7 @@
 from typing import Any
 
 from sb3_quantum.backends.aer import AerBackend
-from sb3_quantum.backends.base import Backend, Measurement, Usage
+from sb3_quantum.backends.base import Backend, CircuitBudgetError, Measurement, Usage
 from sb3_quantum.backends.statevector import StatevectorBackend
 from sb3_quantum.circuits import Ansatz
 
@@ -28,4 +28,13 @@ def make_backend(spec: "str | Backend", ansatz: Ansatz, kwargs: dict[str, Any] |
     return BACKENDS[spec](ansatz, **(kwargs or {}))
 
 
-__all__ = ["BACKENDS", "AerBackend", "Backend", "Measurement", "StatevectorBackend", "Usage", "make_backend"]
+__all__ = [
+    "BACKENDS",
+    "AerBackend",
+    "Backend",
+    "CircuitBudgetError",
+    "Measurement",
+    "StatevectorBackend",
+    "Usage",
+    "make_backend",
+]

@@ -14,6 +14,7 @@ class AerBackend(Backend):
     :param ansatz: the circuit's shape
     :param shots: shots per circuit when expected bits are estimated
     :param seed: seed of the generator that Aer's own seeds are drawn from
+    :param max_circuits: how many circuits may be run in all
     :raises ImportError: if qiskit-aer is not installed
     """
 
@@ -21,8 +22,8 @@ class AerBackend(Backend):
     exact = False
     differentiable = False
 
-    def __init__(self, ansatz: Ansatz, shots: int = 100, seed: int | None = None):
-        super().__init__(ansatz, shots, seed)
+    def __init__(self, ansatz: Ansatz, shots: int = 100, seed: int | None = None, max_circuits: int | None = None):
+        super().__init__(ansatz, shots, seed, max_circuits)
         try:
             from qiskit_aer import AerSimulator
         except ImportError as error:

@@ -37,6 +37,10 @@ class Usage:
     shots: int = 0
 
 
+class CircuitBudgetError(RuntimeError):
+    """More circuits were asked for than the backend's ``max_circuits`` allows. Raised before any of them is run."""
+
+
 class Backend(ABC):
     """
     Runs circuits of one :class:`~sb3_quantum.circuits.Ansatz`.
@@ -48,7 +52,8 @@ class Backend(ABC):
     :param ansatz: the circuit's shape
     :param shots: shots per circuit when expected bits are estimated; exact backends ignore it
     :param seed: seed of the backend's generator; fresh entropy if ``None``
-    :raises ValueError: if ``shots`` is not a positive integer
+    :param max_circuits: how many circuits may be run in all, in training and evaluation together; no limit if ``None``
+    :raises ValueError: if ``shots`` or ``max_circuits`` is not a positive integer
     """
 
     #: the name under which the backend is registered
@@ -58,11 +63,13 @@ class Backend(ABC):
     #: whether autograd passes through :meth:`expected_bits`
     differentiable: ClassVar[bool]
 
-    def __init__(self, ansatz: Ansatz, shots: int = 1, seed: int | None = None):
-        if isinstance(shots, bool) or not isinstance(shots, int) or shots < 1:
-            raise ValueError(f"shots must be an integer >= 1, got {shots!r}")
+    def __init__(self, ansatz: Ansatz, shots: int = 1, seed: int | None = None, max_circuits: int | None = None):
+        _check_positive("shots", shots)
+        if max_circuits is not None:
+            _check_positive("max_circuits", max_circuits)
         self.ansatz = ansatz
         self.shots = shots
+        self.max_circuits = max_circuits
         self.generator = np.random.default_rng(seed)
         self.usage = Usage()
         self.eval_usage = Usage()
@@ -70,7 +77,15 @@ class Backend(ABC):
     @property
     def kwargs(self) -> dict[str, Any]:
         """The keyword arguments that describe this backend: plain data, fit for YAML and a model file."""
-        return {"shots": self.shots}
+        limit = {} if self.max_circuits is None else {"max_circuits": self.max_circuits}
+        return {"shots": self.shots, **limit}
+
+    @property
+    def circuits_left(self) -> int | None:
+        """What remains of ``max_circuits``; ``None`` without a limit."""
+        if self.max_circuits is None:
+            return None
+        return max(self.max_circuits - self.usage.circuits - self.eval_usage.circuits, 0)
 
     @abstractmethod
     def _run(self, inputs: th.Tensor, shots: int, generator: np.random.Generator) -> tuple[th.Tensor, th.Tensor]:
@@ -92,25 +107,38 @@ class Backend(ABC):
         self.generator = np.random.default_rng(seed)
 
     def _count(self, circuits: int, shots: int, evaluation: bool) -> None:
+        left = self.circuits_left
+        if left is not None and circuits > left:
+            raise CircuitBudgetError(
+                f"{circuits} circuits were asked for, but only {left} of max_circuits={self.max_circuits} are left; "
+                f"none of them was run"
+            )
         usage = self.eval_usage if evaluation else self.usage
         usage.circuits += circuits
         usage.shots += circuits * shots
 
-    def sample(self, inputs: th.Tensor, shots: int = 1, generator: np.random.Generator | None = None) -> th.Tensor:
+    def sample(
+        self,
+        inputs: th.Tensor,
+        shots: int = 1,
+        generator: np.random.Generator | None = None,
+        evaluation: bool = False,
+    ) -> th.Tensor:
         """
         Measure every circuit.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :param shots: bitstrings per circuit
         :param generator: where the randomness comes from; the backend's own generator by default
+        :param evaluation: count circuits and shots as evaluation, not as training
         :return: zeros and ones in the inputs' dtype and on their device: ``(batch, n_qubits)`` for one shot,
             ``(batch, shots, n_qubits)`` for several
         :raises ValueError: if the inputs or ``shots`` are not usable
+        :raises CircuitBudgetError: as all that runs circuits, if they are more than are left of ``max_circuits``
         """
-        if isinstance(shots, bool) or not isinstance(shots, int) or shots < 1:
-            raise ValueError(f"shots must be an integer >= 1, got {shots!r}")
+        _check_positive("shots", shots)
         self.ansatz.check(inputs)
-        self._count(len(inputs), shots, evaluation=False)
+        self._count(len(inputs), shots, evaluation)
         with th.no_grad():
             bits, _ = self._run(inputs, shots, generator or self.generator)
         return bits[:, 0] if shots == 1 else bits
@@ -184,6 +212,12 @@ class Backend(ABC):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.set_state(state)
+
+
+def _check_positive(name: str, value: int) -> None:
+    """Refuse what is not a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
 
 
 def _rebuild(backend_class: type[Backend], ansatz: Ansatz, kwargs: dict[str, Any]) -> Backend:

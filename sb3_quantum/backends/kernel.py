@@ -1,19 +1,83 @@
-"""A compiled CPU kernel for the statevector backend: the same arithmetic as its torch path, one circuit after the other."""
+"""Compiled CPU kernels for the statevector backend: the same arithmetic as its torch path, one circuit after the other."""
 
 import numpy as np
-from numba import njit
+
+from sb3_quantum.circuits.jit import jit
 
 
-def _compile(function):
-    """Compile on first use, and keep the machine code on disk where numba finds a folder it may write to."""
-    try:
-        return njit(cache=True, fastmath=True, nogil=True)(function)
-    except RuntimeError:  # "cannot cache function": neither the package's nor the user's cache folder is writable
-        return njit(fastmath=True, nogil=True)(function)
+@jit
+def _trigonometry(inputs, n_qubits, cos, sin, turn_cos, turn_sin):
+    """Half-angle cosines and sines of one circuit's thetas, and those of its turns about z between the layers."""
+    width, n_layers = 2 * n_qubits + 2, len(cos)
+    turn = np.float32(2 * np.pi)
+    for layer in range(n_layers):
+        for qubit in range(n_qubits):
+            place = layer * width + 2 * qubit
+            half_angle = np.float32(0.5) * (inputs[place] % turn)
+            cos[layer, qubit], sin[layer, qubit] = np.cos(half_angle), np.sin(half_angle)
+            # RZ(phi) of this layer, RZ(-phi) of the next, and D of both, which turns by pi
+            if layer < n_layers - 1:
+                angle = inputs[place + 1] % turn - inputs[place + 1 + width] % turn + np.float32(np.pi)
+                turn_cos[layer, qubit], turn_sin[layer, qubit] = np.cos(angle), np.sin(angle)
 
 
-@_compile
-def probabilities(inputs: np.ndarray, n_qubits: int, out: np.ndarray) -> None:  # noqa: C901  (loops are what it is)
+@jit
+def _product_state(cos, sin, real, imag):
+    """The first layer on the state 0, doubled qubit by qubit."""
+    real[0] = 1.0
+    for qubit in range(len(cos)):
+        c, s, half = cos[qubit], sin[qubit], 1 << qubit
+        for state in range(half):
+            real[half + state] = s * real[state]
+            real[state] = c * real[state]
+    imag[:] = 0.0
+
+
+@jit
+def _phases(turn_cos, turn_sin, first, second, phase_real, phase_imag):
+    """RZ, D and the CZ of the indices ``first`` and ``second`` between two layers: one phase per basis state."""
+    n_qubits = len(turn_cos)
+    phase_real[0], phase_imag[0] = 1.0, 0.0
+    for qubit in range(n_qubits):
+        c, s, half = turn_cos[qubit], turn_sin[qubit], 1 << qubit
+        for state in range(half):
+            phase_real[half + state] = c * phase_real[state] - s * phase_imag[state]
+            phase_imag[half + state] = c * phase_imag[state] + s * phase_real[state]
+    i = int(np.rint(first) % np.float32(n_qubits))
+    j = int(np.rint(second) % np.float32(n_qubits))
+    if i != j:
+        both = (1 << i) | (1 << j)
+        for state in range(len(phase_real)):
+            sign = np.float32(-1.0) if (state & both) == both else np.float32(1.0)
+            phase_real[state] *= sign
+            phase_imag[state] *= sign
+
+
+@jit
+def _multiply(real, imag, phase_real, phase_imag, sign):
+    """Multiply with the phases (``sign`` 1) or their conjugates (-1)."""
+    for state in range(len(real)):
+        a, b, c, d = real[state], imag[state], phase_real[state], sign * phase_imag[state]
+        real[state] = a * c - b * d
+        imag[state] = a * d + b * c
+
+
+@jit
+def _rotate(cos, sin, real, imag):
+    """The real factor K of a layer's rotations, qubit by qubit. It is its own inverse."""
+    for qubit in range(len(cos)):
+        c, s, half = cos[qubit], sin[qubit], 1 << qubit
+        for start in range(0, len(real), 2 * half):
+            for low in range(start, start + half):
+                high = low + half
+                a, b = real[low], real[high]
+                real[low], real[high] = c * a + s * b, s * a - c * b
+                a, b = imag[low], imag[high]
+                imag[low], imag[high] = c * a + s * b, s * a - c * b
+
+
+@jit
+def probabilities(inputs: np.ndarray, n_qubits: int, out: np.ndarray) -> None:
     """
     Probabilities of all basis states; :class:`~sb3_quantum.backends.statevector.StatevectorBackend` says how the circuit is
     rewritten.
@@ -25,63 +89,75 @@ def probabilities(inputs: np.ndarray, n_qubits: int, out: np.ndarray) -> None:  
     """
     width = 2 * n_qubits + 2
     n_layers = inputs.shape[1] // width
-    size = 1 << n_qubits
-    turn = np.float32(2 * np.pi)
-    cos = np.empty((n_layers, n_qubits), dtype=np.float32)
-    sin = np.empty((n_layers, n_qubits), dtype=np.float32)
-    turn_cos = np.empty((n_layers, n_qubits), dtype=np.float32)
-    turn_sin = np.empty((n_layers, n_qubits), dtype=np.float32)
-    real = np.empty(size, dtype=np.float32)
-    imag = np.empty(size, dtype=np.float32)
-    phase_real = np.empty(size, dtype=np.float32)
-    phase_imag = np.empty(size, dtype=np.float32)
+    cos, sin, turn_cos, turn_sin = np.empty((4, n_layers, n_qubits), dtype=np.float32)
+    real, imag, phase_real, phase_imag = np.empty((4, 1 << n_qubits), dtype=np.float32)
     for row in range(inputs.shape[0]):
-        for layer in range(n_layers):
-            for qubit in range(n_qubits):
-                place = layer * width + 2 * qubit
-                half_angle = np.float32(0.5) * (inputs[row, place] % turn)
-                cos[layer, qubit], sin[layer, qubit] = np.cos(half_angle), np.sin(half_angle)
-                # RZ(phi) of this layer, RZ(-phi) of the next, and D of both, which turns by pi
-                if layer < n_layers - 1:
-                    angle = inputs[row, place + 1] % turn - inputs[row, place + 1 + width] % turn + np.float32(np.pi)
-                    turn_cos[layer, qubit], turn_sin[layer, qubit] = np.cos(angle), np.sin(angle)
-        # The first layer: a product state, doubled qubit by qubit
-        real[0] = 1.0
-        for qubit in range(n_qubits):
-            c, s, half = cos[0, qubit], sin[0, qubit], 1 << qubit
-            for state in range(half):
-                real[half + state] = s * real[state]
-                real[state] = c * real[state]
-        imag[:] = 0.0
+        _trigonometry(inputs[row], n_qubits, cos, sin, turn_cos, turn_sin)
+        _product_state(cos[0], sin[0], real, imag)
         for layer in range(1, n_layers):
-            # RZ, D and CZ between two layers: one phase per basis state
-            phase_real[0], phase_imag[0] = 1.0, 0.0
+            first, second = inputs[row, layer * width - 2], inputs[row, layer * width - 1]
+            _phases(turn_cos[layer - 1], turn_sin[layer - 1], first, second, phase_real, phase_imag)
+            _multiply(real, imag, phase_real, phase_imag, np.float32(1.0))
+            _rotate(cos[layer], sin[layer], real, imag)
+        for state in range(len(real)):
+            out[row, state] = real[state] * real[state] + imag[state] * imag[state]
+
+
+@jit
+def gradient(inputs: np.ndarray, n_qubits: int, weights: np.ndarray, out: np.ndarray) -> None:
+    """
+    Gradient of ``(weights * probabilities).sum()`` by the adjoint method: the final state and its gradient are carried back
+    through the circuit, gate by gate, because every gate can be undone.
+
+    Source: Jones and Gacon, "Efficient calculation of gradients in classical simulations of variational quantum algorithms",
+    arXiv 2009.02823.
+
+    :param inputs: circuit inputs as they come, ``(batch, n_inputs)``, float32
+    :param n_qubits: qubits of the circuit
+    :param weights: ``(batch, 2**n_qubits)``, float32
+    :param out: filled with the gradient, ``(batch, n_inputs)``, float32; zero at the CZ indices
+    """
+    width = 2 * n_qubits + 2
+    n_layers = inputs.shape[1] // width
+    cos, sin, turn_cos, turn_sin = np.empty((4, n_layers, n_qubits), dtype=np.float32)
+    real, imag, grad_real, grad_imag, per_state = np.empty((5, 1 << n_qubits), dtype=np.float32)
+    phase_real, phase_imag = np.empty((2, max(n_layers - 1, 1), 1 << n_qubits), dtype=np.float32)
+    out[:] = 0.0
+    for row in range(inputs.shape[0]):
+        _trigonometry(inputs[row], n_qubits, cos, sin, turn_cos, turn_sin)
+        _product_state(cos[0], sin[0], real, imag)
+        for layer in range(1, n_layers):
+            first, second = inputs[row, layer * width - 2], inputs[row, layer * width - 1]
+            _phases(turn_cos[layer - 1], turn_sin[layer - 1], first, second, phase_real[layer - 1], phase_imag[layer - 1])
+            _multiply(real, imag, phase_real[layer - 1], phase_imag[layer - 1], np.float32(1.0))
+            _rotate(cos[layer], sin[layer], real, imag)
+        for state in range(len(real)):
+            weight = np.float32(2.0) * weights[row, state]
+            grad_real[state], grad_imag[state] = weight * real[state], weight * imag[state]
+        for layer in range(n_layers - 1, -1, -1):
+            place = layer * width
             for qubit in range(n_qubits):
-                c, s, half = turn_cos[layer - 1, qubit], turn_sin[layer - 1, qubit], 1 << qubit
-                for state in range(half):
-                    phase_real[half + state] = c * phase_real[state] - s * phase_imag[state]
-                    phase_imag[half + state] = c * phase_imag[state] + s * phase_real[state]
-            i = int(np.rint(inputs[row, layer * width - 2]) % np.float32(n_qubits))
-            j = int(np.rint(inputs[row, layer * width - 1]) % np.float32(n_qubits))
-            if i != j:
-                both = (1 << i) | (1 << j)
-                for state in range(size):
-                    sign = np.float32(-1.0) if (state & both) == both else np.float32(1.0)
-                    phase_real[state] *= sign
-                    phase_imag[state] *= sign
-            for state in range(size):
-                a, b = real[state], imag[state]
-                real[state] = a * phase_real[state] - b * phase_imag[state]
-                imag[state] = a * phase_imag[state] + b * phase_real[state]
-            # The real factor K of the rotations, qubit by qubit
-            for qubit in range(n_qubits):
-                c, s, half = cos[layer, qubit], sin[layer, qubit], 1 << qubit
-                for start in range(0, size, 2 * half):
+                # K turns by half its angle: dK psi = (-psi_high, psi_low) / 2, whatever the other qubits do
+                total, half = np.float32(0.0), 1 << qubit
+                for start in range(0, len(real), 2 * half):
                     for low in range(start, start + half):
                         high = low + half
-                        a, b = real[low], real[high]
-                        real[low], real[high] = c * a + s * b, s * a - c * b
-                        a, b = imag[low], imag[high]
-                        imag[low], imag[high] = c * a + s * b, s * a - c * b
-        for state in range(size):
-            out[row, state] = real[state] * real[state] + imag[state] * imag[state]
+                        total += grad_real[high] * real[low] - grad_real[low] * real[high]
+                        total += grad_imag[high] * imag[low] - grad_imag[low] * imag[high]
+                out[row, place + 2 * qubit] = np.float32(0.5) * total
+            if layer == 0:
+                break
+            _rotate(cos[layer], sin[layer], real, imag)
+            _rotate(cos[layer], sin[layer], grad_real, grad_imag)
+            # A turn changes the phase of the states in which its qubit is 1; they are folded qubit by qubit
+            for state in range(len(real)):
+                per_state[state] = grad_imag[state] * real[state] - grad_real[state] * imag[state]
+            for qubit in range(n_qubits - 1, -1, -1):
+                total, half = np.float32(0.0), 1 << qubit
+                for low in range(half):
+                    total += per_state[half + low]
+                    per_state[low] += per_state[half + low]
+                out[row, place - width + 2 * qubit + 1] += total
+                out[row, place + 2 * qubit + 1] -= total
+            _multiply(real, imag, phase_real[layer - 1], phase_imag[layer - 1], np.float32(-1.0))
+            _multiply(grad_real, grad_imag, phase_real[layer - 1], phase_imag[layer - 1], np.float32(-1.0))

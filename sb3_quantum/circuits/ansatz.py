@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch as th
@@ -21,8 +21,20 @@ def wrap_angles(angles: th.Tensor) -> th.Tensor:
     :param angles: in radians, any shape, any finite value
     :return: equivalent angles in radians, the same shape
     """
-    angles = th.remainder(angles, 2 * math.pi)
-    return th.where(angles > math.pi, angles - 2 * math.pi, angles)
+    return _Wrap.apply(angles)
+
+
+class _Wrap(th.autograd.Function):
+    """As a function of its own, the gradient passes without any arithmetic."""
+
+    @staticmethod
+    def forward(ctx: Any, angles: th.Tensor) -> th.Tensor:
+        angles = th.remainder(angles, 2 * math.pi)
+        return th.where(angles > math.pi, angles - 2 * math.pi, angles)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: th.Tensor) -> th.Tensor:
+        return grad_outputs[0]
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,22 @@ class QuantumReplayBuffer(ReplayBuffer):
             assert probe_inputs is not None and probe_outputs is not None
             self.probe.store(row, probe_inputs, probe_outputs)
 
+    def sample_recent_pairs(self, n_recent: int, n_pairs: int) -> tuple[th.Tensor, th.Tensor]:
+        """
+        Draw circuit pairs from the newest transitions, with replacement; probe pairs too if there are any.
+
+        :param n_recent: how many transitions count as the newest, fewer if the buffer holds fewer
+        :param n_pairs: transitions to draw
+        :return: circuit inputs ``(n, n_inputs)`` and outputs ``(n, n_qubits)``, n twice ``n_pairs`` with probes
+        """
+        assert self.circuit is not None, "this buffer has no circuit fields"
+        newest = min(-(-n_recent // self.n_envs), self.size())
+        rows = (self.pos - 1 - np.random.randint(newest, size=n_pairs)) % self.buffer_size
+        envs = np.random.randint(self.n_envs, size=n_pairs)
+        pairs = [field.load(rows, envs, self.device) for field in (self.circuit, self.probe) if field is not None]
+        inputs, outputs = zip(*pairs, strict=True)
+        return th.cat(inputs), th.cat(outputs)
+
     def held_out(self) -> np.ndarray:
         """
         :return: row and environment of every transition that was not in the last mini-batch, ``(n, 2)``

@@ -1,16 +1,18 @@
 from sb3_quantum.layers.blocks import BLOCKS, FCBlock, RBGBlock, ZerosBlock, make_block
 from sb3_quantum.layers.encoding import ENCODINGS, RawEncoding, RMSEncoding, make_encoding
-from sb3_quantum.layers.fidelity import circuit_statistics, fit_quality, gradient_fidelity, meyer_wallach
-from sb3_quantum.layers.gradients import GRADIENTS, parameter_shift, shift_rule, spsa
-from sb3_quantum.layers.qtdnn import QTDNN_FEATURES, QtDNN
+from sb3_quantum.layers.fidelity import circuit_statistics, fit_quality, gradient_fidelity, meyer_wallach, shot_fidelity
+from sb3_quantum.layers.gradients import FITTED_GRADIENTS, GRADIENTS, parameter_shift, shift_rule, spsa
+from sb3_quantum.layers.qtdnn import QTDNN_FEATURES, QTDNN_PRIORS, QtDNN
 from sb3_quantum.layers.quantum_layer import QuantumLayer
 from sb3_quantum.layers.readout import READOUTS, check_readout, read
 
 __all__ = [
     "BLOCKS",
     "ENCODINGS",
+    "FITTED_GRADIENTS",
     "GRADIENTS",
     "QTDNN_FEATURES",
+    "QTDNN_PRIORS",
     "READOUTS",
     "FCBlock",
     "QtDNN",
@@ -29,5 +31,6 @@ __all__ = [
     "parameter_shift",
     "read",
     "shift_rule",
+    "shot_fidelity",
     "spsa",
 ]

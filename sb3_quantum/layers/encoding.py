@@ -43,7 +43,7 @@ class RMSEncoding(nn.Module):
     :raises ValueError: if a scale is not positive, or ``bias_range`` is negative
     """
 
-    def __init__(self, ansatz: Ansatz, angle_scale: float = 0.2, index_scale: float = 0.5, bias_range: float = 0.0):
+    def __init__(self, ansatz: Ansatz, angle_scale: float = 0.5, index_scale: float = 0.25, bias_range: float = 0.0):
         super().__init__()
         for name, value in (("angle_scale", angle_scale), ("index_scale", index_scale)):
             if not value > 0:

@@ -1,6 +1,7 @@
 """Is the qtDNN's gradient the circuit's gradient? And is there anything in the circuit worth differentiating?"""
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import torch as th
@@ -8,10 +9,16 @@ from torch.nn import functional as F
 
 from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.circuits import Ansatz
+from sb3_quantum.layers.gradients import parameter_shift
 from sb3_quantum.layers.quantum_layer import QuantumLayer
 
 
-def gradient_fidelity(layer: QuantumLayer, inputs: th.Tensor, weights: th.Tensor) -> dict[str, float]:
+def gradient_fidelity(
+    layer: QuantumLayer,
+    inputs: th.Tensor,
+    weights: th.Tensor,
+    surrogate: Callable[[th.Tensor], th.Tensor] | None = None,
+) -> dict[str, float]:
     """
     Compare the gradient of ``weights . expected bits`` through the qtDNN with the exact one, by autograd through the
     statevector.
@@ -22,13 +29,16 @@ def gradient_fidelity(layer: QuantumLayer, inputs: th.Tensor, weights: th.Tensor
     :param inputs: circuit inputs, ``(batch, n_inputs)``, as the actor makes them (not probed)
     :param weights: what the gradient is taken of, ``(batch, n_qubits)``: the actor loss's gradient at the bits, or anything
         else
+    :param surrogate: what stands in for the circuit, from circuit inputs to expected bits; the layer's own by default
     :return: ``cosine``: mean over the states of the cosine between both gradients, 1 for a perfect tangent, 0 for a random
         one; ``norm_ratio``: median over the states of the qtDNN's gradient norm divided by the exact one
     """
     exact = StatevectorBackend(layer.ansatz)
     leaf = inputs.detach().clone().requires_grad_(True)
     with th.enable_grad():
-        (ours,) = th.autograd.grad((layer.surrogate(leaf) * weights).sum(), leaf)
+        stand_in = (surrogate or layer.surrogate)(leaf)
+        # gradient="frozen" has none
+        ours = th.autograd.grad((stand_in * weights).sum(), leaf)[0] if stand_in.requires_grad else th.zeros_like(leaf)
         (theirs,) = th.autograd.grad((exact.expected_bits(leaf) * weights).sum(), leaf)
     ours, theirs = layer.ansatz.split(ours)[0], layer.ansatz.split(theirs)[0]
     live = (theirs != 0).any(0)
@@ -40,6 +50,51 @@ def gradient_fidelity(layer: QuantumLayer, inputs: th.Tensor, weights: th.Tensor
     return {
         "cosine": float(F.cosine_similarity(ours, theirs, eps=1e-20).mean()),
         "norm_ratio": float((ours.norm(dim=1) / theirs.norm(dim=1)).median()),
+    }
+
+
+def shot_fidelity(
+    layer: QuantumLayer,
+    inputs: th.Tensor,
+    weights: th.Tensor,
+    shots: int = 1000,
+    generator: np.random.Generator | None = None,
+) -> dict[str, float]:
+    """
+    What a chip can say of the tangent: the qtDNN's gradient against an estimate by the parameter-shift rule, on the layer's
+    own backend. Twice ``6 * n_qubits * n_layers`` circuits per row, all of them counted as evaluation.
+
+    Shot noise alone keeps the cosine below 1. Two halves of the shots are two independent estimates of the same gradient; from
+    the cosine r between them follows the cosine that a perfect tangent would have with their mean, ``sqrt(2 r / (1 + r))``
+    (Spearman and Brown's formula for the reliability of a test of double length). Noise of the device that is the same in both
+    halves is no noise here: the reference is the circuit as this backend runs it.
+
+    :param layer: the quantum layer
+    :param inputs: circuit inputs, ``(batch, n_inputs)``; a few rows
+    :param weights: what the gradient is taken of, ``(batch, n_qubits)``
+    :param shots: per circuit, both halves together; at least 2
+    :param generator: where the backend's randomness comes from; its own generator by default
+    :return: ``cosine_shots``: mean over the rows of the cosine between the qtDNN's gradient and the estimate;
+        ``cosine_ceiling``: what a perfect tangent would reach, 0 if the two halves have nothing in common
+    :raises ValueError: if ``shots`` is below 2
+    """
+    if shots < 2:
+        raise ValueError(f"shots must be >= 2, one for each half, got {shots!r}")
+    leaf = inputs.detach().clone().requires_grad_(True)
+    with th.enable_grad():
+        surrogate = layer.surrogate(leaf)
+        ours = th.autograd.grad((surrogate * weights).sum(), leaf)[0] if surrogate.requires_grad else th.zeros_like(leaf)
+
+    def run(shifted: th.Tensor) -> th.Tensor:
+        bits = layer.backend.sample(shifted, max(shots // 2, 1), generator, evaluation=True)
+        return bits if bits.dim() == 2 else bits.mean(1)
+
+    halves = [layer.ansatz.split(parameter_shift(layer.backend, inputs.detach(), weights, run))[0] for _ in range(2)]
+    ours = layer.ansatz.split(ours)[0]
+    between = float(F.cosine_similarity(halves[0], halves[1], eps=1e-20).mean())
+    return {
+        "cosine_shots": float(F.cosine_similarity(ours, halves[0] + halves[1], eps=1e-20).mean()),
+        "cosine_ceiling": float(np.sqrt(2 * between / (1 + between))) if between > 0 else 0.0,
     }
 
 

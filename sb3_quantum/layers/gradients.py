@@ -1,8 +1,9 @@
 """
-Gradients of the expected bits without a qtDNN: references to compare it with, and the ways a chip would have to go.
+Gradients of the expected bits without a qtDNN: references to compare it with, and the ways a chip would have to go. And
+controls, which give the inputs no gradient worth the name.
 
-All of them are gradients with respect to the angles. The CZ indices are discrete: "exact", "parameter_shift" and "spsa" give
-them zero, and only the qtDNN, which is smooth in them, has a slope there.
+All references are gradients with respect to the angles. The CZ indices are discrete: "exact", "parameter_shift" and "spsa"
+give them zero, and only the qtDNN, which is smooth in them, has a slope there.
 """
 
 import math
@@ -15,7 +16,9 @@ from sb3_quantum.backends import Backend
 from sb3_quantum.circuits import Ansatz
 
 #: ways to differentiate a quantum layer
-GRADIENTS = ("qtdnn", "exact", "parameter_shift", "spsa")
+GRADIENTS = ("qtdnn", "exact", "parameter_shift", "spsa", "noise", "frozen")
+#: those among them that stand on a fitted qtDNN
+FITTED_GRADIENTS = ("qtdnn", "noise", "frozen")
 #: numbers held at once while shifted circuits are written down
 CHUNK = 2**23
 
@@ -65,7 +68,9 @@ def shift_rule(ansatz: Ansatz, dtype: th.dtype = th.float64) -> tuple[th.Tensor,
     return th.tensor(columns), th.tensor(shifts, dtype=dtype), th.tensor(coefficients, dtype=dtype)
 
 
-def parameter_shift(backend: Backend, inputs: th.Tensor, weights: th.Tensor) -> th.Tensor:
+def parameter_shift(
+    backend: Backend, inputs: th.Tensor, weights: th.Tensor, run: Callable[[th.Tensor], th.Tensor] | None = None
+) -> th.Tensor:
     """
     Vector-Jacobian product of the expected bits by the parameter-shift rule: exact on an exact backend, unbiased on shots.
     It runs 6 * n_qubits * n_layers circuits per row.
@@ -73,15 +78,17 @@ def parameter_shift(backend: Backend, inputs: th.Tensor, weights: th.Tensor) -> 
     :param backend: who runs the circuits
     :param inputs: circuit inputs, ``(batch, n_inputs)``
     :param weights: what the Jacobian is multiplied with, ``(batch, n_qubits)``
+    :param run: how expected bits are got, from circuit inputs; ``backend.expected_bits`` by default
     :return: ``(batch, n_inputs)``, zero at the CZ indices
     """
+    run = backend.expected_bits if run is None else run
     columns, shifts, coefficients = (part.to(inputs.device) for part in shift_rule(backend.ansatz, inputs.dtype))
     gradient = th.zeros_like(inputs)
     rows = max(CHUNK // (len(columns) * inputs.shape[1]), 1)
     for part, vector, out in zip(inputs.split(rows), weights.split(rows), gradient.split(rows), strict=True):
         shifted = part.unsqueeze(1).repeat(1, len(columns), 1)
         shifted[:, th.arange(len(columns), device=inputs.device), columns] += shifts
-        values = backend.expected_bits(shifted.flatten(0, 1)).reshape(len(part), len(columns), -1)
+        values = run(shifted.flatten(0, 1)).reshape(len(part), len(columns), -1)
         out.index_add_(1, columns, coefficients * (values * vector.unsqueeze(1)).sum(2))
     return gradient
 
@@ -126,6 +133,22 @@ class _Estimated(th.autograd.Function):
     def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, None, None]:
         (inputs,) = ctx.saved_tensors
         return ctx.estimator(ctx.backend, inputs, grad_outputs[0]), None, None
+
+
+class NoisyGradient(th.autograd.Function):
+    """
+    The identity, whose gradient is replaced by Gaussian noise of equal norm, row by row: the control ``gradient="noise"``.
+    The noise comes from torch's global generator.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, inputs: th.Tensor) -> th.Tensor:
+        return inputs.view_as(inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: th.Tensor) -> th.Tensor:
+        noise = th.randn_like(grad_outputs[0])
+        return noise * (grad_outputs[0].norm(dim=1, keepdim=True) / noise.norm(dim=1, keepdim=True))
 
 
 def differentiable_bits(backend: Backend, inputs: th.Tensor, gradient: str) -> th.Tensor:

@@ -7,15 +7,24 @@ import torch as th
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
-from sb3_quantum.circuits import Ansatz, wrap_angles
+from sb3_quantum.circuits import Ansatz, mean_field_bits, wrap_angles
 
 #: what the qtDNN is shown of the circuit's inputs
 QTDNN_FEATURES = ("raw", "periodic")
+#: what the qtDNN knows of the circuit before the first fit
+QTDNN_PRIORS = ("none", "mean_field")
+#: the mean field's bits are kept this far from 0 and 1, where their logits are infinite
+PRIOR_MARGIN = 1e-4
 
 
 class QtDNN(nn.Module):
     """
     The "quantum tangential" network of the paper (Section 2.2): circuit inputs to the logits of the expected bits.
+
+    With a prior it is the sum of two parts: the logits of the circuit's mean-field bits
+    (:func:`~sb3_quantum.circuits.mean_field.mean_field_bits`), which need no fit, and a network that learns what these lack,
+    the circuit's correlations and the device's errors. That network sees the prior's logits too, and starts with nothing to
+    add. Without a prior the network is all there is, as in the paper.
 
     Its parameters do not require a gradient outside of a fit, so neither the loss behind the layer nor an optimizer that was
     given all parameters of a model can change them.
@@ -26,23 +35,33 @@ class QtDNN(nn.Module):
         ``"periodic"`` their cosines and sines, because the circuit is 2-pi periodic in every angle and n_qubits-periodic in
         every CZ index
     :param activation_fn: activation function between the layers
-    :raises ValueError: if ``features`` is unknown
+    :param prior: ``"mean_field"`` or ``"none"`` (the paper)
+    :raises ValueError: if ``features`` or ``prior`` is unknown
     """
 
     def __init__(
         self,
         ansatz: Ansatz,
-        net_arch: Sequence[int] = (512,),
+        net_arch: Sequence[int] = (128,),
         features: str = "periodic",
         activation_fn: type[nn.Module] = nn.LeakyReLU,
+        prior: str = "mean_field",
     ):
         super().__init__()
         if features not in QTDNN_FEATURES:
             raise ValueError(f"qtdnn_features={features!r} is unknown, accepted are {', '.join(map(repr, QTDNN_FEATURES))}")
+        if prior not in QTDNN_PRIORS:
+            raise ValueError(f"qtdnn_prior={prior!r} is unknown, accepted are {', '.join(map(repr, QTDNN_PRIORS))}")
         self.ansatz = ansatz
         self.features = features
+        self.prior = prior
         n_features = 2 * ansatz.n_inputs if features == "periodic" else ansatz.n_inputs
+        if prior == "mean_field":
+            n_features += ansatz.n_qubits
         self.net = nn.Sequential(*create_mlp(n_features, ansatz.n_qubits, list(net_arch), activation_fn))
+        if prior == "mean_field":
+            for parameter in self.net[-1].parameters():
+                nn.init.zeros_(parameter)
         self.requires_grad_(False)
 
     def forward(self, inputs: th.Tensor) -> th.Tensor:
@@ -50,9 +69,17 @@ class QtDNN(nn.Module):
         :param inputs: circuit inputs, ``(batch, n_inputs)``, wrapped or not
         :return: logits of the expected bits, ``(batch, n_qubits)``
         """
+        features = self._features(inputs)
+        if self.prior == "none":
+            return self.net(features)
+        prior = th.logit(mean_field_bits(self.ansatz, inputs), eps=PRIOR_MARGIN)
+        return prior + self.net(th.cat([features, prior], dim=1))
+
+    def _features(self, inputs: th.Tensor) -> th.Tensor:
+        """Circuit inputs as the network sees them."""
         angles, indices = self.ansatz.split(inputs)
         if self.features == "periodic":
             turns = th.cat([angles, indices * (2 * math.pi / self.ansatz.n_qubits)], dim=1)
-            return self.net(th.cat([turns.cos(), turns.sin()], dim=1))
+            return th.cat([turns.cos(), turns.sin()], dim=1)
         # Wrapped as in the replay buffer, whose rows it is fitted to
-        return self.net(th.cat([wrap_angles(angles), th.remainder(indices, self.ansatz.n_qubits)], dim=1))
+        return th.cat([wrap_angles(angles), th.remainder(indices, self.ansatz.n_qubits)], dim=1)

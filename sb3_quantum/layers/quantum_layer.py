@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from sb3_quantum.backends import Backend, Measurement, make_backend
 from sb3_quantum.circuits import Ansatz
-from sb3_quantum.layers.gradients import check_gradient, differentiable_bits
+from sb3_quantum.layers.gradients import FITTED_GRADIENTS, NoisyGradient, check_gradient, differentiable_bits
 from sb3_quantum.layers.qtdnn import QtDNN
 from sb3_quantum.layers.readout import check_readout, read
 
@@ -35,10 +35,12 @@ class QuantumLayer(nn.Module):
     :param backend_kwargs: keyword arguments of the backend
     :param readout: what :meth:`forward` returns: ``"sample"`` (the paper), ``"majority"`` or ``"mean"``
     :param gradient: ``"qtdnn"`` (the paper), or a reference that needs none: ``"exact"``, ``"parameter_shift"``, ``"spsa"``,
-        see
-        :mod:`sb3_quantum.layers.gradients`; those run circuits in :meth:`surrogate` and in ``backward``
+        see :mod:`sb3_quantum.layers.gradients`; those run circuits in :meth:`surrogate` and in ``backward``. Or a control:
+        the qtDNN's gradient replaced by ``"noise"`` of equal norm, or withheld, so that whatever makes the inputs stays
+        ``"frozen"``
     :param qtdnn_arch: widths of the qtDNN's hidden layers
     :param qtdnn_features: ``"periodic"`` or ``"raw"``, see :class:`~sb3_quantum.layers.qtdnn.QtDNN`
+    :param qtdnn_prior: ``"mean_field"`` or ``"none"``, likewise
     :param qtdnn_learning_rate: learning rate of the qtDNN's optimizer
     :param activation_fn: activation function of the qtDNN
     :param optimizer_class: the qtDNN's optimizer
@@ -56,8 +58,9 @@ class QuantumLayer(nn.Module):
         backend_kwargs: dict[str, Any] | None = None,
         readout: str = "sample",
         gradient: str = "qtdnn",
-        qtdnn_arch: Sequence[int] = (512,),
+        qtdnn_arch: Sequence[int] = (128,),
         qtdnn_features: str = "periodic",
+        qtdnn_prior: str = "mean_field",
         qtdnn_learning_rate: float = 3e-3,
         activation_fn: type[nn.Module] = nn.LeakyReLU,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
@@ -71,7 +74,7 @@ class QuantumLayer(nn.Module):
         self.gradient = check_gradient(gradient, self.backend)
         if not isinstance(backend, Backend):
             self.backend.seed(int(th.randint(2**62, ())) if seed is None else seed)
-        self.qtdnn = QtDNN(self.ansatz, qtdnn_arch, qtdnn_features, activation_fn)
+        self.qtdnn = QtDNN(self.ansatz, qtdnn_arch, qtdnn_features, activation_fn, qtdnn_prior)
         self.optimizer = optimizer_class(
             self.qtdnn.parameters(),
             lr=qtdnn_learning_rate,  # type: ignore[call-arg]
@@ -97,14 +100,18 @@ class QuantumLayer(nn.Module):
 
     def surrogate(self, inputs: th.Tensor) -> th.Tensor:
         """
-        The qtDNN in place of the circuit: differentiable in the inputs, its parameters frozen. With another ``gradient``, the
-        circuit's own expected bits and that gradient.
+        The qtDNN in place of the circuit: differentiable in the inputs, its parameters frozen. With a ``gradient`` that needs
+        no qtDNN, the circuit's own expected bits and that gradient.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :return: expected bits as the qtDNN sees them, ``(batch, n_qubits)``, in (0, 1)
         """
-        if self.gradient != "qtdnn":
+        if self.gradient not in FITTED_GRADIENTS:
             return differentiable_bits(self.backend, inputs, self.gradient)
+        if self.gradient == "frozen":
+            inputs = inputs.detach()
+        elif self.gradient == "noise":
+            inputs = NoisyGradient.apply(inputs)
         return th.sigmoid(self.qtdnn(inputs))
 
     def measure(

@@ -1,6 +1,7 @@
 """Watching the quantum layer while it is trained."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch as th
@@ -8,8 +9,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch.nn import functional as F
 
 from sb3_quantum.backends import StatevectorBackend
+from sb3_quantum.circuits import mean_field_bits
 from sb3_quantum.common.buffers import QuantumReplayBuffer
-from sb3_quantum.layers import QuantumLayer, circuit_statistics, fit_quality, gradient_fidelity
+from sb3_quantum.layers import QuantumLayer, circuit_statistics, fit_quality, gradient_fidelity, shot_fidelity
 from sb3_quantum.qtd3.qtd3 import QuantumTD3
 
 #: from a block's outputs to the actions that the PostDNN makes of them, and their Q
@@ -26,14 +28,21 @@ class FidelityCallback(BaseCallback):
     :param freq: environment steps between two measurements
     :param n_states: states per measurement
     :param n_samples: bitstrings per state for the surrogate gap
+    :param n_shift_states: states on which the gradient is also estimated as a chip would have to, on the backend that acts, by
+        the parameter-shift rule; ``12 * n_qubits * n_layers`` circuits each, counted as evaluation. None by default
+    :param shift_shots: shots of every shifted circuit, half of them for either half of the estimate
     :raises ValueError: if the policy has no circuit
     """
 
-    def __init__(self, freq: int = 10_000, n_states: int = 256, n_samples: int = 16):
+    def __init__(
+        self, freq: int = 10_000, n_states: int = 256, n_samples: int = 16, n_shift_states: int = 0, shift_shots: int = 1000
+    ):
         super().__init__()
         self.freq = freq
         self.n_states = n_states
         self.n_samples = n_samples
+        self.n_shift_states = n_shift_states
+        self.shift_shots = shift_shots
         self._last = 0
 
     def _init_callback(self) -> None:
@@ -87,10 +96,18 @@ class FidelityCallback(BaseCallback):
         measured = {
             **{f"qtdnn/{key}": value for key, value in gradient_fidelity(layer, fixed_inputs, weights).items()},
             "qtdnn/cosine_random": gradient_fidelity(layer, fixed_inputs, random)["cosine"],
+            "qtdnn/cosine_mean_field": gradient_fidelity(layer, fixed_inputs, weights, partial(mean_field_bits, layer.ansatz))[
+                "cosine"
+            ],
             "qtdnn/cosine_prednn": self._prednn_cosine(layer, inputs, weights),
             **{f"qtdnn/{key}": value for key, value in quality.items()},
             **{f"quantum/{key}": value for key, value in circuit_statistics(layer.ansatz, fixed_inputs).items()},
         }
+        if self.n_shift_states > 0:
+            few = slice(self.n_shift_states)
+            draws = np.random.default_rng(model.num_timesteps)
+            estimate = shot_fidelity(layer, fixed_inputs[few], weights[few], self.shift_shots, draws)
+            measured.update({f"qtdnn/{key}": value for key, value in estimate.items()})
         with th.no_grad():
             measured.update(self._use(layer, fixed_inputs, expected.detach(), q_of))
         return measured
@@ -101,8 +118,11 @@ class FidelityCallback(BaseCallback):
         parameters = list(self.model.actor.pre.parameters())
         with th.enable_grad():
             exact = StatevectorBackend(layer.ansatz).expected_bits(inputs)
-            ours = th.autograd.grad((layer.surrogate(inputs) * weights).sum(), parameters, retain_graph=True)
-            theirs = th.autograd.grad((exact * weights).sum(), parameters)
+            theirs = th.autograd.grad((exact * weights).sum(), parameters, retain_graph=True)
+            surrogate = layer.surrogate(inputs)
+            if not surrogate.requires_grad:  # gradient="frozen"
+                return 0.0
+            ours = th.autograd.grad((surrogate * weights).sum(), parameters)
         flat = [th.cat([gradient.flatten() for gradient in gradients]) for gradients in (ours, theirs)]
         return float(F.cosine_similarity(flat[0], flat[1], dim=0, eps=1e-20))
 

@@ -35,7 +35,7 @@ class QuantumTD3Policy(TD3Policy):
     :param features_extractor_class: features extractor to use
     :param features_extractor_kwargs: keyword arguments of the features extractor
     :param normalize_images: whether to divide images by 255
-    :param optimizer_class: optimizer of actor, critics and qtDNN
+    :param optimizer_class: optimizer of actor and critics, and of the qtDNN unless that has its own
     :param optimizer_kwargs: its keyword arguments, without the learning rate; the fused implementation of Adam by default
     :param n_critics: number of critics
     :param share_features_extractor: whether actor and critics share the features extractor
@@ -50,6 +50,9 @@ class QuantumTD3Policy(TD3Policy):
     :param critic_arch: widths of the critics' hidden layers, wins over ``net_arch``; the action enters in the middle
     :param qtdnn_arch: widths of the qtDNN's hidden layers
     :param qtdnn_features: what the qtDNN sees: ``"periodic"`` or ``"raw"`` (the paper)
+    :param qtdnn_prior: what the qtDNN knows beforehand: ``"mean_field"`` or ``"none"`` (the paper)
+    :param qtdnn_optimizer_class: optimizer of the qtDNN, ``optimizer_class`` by default
+    :param qtdnn_optimizer_kwargs: its keyword arguments, without the learning rate
     :param readout: of the acting policy: ``"sample"`` (the paper), ``"majority"`` or ``"mean"``
     :param eval_readout: of ``predict(deterministic=True)``
     :param normalize_observations: whether the policy normalizes observations by their running mean and variance
@@ -87,6 +90,9 @@ class QuantumTD3Policy(TD3Policy):
         critic_arch: list[int] | None = None,
         qtdnn_arch: list[int] | None = None,
         qtdnn_features: str = "periodic",
+        qtdnn_prior: str = "mean_field",
+        qtdnn_optimizer_class: type[th.optim.Optimizer] | None = None,
+        qtdnn_optimizer_kwargs: dict[str, Any] | None = None,
         readout: str = "sample",
         eval_readout: str = "mean",
         normalize_observations: bool = True,
@@ -109,8 +115,11 @@ class QuantumTD3Policy(TD3Policy):
             pre_arch=pre_arch,
             post_arch=post_arch,
             critic_arch=critic_arch,
-            qtdnn_arch=[512] if qtdnn_arch is None else qtdnn_arch,
+            qtdnn_arch=[128] if qtdnn_arch is None else qtdnn_arch,
             qtdnn_features=qtdnn_features,
+            qtdnn_prior=qtdnn_prior,
+            qtdnn_optimizer_class=qtdnn_optimizer_class,
+            qtdnn_optimizer_kwargs=qtdnn_optimizer_kwargs,
             normalize_observations=normalize_observations,
         )
         self.readout = check_readout("readout", readout)
@@ -142,6 +151,10 @@ class QuantumTD3Policy(TD3Policy):
         self.normalizer = ObservationNormalizer(self.observation_space) if kwargs["normalize_observations"] else None
         self.quantum_layer: QuantumLayer | None = None
         if kwargs["block"] == "pqc":
+            optimizer_class, optimizer_kwargs = kwargs["qtdnn_optimizer_class"], kwargs["qtdnn_optimizer_kwargs"]
+            if optimizer_class is None:
+                optimizer_class = self.optimizer_class
+                optimizer_kwargs = self.optimizer_kwargs if optimizer_kwargs is None else optimizer_kwargs
             self.quantum_layer = QuantumLayer(
                 self.ansatz.n_qubits,
                 self.ansatz.n_layers,
@@ -150,10 +163,11 @@ class QuantumTD3Policy(TD3Policy):
                 gradient=self._initial_gradient,
                 qtdnn_arch=kwargs["qtdnn_arch"],
                 qtdnn_features=kwargs["qtdnn_features"],
+                qtdnn_prior=kwargs["qtdnn_prior"],
                 qtdnn_learning_rate=lr_schedule(1),
                 activation_fn=self.activation_fn,
-                optimizer_class=self.optimizer_class,
-                optimizer_kwargs=self.optimizer_kwargs,
+                optimizer_class=optimizer_class,
+                optimizer_kwargs=optimizer_kwargs,
             ).to(self.device)
         pre_arch, post_arch = split_arch(self.actor_kwargs.pop("net_arch"))  # type: ignore[arg-type]
         critic_arch = self.critic_kwargs.pop("net_arch")

@@ -14,6 +14,7 @@ from sb3_quantum.backends import Backend
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.buffers import QuantumReplayBuffer, QuantumReplayBufferSamples, choose_replay_buffer_class
 from sb3_quantum.common.schedules import make_schedule
+from sb3_quantum.layers import FITTED_GRADIENTS
 from sb3_quantum.qtd3.networks import ActorStep, QuantumActor
 from sb3_quantum.qtd3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, QuantumTD3Policy
 
@@ -60,6 +61,7 @@ class QuantumTD3(TD3):
     :param qtdnn_learning_rate: learning rate of the qtDNN
     :param qtdnn_gradient_steps: tiny-batches that the qtDNN is fitted to per update (N_qt in the paper)
     :param qtdnn_batch_size: rows of a tiny-batch, drawn from the mini-batch (and its probes) with replacement
+    :param qtdnn_recent_pairs: draw the tiny-batches from the newest so many circuit pairs instead of the mini-batch
     :param fit_targets: what the qtDNN is fitted to: ``"auto"`` (expected bits, as well as the backend knows them from the run
         that acting needs anyway: exact on a simulator, a shot average on a chip), ``"exact"`` (refused where the backend is
         not exact) or ``"sample"`` (the sampled bits, the paper)
@@ -70,7 +72,7 @@ class QuantumTD3(TD3):
     :param backend_kwargs: keyword arguments of the backend
     :param gradient: how the quantum layer is differentiated in an update: ``"qtdnn"`` (the paper), or a reference without one:
         ``"exact"`` (autograd through the simulator), ``"parameter_shift"`` or ``"spsa"``. The references run the circuit in
-        ``train()``, for next actions too, and fit no qtDNN
+        ``train()``, for next actions too, and fit no qtDNN. Or a control, see ``QuantumLayer``: ``"noise"`` or ``"frozen"``
     :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to average
         the reported success rate, mean episode length, and mean reward over
     :param tensorboard_log: the log location for tensorboard (if None, no logging)
@@ -115,10 +117,11 @@ class QuantumTD3(TD3):
         target_noise_clip: float = 0.5,
         qf_learning_rate: float | Schedule | str | None = None,
         qtdnn_learning_rate: float | Schedule | str = 3e-3,
-        qtdnn_gradient_steps: int = 2,
+        qtdnn_gradient_steps: int = 1,
         qtdnn_batch_size: int = 128,
+        qtdnn_recent_pairs: int | None = None,
         fit_targets: str = "auto",
-        probe_std: float = 0.2,
+        probe_std: float = 0.0,
         backend: str | Backend = "statevector",
         backend_kwargs: dict[str, Any] | None = None,
         gradient: str = "qtdnn",
@@ -161,6 +164,7 @@ class QuantumTD3(TD3):
         self.qtdnn_learning_rate = qtdnn_learning_rate
         self.qtdnn_gradient_steps = qtdnn_gradient_steps
         self.qtdnn_batch_size = qtdnn_batch_size
+        self.qtdnn_recent_pairs = qtdnn_recent_pairs
         self.fit_targets = fit_targets
         self.probe_std = probe_std
         self.backend = backend
@@ -176,9 +180,10 @@ class QuantumTD3(TD3):
             raise ValueError(f"fit_targets={self.fit_targets!r} is unknown, accepted are {', '.join(map(repr, FIT_TARGETS))}")
         if not self.probe_std >= 0:
             raise ValueError(f"probe_std must be >= 0 (radians), got {self.probe_std!r}")
-        for name in ("qtdnn_gradient_steps", "qtdnn_batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)!r}")
+        for name in ("qtdnn_gradient_steps", "qtdnn_batch_size", "qtdnn_recent_pairs"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be >= 1, got {value!r}")
         if isinstance(self.action_noise, (int, float)):
             shape = self.action_space.shape
             self.action_noise = NormalActionNoise(np.zeros(shape), np.full(shape, float(self.action_noise)))
@@ -206,7 +211,7 @@ class QuantumTD3(TD3):
     @property
     def _acting_probe_std(self) -> float:
         """Probes only serve the fit of the qtDNN, which the other gradients do without."""
-        return self.probe_std if self.gradient == "qtdnn" else 0.0
+        return self.probe_std if self.gradient in FITTED_GRADIENTS else 0.0
 
     def _make_replay_buffer(self) -> QuantumReplayBuffer:
         """The replay buffer, with circuit fields if there is a circuit."""
@@ -340,7 +345,7 @@ class QuantumTD3(TD3):
 
     def _fit_qtdnn(self, replay_data: QuantumReplayBufferSamples) -> th.Tensor:
         """
-        Step (B1) of Algorithm 1: fit the qtDNN to tiny-batches of the mini-batch's circuit pairs.
+        Step (B1) of Algorithm 1: fit the qtDNN to tiny-batches of the mini-batch's circuit pairs, or of the newest ones.
 
         :param replay_data: the mini-batch
         :return: mean loss, in nats per qubit
@@ -348,7 +353,10 @@ class QuantumTD3(TD3):
         assert self.policy.quantum_layer is not None
         assert replay_data.circuit_inputs is not None and replay_data.circuit_outputs is not None
         inputs, targets = replay_data.circuit_inputs, replay_data.circuit_outputs
-        if replay_data.probe_inputs is not None and replay_data.probe_outputs is not None:
+        if self.qtdnn_recent_pairs is not None:
+            n_pairs = self.qtdnn_gradient_steps * self.qtdnn_batch_size
+            inputs, targets = self.replay_buffer.sample_recent_pairs(self.qtdnn_recent_pairs, n_pairs)  # type: ignore[union-attr]
+        elif replay_data.probe_inputs is not None and replay_data.probe_outputs is not None:
             inputs, targets = th.cat([inputs, replay_data.probe_inputs]), th.cat([targets, replay_data.probe_outputs])
         return self.policy.quantum_layer.fit_surrogate(inputs, targets, self.qtdnn_gradient_steps, self.qtdnn_batch_size)
 
@@ -365,7 +373,7 @@ class QuantumTD3(TD3):
             discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
 
             # (B1) Fit the qtDNN to the circuit's recorded behaviour
-            if self.policy.quantum_layer is not None and self.gradient == "qtdnn":
+            if self.policy.quantum_layer is not None and self.gradient in FITTED_GRADIENTS:
                 qtdnn_losses.append(self._fit_qtdnn(replay_data))  # type: ignore[arg-type]
 
             # (B2) Critics, with next actions from the surrogate target actor
@@ -422,6 +430,7 @@ class QuantumTD3(TD3):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfQuantumTD3:
+        self._check_circuit_budget(total_timesteps)
         return super().learn(
             total_timesteps=total_timesteps,
             callback=callback,
@@ -430,6 +439,17 @@ class QuantumTD3(TD3):
             reset_num_timesteps=reset_num_timesteps,
             progress_bar=progress_bar,
         )
+
+    def _check_circuit_budget(self, total_timesteps: int) -> None:
+        """Refuse probing where one circuit per step and one per probe exceed the backend's budget."""
+        layer = self.policy.quantum_layer
+        left = None if layer is None else layer.backend.circuits_left
+        if left is not None and self._acting_probe_std > 0 and 2 * total_timesteps > left:
+            raise ValueError(
+                f"probe_std={self.probe_std} runs two circuits per environment step, {2 * total_timesteps} in "
+                f"{total_timesteps} steps, but only {left} are left of the backend's max_circuits; "
+                f"use probe_std=0, fewer steps or a larger budget"
+            )
 
     def _excluded_save_params(self) -> list[str]:
         return super()._excluded_save_params() + ["_step"]  # noqa: RUF005

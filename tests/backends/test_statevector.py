@@ -51,6 +51,21 @@ def test_kernel_and_torch_agree(scale: float) -> None:
     assert th.allclose(backend.probabilities(inputs), backend.statevector(inputs).abs().square(), atol=1e-5)
 
 
+@pytest.mark.parametrize("n_qubits, n_layers", SHAPES)
+def test_adjoint_kernel_and_autograd_agree(n_qubits: int, n_layers: int) -> None:
+    """The kernel's gradient in single precision against torch's through the statevector in double precision."""
+    backend, inputs = make(n_qubits, n_layers)
+    weights = th.randn(2**n_qubits, 6, dtype=th.float64).T  # not contiguous
+    gradients = []
+    for dtype in (th.float32, th.float64):
+        leaf = inputs.to(dtype).requires_grad_(True)
+        (gradient,) = th.autograd.grad((backend.probabilities(leaf) * weights.to(dtype)).sum(), leaf)
+        gradients.append(gradient.double())
+    assert float((gradients[0] - gradients[1]).abs().max()) < 1e-4
+    if n_layers > 1:
+        assert float(gradients[1].abs().max()) > 1e-2
+
+
 def test_gradients_are_exact() -> None:
     """gradcheck in double precision; the CZ indices are discrete and get zero."""
     ansatz = Ansatz(3, 3)

@@ -56,7 +56,7 @@ def test_two_terms_for_theta_and_four_for_phi() -> None:
 
 def test_indices_get_zero_from_the_references_and_a_slope_from_the_qtdnn() -> None:
     for gradient in ("exact", "parameter_shift", "spsa", "qtdnn"):
-        layer = QuantumLayer(3, 2, gradient=gradient)
+        layer = QuantumLayer(3, 2, gradient=gradient, qtdnn_prior="none")
         inputs = th.randn(4, layer.ansatz.n_inputs, requires_grad=True)
         layer(inputs).sum().backward()
         assert inputs.grad is not None
@@ -126,3 +126,32 @@ def test_shift_on_shots() -> None:
     worst = float(max(coefficients[:2].square().sum(), coefficients[2:6].square().sum()))
     assert float((estimate - exact).abs().max()) < 6 * (0.25 / 4000 * worst) ** 0.5
     assert backend.usage.circuits == 3 * 36 and backend.usage.shots == 3 * 36 * 4000
+
+
+def test_frozen_withholds_the_gradient() -> None:
+    layer = QuantumLayer(3, 2, gradient="frozen")
+    inputs = th.randn(4, layer.ansatz.n_inputs, requires_grad=True)
+    assert not layer(inputs).requires_grad and not layer.surrogate(inputs).requires_grad
+    layer.gradient = "qtdnn"
+    assert layer(inputs).requires_grad
+
+
+def test_noise_has_the_norm_of_the_gradient_and_not_its_direction() -> None:
+    """
+    The cosine of a random direction in 16 dimensions has a standard deviation of 1/4, its mean over 400 rows one of 0.0125:
+    0.08 is more than 6 of them, a false-alarm rate of 1e-9.
+    """
+    layer = QuantumLayer(3, 2)
+    inputs = th.randn(400, layer.ansatz.n_inputs, requires_grad=True)
+    weights = th.randn(400, 3)
+    gradients = {}
+    for gradient in ("qtdnn", "noise"):
+        layer.gradient = gradient
+        bits = layer.surrogate(inputs)
+        (gradients[gradient],) = th.autograd.grad((bits * weights).sum(), inputs)
+    assert th.allclose(gradients["noise"].norm(dim=1), gradients["qtdnn"].norm(dim=1), rtol=1e-4)
+    assert abs(float(th.cosine_similarity(gradients["noise"], gradients["qtdnn"]).mean())) < 0.08
+    layer.gradient = "noise"
+    values = layer.surrogate(inputs)
+    layer.gradient = "qtdnn"
+    assert th.equal(values, layer.surrogate(inputs)), "the values are the qtDNN's"

@@ -62,7 +62,7 @@ def test_qtdnn_is_as_periodic_as_the_circuit(features: str) -> None:
 
 
 def test_qtdnn_of_the_paper_has_its_sizes() -> None:
-    qtdnn = QtDNN(Ansatz(10, 10), [2048], "raw")
+    qtdnn = QtDNN(Ansatz(10, 10), [2048], "raw", prior="none")
     assert [tuple(p.shape) for p in qtdnn.parameters()] == [(2048, 220), (2048,), (10, 2048), (10,)]
 
 

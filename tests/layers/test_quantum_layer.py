@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from sb3_quantum import QuantumLayer
 from sb3_quantum.backends import StatevectorBackend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Ansatz, mean_field_bits
 
 
 def make_layer(**kwargs) -> QuantumLayer:
@@ -108,8 +108,28 @@ def test_in_a_sequential_model_an_optimizer_of_everything_leaves_the_qtdnn() -> 
     assert all(th.equal(value, layer.qtdnn.state_dict()[key]) for key, value in before.items())
 
 
-def test_fit_surrogate_learns_recorded_pairs() -> None:
+def test_the_prior_is_the_mean_field_until_the_first_fit() -> None:
     layer = make_layer()
+    inputs = 3 * th.randn(50, layer.ansatz.n_inputs)
+    assert th.allclose(layer.surrogate(inputs), mean_field_bits(layer.ansatz, inputs), atol=2e-4)
+    without = make_layer(qtdnn_prior="none")
+    assert not th.allclose(without.surrogate(inputs), mean_field_bits(layer.ansatz, inputs), atol=0.1)
+    with pytest.raises(ValueError, match="qtdnn_prior='exact' is unknown, accepted are 'none', 'mean_field'"):
+        make_layer(qtdnn_prior="exact")
+
+
+def test_fitting_corrects_the_prior_where_the_device_differs() -> None:
+    """A device that loses contrast and reads ones as zeros: neither is known to the mean field."""
+    layer = make_layer()
+    inputs = th.randn(600, layer.ansatz.n_inputs)
+    device = 0.1 + 0.6 * layer.backend.expected_bits(inputs)
+    error = (layer.surrogate(inputs[500:]) - device[500:]).abs().mean()
+    layer.fit_surrogate(inputs[:500], device[:500], gradient_steps=400, batch_size=64)
+    assert (layer.surrogate(inputs[500:]) - device[500:]).abs().mean() < 0.4 * error
+
+
+def test_fit_surrogate_learns_recorded_pairs() -> None:
+    layer = make_layer(qtdnn_prior="none")
     inputs = th.randn(128, layer.ansatz.n_inputs)
     targets = layer.backend.expected_bits(inputs)
     first = layer.fit_surrogate(inputs, targets)

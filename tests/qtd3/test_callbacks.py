@@ -110,3 +110,34 @@ def test_dictionaries_and_vec_normalize() -> None:
 def test_without_a_circuit() -> None:
     with pytest.raises(ValueError, match='must be "pqc"'):
         pendulum(policy_kwargs={"block": "zeros"}).learn(10, callback=FidelityCallback())
+
+
+def test_the_shift_estimate_runs_on_the_acting_backend_and_is_counted_as_evaluation() -> None:
+    model = pendulum(backend="aer", backend_kwargs={"shots": 1}, learning_starts=10, batch_size=8).learn(40)
+    layer = model.policy.quantum_layer
+    assert layer is not None
+    callback = FidelityCallback(n_states=16, n_shift_states=2, shift_shots=20)
+    callback.init_callback(model)
+    before, generator = layer.backend.usage.circuits, layer.backend.get_state()["generator"]
+    measured = callback.measure()
+    assert 0 < measured["qtdnn/cosine_ceiling"] <= 1 and -1 <= measured["qtdnn/cosine_shots"] <= 1
+    assert layer.backend.eval_usage.circuits == 2 * 2 * 6 * 3 * 2
+    assert layer.backend.usage.circuits == before and layer.backend.get_state()["generator"] == generator
+    for key in ("qtdnn/cosine_shots", "qtdnn/cosine_ceiling"):
+        assert f"`{key}`" in DOCS.read_text()
+
+
+@pytest.mark.parametrize("gradient", ["frozen", "noise", "exact"])
+def test_controls_are_measured_too(gradient: str) -> None:
+    model = pendulum(gradient=gradient).learn(100)
+    callback = FidelityCallback(n_states=256)
+    callback.init_callback(model)
+    measured = callback.measure()
+    if gradient == "frozen":
+        assert measured["qtdnn/cosine"] == measured["qtdnn/cosine_prednn"] == 0
+    elif gradient == "exact":
+        assert measured["qtdnn/cosine"] == pytest.approx(1, abs=1e-4)
+    else:
+        # 256 cosines of standard deviation 1/4 (16 directions): their mean is within 0.1 at a false-alarm rate of 1e-9
+        assert abs(measured["qtdnn/cosine"]) < 0.1
+    assert measured["qtdnn/cosine_mean_field"] > 0.9

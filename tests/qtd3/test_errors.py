@@ -9,6 +9,7 @@ from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.buffers import ReplayBuffer
 
 from sb3_quantum import QuantumTD3
+from sb3_quantum.backends import CircuitBudgetError
 from tests.envs import CountingEnv
 from tests.qtd3.test_train import pendulum
 
@@ -21,6 +22,7 @@ from tests.qtd3.test_train import pendulum
         ({"policy_kwargs": {"readout": "max"}}, "readout='max' is unknown, accepted are 'sample', 'majority', 'mean'"),
         ({"policy_kwargs": {"eval_readout": "max"}}, "eval_readout='max' is unknown"),
         ({"policy_kwargs": {"qtdnn_features": "x"}}, "qtdnn_features='x' is unknown"),
+        ({"policy_kwargs": {"qtdnn_prior": "x"}}, "qtdnn_prior='x' is unknown"),
         ({"policy_kwargs": {"n_qubits": 0}}, "n_qubits must be an integer >= 1, got 0"),
         ({"policy_kwargs": {"n_layers": 0}}, "n_layers must be an integer >= 1, got 0"),
         ({"policy_kwargs": {"n_links": -1}}, "n_links must be an integer >= 0, got -1"),
@@ -35,6 +37,8 @@ from tests.qtd3.test_train import pendulum
         ({"probe_std": -1.0}, "probe_std must be >= 0"),
         ({"qtdnn_gradient_steps": 0}, "qtdnn_gradient_steps must be >= 1, got 0"),
         ({"qtdnn_batch_size": 0}, "qtdnn_batch_size must be >= 1, got 0"),
+        ({"qtdnn_recent_pairs": 0}, "qtdnn_recent_pairs must be >= 1, got 0"),
+        ({"backend_kwargs": {"max_circuits": 0}}, "max_circuits must be an integer >= 1, got 0"),
         ({"qf_learning_rate": "exp_1e-3"}, "qf_learning_rate='exp_1e-3' is not a number, a schedule or 'lin_x'"),
         ({"qtdnn_learning_rate": []}, r"qtdnn_learning_rate=\[\] is not a number"),
         ({"replay_buffer_class": ReplayBuffer}, "replay_buffer_class=ReplayBuffer has no fields for circuit pairs"),
@@ -74,3 +78,18 @@ def test_huge_observations_work() -> None:
 def test_set_backend_without_a_circuit() -> None:
     with pytest.raises(ValueError, match='block is not "pqc"'):
         pendulum(policy_kwargs={"block": "zeros"}).set_backend("aer")
+
+
+def test_probing_beyond_the_circuit_budget() -> None:
+    """Known before anything runs; without probes the same budget suffices, and not for one circuit more."""
+    budget = {"backend_kwargs": {"max_circuits": 150}}
+    model = pendulum(probe_std=0.2, **budget)
+    message = r"probe_std=0.2 runs two circuits per environment step, 200 in 100 steps, but only 150 are left .* max_circuits"
+    with pytest.raises(ValueError, match=message):
+        model.learn(100)
+    assert model.num_timesteps == 0
+    model = pendulum(**budget).learn(150)
+    assert model.policy.quantum_layer is not None and model.policy.quantum_layer.backend.circuits_left == 0
+    with pytest.raises(CircuitBudgetError, match="1 circuits were asked for, but only 0 of max_circuits=150 are left"):
+        model.learn(1, reset_num_timesteps=False)
+    assert model.policy.quantum_layer.backend.usage.circuits == 150

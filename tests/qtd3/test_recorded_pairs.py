@@ -28,6 +28,7 @@ def test_stored_inputs_equal_the_prednns(n_envs: int, n_steps: int, dictionary: 
         n_steps=n_steps,
         learning_starts=1000 if warm_up else 0,
         gradient_steps=0,
+        probe_std=0.2,
         policy_kwargs={**SMALL, "normalize_observations": False},
         seed=0,
     )

@@ -112,11 +112,11 @@ def test_replay_buffer(tmp_path: Path) -> None:
 
 
 def test_replay_buffer_that_does_not_fit(tmp_path: Path) -> None:
-    plain = pendulum()
+    plain = pendulum(probe_std=0.2)
     assert plain.replay_buffer is not None
     space = (plain.observation_space, plain.action_space)
     save_to_pkl(tmp_path / "plain.pkl", ReplayBuffer(10, *space))
-    pendulum(policy_kwargs={"n_layers": 3}).save_replay_buffer(tmp_path / "other.pkl")
+    pendulum(probe_std=0.2, policy_kwargs={"n_layers": 3}).save_replay_buffer(tmp_path / "other.pkl")
     pendulum(probe_std=0.0).save_replay_buffer(tmp_path / "unprobed.pkl")
     for name, message in (
         ("plain", r"holds pairs of None, but the policy's circuit is Ansatz\(n_qubits=3, n_layers=2\)"),

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sb3_quantum import PAPER, QuantumTD3
+from sb3_quantum.layers import FITTED_GRADIENTS
 from sb3_quantum.qtd3.networks import split_arch
 from tests.envs import SMALL, CountingEnv, TinyImageEnv
 
@@ -90,13 +91,19 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "raw encoding": {"policy_kwargs": {"encoding": "raw"}},
     "encoding kwargs": {"policy_kwargs": {"encoding_kwargs": {"angle_scale": 0.5}}},
     "raw qtdnn": {"policy_kwargs": {"qtdnn_features": "raw"}},
-    "no probe": {"probe_std": 0.0},
+    "no prior": {"policy_kwargs": {"qtdnn_prior": "none"}},
+    "probe": {"probe_std": 0.2},
+    "recent pairs": {"qtdnn_recent_pairs": 50},
+    "recent pairs and probe": {"qtdnn_recent_pairs": 50, "probe_std": 0.2},
+    "qtdnn sgd": {"policy_kwargs": {"qtdnn_optimizer_class": th.optim.SGD, "qtdnn_optimizer_kwargs": {"momentum": 0.9}}},
     "exact targets": {"fit_targets": "exact"},
     "sampled targets": {"fit_targets": "sample"},
     "aer": {"backend": "aer", "backend_kwargs": {"shots": 3}, "learning_starts": 10},
     "exact gradient": {"gradient": "exact"},
     "parameter shift": {"gradient": "parameter_shift", "batch_size": 16},
     "spsa": {"gradient": "spsa"},
+    "noise": {"gradient": "noise"},
+    "frozen": {"gradient": "frozen"},
     "n_steps": {"n_steps": 3},
     "episodes": {"train_freq": (1, "episode"), "gradient_steps": -1},
     "train_freq": {"train_freq": 4, "gradient_steps": 2},
@@ -124,19 +131,22 @@ def test_options_run(option: str) -> None:
     moved = {key for key, value in after.items() if not th.equal(value, before[key])}
     assert any(key.startswith("actor.post") for key in moved) and any(key.startswith("critic.qf0") for key in moved)
     if model.policy.quantum_layer is not None:
-        assert any(key.startswith("quantum_layer.qtdnn") for key in moved) == (model.gradient == "qtdnn")
+        assert any(key.startswith("quantum_layer.qtdnn") for key in moved) == (model.gradient in FITTED_GRADIENTS)
     assert model.env is not None
     for deterministic in (True, False):
         actions, _ = model.predict(model.env.reset(), deterministic=deterministic)
         assert np.all(np.abs(actions) <= 2) and np.all(np.isfinite(actions))
 
 
-def test_several_envs_and_vec_normalize() -> None:
+@pytest.mark.parametrize("probe_std, per_step", [(0.0, 1), (0.2, 2)])
+def test_several_envs_and_vec_normalize(probe_std: float, per_step: int) -> None:
+    """One circuit per environment step to act, and one to probe."""
     env = VecNormalize(make_vec_env("Pendulum-v1", 3), gamma=0.99)
-    model = QuantumTD3("MlpPolicy", env, learning_starts=30, buffer_size=300, policy_kwargs=SMALL, seed=0).learn(120)
+    model = QuantumTD3(
+        "MlpPolicy", env, learning_starts=30, buffer_size=300, probe_std=probe_std, policy_kwargs=SMALL, seed=0
+    ).learn(120)
     assert model.policy.quantum_layer is not None and model.replay_buffer is not None
-    # Two circuits (acting and probe) per environment step
-    assert model.policy.quantum_layer.backend.usage.circuits == 2 * 120
+    assert model.policy.quantum_layer.backend.usage.circuits == per_step * 120
     assert model.replay_buffer.size() == 40
 
 
@@ -287,3 +297,43 @@ def test_learning_rates_reach_their_optimizers() -> None:
     assert logged["train/learning_rate"] == 1e-4 and logged["train/qf_learning_rate"] == 2e-4
     assert logged["qtdnn/learning_rate"] == pytest.approx(rates[2])
     assert {"train/actor_loss", "train/critic_loss", "qtdnn/loss", "quantum/circuits", "quantum/shots"} <= set(logged)
+
+
+@pytest.mark.parametrize("gradient, moves", [("qtdnn", True), ("noise", True), ("frozen", False)])
+def test_frozen_circuit_inputs_stay_frozen(gradient: str, moves: bool) -> None:
+    """Without links nothing but the circuit's inputs comes out of the PreDNN."""
+    model = pendulum(gradient=gradient, policy_kwargs={"n_links": 0})
+    before = weights(model)
+    after = weights(model.learn(110))
+    for part in ("actor.pre", "actor.encoding", "actor_target.pre"):
+        keys = [key for key in before if key.startswith(part)]
+        assert keys and any(not th.equal(after[key], before[key]) for key in keys) == moves, part
+
+
+def test_qtdnn_has_its_own_optimizer() -> None:
+    kwargs = {"qtdnn_optimizer_class": th.optim.SGD, "qtdnn_optimizer_kwargs": {"momentum": 0.5}}
+    model = pendulum(policy_kwargs=kwargs)
+    layer = model.policy.quantum_layer
+    assert layer is not None and isinstance(layer.optimizer, th.optim.SGD)
+    assert layer.optimizer.param_groups[0]["momentum"] == 0.5
+    assert isinstance(model.actor.optimizer, th.optim.Adam) and isinstance(model.critic.optimizer, th.optim.Adam)
+    plain = pendulum(policy_kwargs={"qtdnn_optimizer_kwargs": {"betas": (0.5, 0.9)}}).policy.quantum_layer
+    assert plain is not None and isinstance(plain.optimizer, th.optim.Adam)
+    assert plain.optimizer.param_groups[0]["betas"] == (0.5, 0.9)
+
+
+def test_fits_to_recent_pairs_are_drawn_from_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = pendulum(qtdnn_recent_pairs=10, probe_std=0.2).learn(80)
+    layer, buffer = model.policy.quantum_layer, model.replay_buffer
+    assert layer is not None and buffer is not None
+    seen = []
+    monkeypatch.setattr(layer, "fit_surrogate", lambda inputs, targets, *sizes: seen.append((inputs, targets)) or th.zeros(()))
+    model.train(1, 16)
+    ((inputs, targets),) = seen
+    newest = np.arange(70, 80), np.zeros(10, dtype=int)
+    known = [field.load(*newest, th.device("cpu")) for field in (buffer.circuit, buffer.probe)]  # type: ignore[attr-defined]
+    for half, pairs in zip(zip(inputs.chunk(2), targets.chunk(2), strict=True), known, strict=True):
+        rows = {tuple(row.tolist()) for row in th.cat(pairs, dim=1)}
+        drawn = {tuple(row.tolist()) for row in th.cat(half, dim=1)}
+        # 128 draws miss none of 10 rows at a false-alarm rate of 10 * 0.9 ** 128 = 1e-5 (the seed is fixed)
+        assert drawn == rows

@@ -1,0 +1,168 @@
+"""
+Does the qtDNN's gradient teach the circuit anything? Pendulum-v1 with the classical links cut, against controls.
+
+With ``n_links=0`` everything that the policy knows of the observation passes through the circuit. Arms that differ in nothing
+but the quantum layer are trained on the same seeds:
+
+- ``default``: the library's defaults
+- ``frozen``: the circuit's inputs stay what they were at the start, random quantum features under a trained PostDNN
+- ``noise``: the gradient that reaches the circuit's inputs is replaced by Gaussian noise of equal norm
+- ``exact``: autograd through the statevector in place of the qtDNN
+- ``unfitted``: the qtDNN is never fitted, so that its mean-field prior is all there is
+- ``paper``: ``PAPER``'s networks, encoding, observations, fit and probing
+
+Two readouts, in training and in evaluation: the expected bits (``mean``, 20,000 steps) and one sampled bitstring
+(``sample``, 40,000 steps). Each run writes its model and a JSON file, and is skipped when that is there already;
+``--report`` trains nothing and prints the table of what there is.
+
+    python benchmarks/links_cut.py --out logs/links_cut
+    python benchmarks/links_cut.py --out benchmarks/results/links_cut --report     # the published runs
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from evaluate_seeds import interquartile_mean, interval, returns_of
+
+from sb3_quantum import PAPER, QuantumTD3
+
+ENV = "Pendulum-v1"
+#: steps of a training by readout
+STEPS = {"mean": 20_000, "sample": 40_000}
+#: the zoo's settings for TD3 on Pendulum-v1, but for an earlier start, fewer updates and smaller batches, so that the exact
+#: gradient can be afforded
+PROTOCOL: dict[str, Any] = dict(
+    gamma=0.98,
+    learning_rate=1e-3,
+    qf_learning_rate=1e-3,
+    buffer_size=200_000,
+    batch_size=64,
+    learning_starts=1000,
+    train_freq=2,
+    gradient_steps=1,
+    action_noise=0.1,
+)
+ARMS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "frozen": dict(gradient="frozen"),
+    "noise": dict(gradient="noise"),
+    "exact": dict(gradient="exact"),
+    "unfitted": dict(qtdnn_learning_rate=0.0),
+    "paper": PAPER,
+}
+#: what the others are compared with
+TESTED = "default"
+EPISODES, FIRST_RESET_SEED = 100, 10_000
+
+
+def train(arm: str, readout: str, seed: int, steps: int) -> QuantumTD3:
+    """
+    Train one model.
+
+    :param arm: a key of ARMS
+    :param readout: ``"mean"`` or ``"sample"``
+    :param seed: of everything
+    :param steps: environment steps, those before learning starts included
+    :return: the final model
+    """
+    settings = {**ARMS[arm], **PROTOCOL}
+    settings["policy_kwargs"] = {
+        **settings.get("policy_kwargs", {}),
+        "n_links": 0,
+        "readout": readout,
+        "eval_readout": readout,
+    }
+    return QuantumTD3("MlpPolicy", ENV, seed=seed, **settings).learn(steps)
+
+
+def run(folder: Path, arm: str, readout: str, seed: int, steps: int, episodes: int) -> dict[str, Any]:
+    """
+    Train and evaluate one model, unless that was done before.
+
+    :param folder: where the model and the figures go
+    :param arm: a key of ARMS
+    :param readout: ``"mean"`` or ``"sample"``
+    :param seed: of everything
+    :param steps: environment steps
+    :param episodes: to evaluate
+    :return: the figures
+    """
+    path = folder / f"{readout}-{arm}-{seed}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    start = time.perf_counter()
+    model = train(arm, readout, seed, steps)
+    seconds = time.perf_counter() - start
+    model.save(path.with_suffix(".zip"))
+    model.set_random_seed(seed)
+    # "mean" is what deterministic predictions read; the others draw a fresh bitstring in every step
+    returns = returns_of(model, gym.make(ENV), episodes, FIRST_RESET_SEED, deterministic=readout == "mean")
+    figures = {
+        "arm": arm,
+        "readout": readout,
+        "seed": seed,
+        "steps": model.num_timesteps,
+        "updates": model._n_updates,
+        "seconds": round(seconds),
+        "returns": [round(float(value), 2) for value in returns],
+    }
+    path.write_text(json.dumps(figures) + "\n")
+    return figures
+
+
+def report(folder: Path) -> None:
+    """
+    Print every arm's means per seed and interval, and whether the tested one's clears it.
+
+    :param folder: where the figures are
+    """
+    for readout in STEPS:
+        intervals: dict[str, tuple[float, float]] = {}
+        print(
+            f"\nreadout={readout!r}, {STEPS[readout]} steps: mean return per seed; IQM over seeds and episodes, 95 % interval"
+        )
+        for arm in ARMS:
+            runs = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{readout}-{arm}-*.json"))]
+            if not runs:
+                continue
+            returns = np.array([figures["returns"] for figures in runs])
+            intervals[arm] = interval(returns)
+            means = "  ".join(f"{figures['seed']}: {row.mean():7.1f}" for figures, row in zip(runs, returns, strict=True))
+            low, high = intervals[arm]
+            print(f"  {arm:9s} {interquartile_mean(returns):8.1f} [{low:8.1f}, {high:8.1f}]   {means}")
+        for arm in intervals.keys() - {TESTED} if TESTED in intervals else ():
+            cleared = intervals[TESTED][0] > intervals[arm][1]
+            print(f"  {TESTED}'s interval {'clears' if cleared else 'does not clear'} that of {arm}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("logs/links_cut"), help="folder of models and figures")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--readouts", nargs="+", choices=STEPS, default=list(STEPS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--steps", type=int, help="instead of 20,000 and 40,000, to try the script out")
+    parser.add_argument("--episodes", type=int, default=EPISODES)
+    parser.add_argument("--report", action="store_true", help="print what there is")
+    args = parser.parse_args()
+    th.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.report:
+        report(args.out)
+        return
+    for readout in args.readouts:
+        for arm in args.arms:
+            for seed in args.seeds:
+                figures = run(args.out, arm, readout, seed, args.steps or STEPS[readout], args.episodes)
+                mean = np.mean(figures["returns"])
+                print(f"{readout:6s} {arm:9s} seed {seed}: {mean:8.1f}  ({figures['seconds']} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()

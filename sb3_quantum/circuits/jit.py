@@ -1,0 +1,19 @@
+"""Compiling the inner loops, with numba."""
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+
+
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Compile on first use, and keep the machine code on disk where numba finds a folder it may write to.
+
+    :param function: loops over numpy arrays
+    :return: the compiled function
+    """
+    try:
+        return njit(cache=True, fastmath=True, nogil=True)(function)
+    except RuntimeError:  # "cannot cache function": neither the package's nor the user's cache folder is writable
+        return njit(fastmath=True, nogil=True)(function)

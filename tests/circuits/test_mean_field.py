@@ -1,0 +1,105 @@
+"""The mean field against the exact circuit where it is exact, and against density matrices everywhere."""
+
+import numpy as np
+import pytest
+import torch as th
+from qiskit import QuantumCircuit
+from qiskit.quantum_info import DensityMatrix, partial_trace
+
+from sb3_quantum.backends import StatevectorBackend
+from sb3_quantum.circuits import Ansatz, mean_field, mean_field_bits
+
+SHAPES = [(1, 1), (1, 4), (2, 3), (3, 5), (4, 4)]
+
+
+def make(n_qubits: int, n_layers: int, rows: int = 6) -> tuple[Ansatz, th.Tensor]:
+    th.manual_seed(0)
+    ansatz = Ansatz(n_qubits, n_layers)
+    # Angles beyond a turn and indices beyond the register, so that wrapping is part of what is compared
+    return ansatz, 5 * th.randn(rows, ansatz.n_inputs)
+
+
+def set_cz(ansatz: Ansatz, inputs: th.Tensor, pairs: list[tuple[int, int]]) -> th.Tensor:
+    angles, _ = ansatz.split(inputs)
+    return ansatz.join(angles, th.tensor(pairs).flatten().float().expand(len(inputs), -1))
+
+
+def product(states: list[DensityMatrix]) -> DensityMatrix:
+    whole = states[0]
+    for state in states[1:]:
+        whole = state.tensor(whole)
+    return whole
+
+
+@pytest.mark.parametrize("n_qubits, n_layers", SHAPES)
+def test_equals_density_matrices_without_correlations(n_qubits: int, n_layers: int) -> None:
+    """Independent witness: Qiskit's density matrices, replaced by the product of their qubits' after every CZ."""
+    ansatz, inputs = make(n_qubits, n_layers)
+    ours = mean_field_bits(ansatz, inputs)
+    for row, bits in zip(inputs, ours, strict=True):
+        theta, phi, index = (part[0].tolist() for part in ansatz.gates(row[None]))
+        qubits = [DensityMatrix.from_label("0")] * n_qubits
+        for layer in range(n_layers):
+            for qubit in range(n_qubits):
+                gate = QuantumCircuit(1)
+                gate.r(theta[layer][qubit], phi[layer][qubit], 0)
+                qubits[qubit] = qubits[qubit].evolve(gate)
+            i, j = index[layer]
+            if i != j:
+                gate = QuantumCircuit(n_qubits)
+                gate.cz(i, j)
+                state = product(qubits).evolve(gate)
+                qubits = [partial_trace(state, [q for q in range(n_qubits) if q != qubit]) for qubit in range(n_qubits)]
+        theirs = [qubit.probabilities()[1] for qubit in qubits]
+        assert np.abs(bits.numpy() - theirs).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "pairs, exact",
+    [
+        ([(0, 0), (1, 1), (2, 2), (3, 3)], True),  # no CZ at all
+        ([(0, 1), (2, 3), (1, 2), (0, 3)], True),  # two pairs, which meet once; the last CZ is never seen
+        ([(0, 1), (0, 1), (2, 3), (0, 0)], False),  # qubits that are entangled already
+        ([(0, 1), (1, 2), (2, 0), (0, 0)], False),  # by way of another qubit
+    ],
+)
+def test_exact_while_no_qubit_meets_one_that_it_is_entangled_with(pairs: list[tuple[int, int]], exact: bool) -> None:
+    ansatz, inputs = make(4, 4)
+    inputs = set_cz(ansatz, inputs, pairs)
+    difference = (mean_field_bits(ansatz, inputs) - StatevectorBackend(ansatz).expected_bits(inputs)).abs().max()
+    assert (difference < 1e-5) == exact
+    assert exact or difference > 1e-2
+
+
+@pytest.mark.parametrize("n_qubits, n_layers", [*SHAPES, (10, 10)])
+def test_kernel_and_torch_agree(n_qubits: int, n_layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ansatz, inputs = make(n_qubits, n_layers, rows=20)
+    weights = th.randn(20, n_qubits)
+    found = []
+    for _ in range(2):
+        leaf = inputs.clone().requires_grad_(True)
+        bits = mean_field_bits(ansatz, leaf)
+        found.append((bits.detach(), *th.autograd.grad((bits * weights).sum(), leaf)))
+        monkeypatch.setattr(mean_field._Compiled, "apply", mean_field.bloch_z)
+    assert th.allclose(found[0][0], found[1][0], atol=1e-5)
+    assert th.allclose(found[0][1], found[1][1], atol=1e-4)
+
+
+def test_gradients_are_those_of_the_mean_field() -> None:
+    """gradcheck in double precision, in the angles; the CZ indices are discrete and get zero."""
+    ansatz, inputs = make(3, 4, rows=2)
+    angles, indices = ansatz.split(inputs.double())
+    angles.requires_grad_(True)
+    assert th.autograd.gradcheck(lambda x: mean_field_bits(ansatz, ansatz.join(x, indices)), (angles,))
+    whole = inputs.clone().requires_grad_(True)
+    mean_field_bits(ansatz, whole).sum().backward()
+    assert whole.grad is not None
+    assert bool((ansatz.split(whole.grad)[1] == 0).all()) and bool((ansatz.split(whole.grad)[0] != 0).any())
+
+
+def test_huge_and_no_inputs() -> None:
+    ansatz = Ansatz(4, 3)
+    bits = mean_field_bits(ansatz, th.full((1, ansatz.n_inputs), 1e30))
+    assert bool(((bits >= 0) & (bits <= 1)).all())
+    assert mean_field_bits(ansatz, th.zeros(0, ansatz.n_inputs)).shape == (0, 4)
+    assert th.equal(mean_field_bits(ansatz, th.zeros(2, ansatz.n_inputs)), th.zeros(2, 4))
