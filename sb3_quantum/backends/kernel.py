@@ -1,4 +1,4 @@
-"""Compiled CPU kernels for the statevector backend: the same arithmetic as its torch path, one circuit after the other."""
+"""A compiled CPU kernel for the statevector backend: the same arithmetic as its torch path, one circuit after the other."""
 
 import numpy as np
 
@@ -101,63 +101,3 @@ def probabilities(inputs: np.ndarray, n_qubits: int, out: np.ndarray) -> None:
             _rotate(cos[layer], sin[layer], real, imag)
         for state in range(len(real)):
             out[row, state] = real[state] * real[state] + imag[state] * imag[state]
-
-
-@jit
-def gradient(inputs: np.ndarray, n_qubits: int, weights: np.ndarray, out: np.ndarray) -> None:
-    """
-    Gradient of ``(weights * probabilities).sum()`` by the adjoint method: the final state and its gradient are carried back
-    through the circuit, gate by gate, because every gate can be undone.
-
-    Source: Jones and Gacon, "Efficient calculation of gradients in classical simulations of variational quantum algorithms",
-    arXiv 2009.02823.
-
-    :param inputs: circuit inputs as they come, ``(batch, n_inputs)``, float32
-    :param n_qubits: qubits of the circuit
-    :param weights: ``(batch, 2**n_qubits)``, float32
-    :param out: filled with the gradient, ``(batch, n_inputs)``, float32; zero at the CZ indices
-    """
-    width = 2 * n_qubits + 2
-    n_layers = inputs.shape[1] // width
-    cos, sin, turn_cos, turn_sin = np.empty((4, n_layers, n_qubits), dtype=np.float32)
-    real, imag, grad_real, grad_imag, per_state = np.empty((5, 1 << n_qubits), dtype=np.float32)
-    phase_real, phase_imag = np.empty((2, max(n_layers - 1, 1), 1 << n_qubits), dtype=np.float32)
-    out[:] = 0.0
-    for row in range(inputs.shape[0]):
-        _trigonometry(inputs[row], n_qubits, cos, sin, turn_cos, turn_sin)
-        _product_state(cos[0], sin[0], real, imag)
-        for layer in range(1, n_layers):
-            first, second = inputs[row, layer * width - 2], inputs[row, layer * width - 1]
-            _phases(turn_cos[layer - 1], turn_sin[layer - 1], first, second, phase_real[layer - 1], phase_imag[layer - 1])
-            _multiply(real, imag, phase_real[layer - 1], phase_imag[layer - 1], np.float32(1.0))
-            _rotate(cos[layer], sin[layer], real, imag)
-        for state in range(len(real)):
-            weight = np.float32(2.0) * weights[row, state]
-            grad_real[state], grad_imag[state] = weight * real[state], weight * imag[state]
-        for layer in range(n_layers - 1, -1, -1):
-            place = layer * width
-            for qubit in range(n_qubits):
-                # K turns by half its angle: dK psi = (-psi_high, psi_low) / 2, whatever the other qubits do
-                total, half = np.float32(0.0), 1 << qubit
-                for start in range(0, len(real), 2 * half):
-                    for low in range(start, start + half):
-                        high = low + half
-                        total += grad_real[high] * real[low] - grad_real[low] * real[high]
-                        total += grad_imag[high] * imag[low] - grad_imag[low] * imag[high]
-                out[row, place + 2 * qubit] = np.float32(0.5) * total
-            if layer == 0:
-                break
-            _rotate(cos[layer], sin[layer], real, imag)
-            _rotate(cos[layer], sin[layer], grad_real, grad_imag)
-            # A turn changes the phase of the states in which its qubit is 1; they are folded qubit by qubit
-            for state in range(len(real)):
-                per_state[state] = grad_imag[state] * real[state] - grad_real[state] * imag[state]
-            for qubit in range(n_qubits - 1, -1, -1):
-                total, half = np.float32(0.0), 1 << qubit
-                for low in range(half):
-                    total += per_state[half + low]
-                    per_state[low] += per_state[half + low]
-                out[row, place - width + 2 * qubit + 1] += total
-                out[row, place + 2 * qubit + 1] -= total
-            _multiply(real, imag, phase_real[layer - 1], phase_imag[layer - 1], np.float32(-1.0))
-            _multiply(grad_real, grad_imag, phase_real[layer - 1], phase_imag[layer - 1], np.float32(-1.0))

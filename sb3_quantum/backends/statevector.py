@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from sb3_quantum.backends import kernel
+from sb3_quantum.backends import adjoint_kernel, kernel
 from sb3_quantum.backends.base import Backend
 from sb3_quantum.circuits import Ansatz
 
@@ -68,7 +68,9 @@ class _Compiled(th.autograd.Function):
     def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, None]:
         (inputs,) = ctx.saved_tensors
         gradient = th.empty_like(inputs, memory_format=th.contiguous_format)
-        kernel.gradient(inputs.contiguous().numpy(), ctx.n_qubits, grad_outputs[0].contiguous().numpy(), gradient.numpy())
+        adjoint_kernel.gradient(
+            inputs.contiguous().numpy(), ctx.n_qubits, grad_outputs[0].contiguous().numpy(), gradient.numpy()
+        )
         return gradient, None
 
 

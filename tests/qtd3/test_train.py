@@ -305,9 +305,9 @@ def test_frozen_circuit_inputs_stay_frozen(gradient: str, moves: bool) -> None:
     model = pendulum(gradient=gradient, policy_kwargs={"n_links": 0})
     before = weights(model)
     after = weights(model.learn(110))
-    for part in ("actor.pre", "actor.encoding", "actor_target.pre"):
+    for part, rounding in (("actor.pre", 0.0), ("actor.encoding", 0.0), ("actor_target.pre", 1e-5)):
         keys = [key for key in before if key.startswith(part)]
-        assert keys and any(not th.equal(after[key], before[key]) for key in keys) == moves, part
+        assert keys and any(bool(((after[key] - before[key]).abs() > rounding).any()) for key in keys) == moves, part
 
 
 def test_qtdnn_has_its_own_optimizer() -> None:
