@@ -136,9 +136,10 @@ def report(folder: Path) -> None:
             means = "  ".join(f"{figures['seed']}: {row.mean():7.1f}" for figures, row in zip(runs, returns, strict=True))
             low, high = intervals[arm]
             print(f"  {arm:9s} {interquartile_mean(returns):8.1f} [{low:8.1f}, {high:8.1f}]   {means}")
-        for arm in intervals.keys() - {TESTED} if TESTED in intervals else ():
-            cleared = intervals[TESTED][0] > intervals[arm][1]
-            print(f"  {TESTED}'s interval {'clears' if cleared else 'does not clear'} that of {arm}")
+        for arm, (_, high) in intervals.items():
+            if TESTED in intervals and arm != TESTED:
+                cleared = intervals[TESTED][0] > high
+                print(f"  {TESTED}'s interval {'clears' if cleared else 'does not clear'} that of {arm}")
 
 
 def main() -> None:
