@@ -298,14 +298,14 @@ def plot(figures: dict[str, Any], path: Path) -> None:
         axis.legend(loc="center right", bbox_to_anchor=(1, 0.78))
     axes[0].set_ylabel("cosine between qtDNN's and exact gradient")
     for name, rows in figures["live_runs"].items():
-        axes[2].plot([row["step"] for row in rows], [row["cosine"] for row in rows], label=name, marker=".")
-    axes[2].set(title="Live, through the zoo", xlabel="environment steps", ylim=(-0.1, 1.05))
+        axes[2].plot([row["step"] / 1000 for row in rows], [row["cosine"] for row in rows], label=name, marker=".")
+    axes[2].set(title="Live, through the zoo", xlabel="thousand environment steps", ylim=(-0.1, 1.05))
     first = figures["live"][0]
     updates = axes[2].secondary_xaxis(
         "top",
         functions=(
-            lambda steps: first["update"] + (steps - first["step"]) / STEPS_PER_UPDATE,
-            lambda count: first["step"] + (count - first["update"]) * STEPS_PER_UPDATE,
+            lambda steps: first["update"] + (1000 * steps - first["step"]) / STEPS_PER_UPDATE,
+            lambda count: (first["step"] + (count - first["update"]) * STEPS_PER_UPDATE) / 1000,
         ),
     )
     updates.set_xlabel("updates")

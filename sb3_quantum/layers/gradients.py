@@ -135,11 +135,18 @@ class _Estimated(th.autograd.Function):
         return ctx.estimator(ctx.backend, inputs, grad_outputs[0]), None, None
 
 
-class NoisyGradient(th.autograd.Function):
+def with_noisy_gradient(inputs: th.Tensor) -> th.Tensor:
     """
-    The identity, whose gradient is replaced by Gaussian noise of equal norm, row by row: the control ``gradient="noise"``.
-    The noise comes from torch's global generator.
+    The control ``gradient="noise"``: the identity, whose gradient is replaced by Gaussian noise of equal norm, row by row.
+
+    :param inputs: ``(batch, n)``
+    :return: the same values; the noise comes from torch's global generator
     """
+    return _NoisyGradient.apply(inputs)
+
+
+class _NoisyGradient(th.autograd.Function):
+    """What :func:`with_noisy_gradient` is to autograd."""
 
     @staticmethod
     def forward(ctx: Any, inputs: th.Tensor) -> th.Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from sb3_quantum.backends import Backend, Measurement, make_backend
 from sb3_quantum.circuits import Ansatz
-from sb3_quantum.layers.gradients import FITTED_GRADIENTS, NoisyGradient, check_gradient, differentiable_bits
+from sb3_quantum.layers.gradients import FITTED_GRADIENTS, check_gradient, differentiable_bits, with_noisy_gradient
 from sb3_quantum.layers.qtdnn import QtDNN
 from sb3_quantum.layers.readout import check_readout, read
 
@@ -111,7 +111,7 @@ class QuantumLayer(nn.Module):
         if self.gradient == "frozen":
             inputs = inputs.detach()
         elif self.gradient == "noise":
-            inputs = NoisyGradient.apply(inputs)
+            inputs = with_noisy_gradient(inputs)
         return th.sigmoid(self.qtdnn(inputs))
 
     def measure(
