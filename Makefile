@@ -11,7 +11,7 @@ CHECKPOINT_FREQ ?= 25000
 
 LINT_PATHS = sb3_quantum sb3_quantum_autoload.py setup.py benchmarks examples tests docs/conf.py
 
-.PHONY: train test lint format type docs clean
+.PHONY: train test lint format type docs fidelity links-cut clean
 
 $(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,13 @@ type: $(VENV)/installed
 
 docs: $(VENV)/installed
 	$(BIN)/sphinx-build -W -b html docs docs/_build/html
+
+# Hours of training; docs/results.md has the last results. Models go to logs/, a run that is there is not repeated
+fidelity: $(VENV)/installed
+	$(BIN)/python benchmarks/tangent_fidelity.py --json benchmarks/results/tangent_fidelity.json --plot docs/images/tangent_fidelity.png
+
+links-cut: $(VENV)/installed
+	$(BIN)/python benchmarks/links_cut.py --out logs/links_cut
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info docs/_build
