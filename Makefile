@@ -43,7 +43,7 @@ type: $(VENV)/installed
 docs: $(VENV)/installed
 	$(BIN)/sphinx-build -W -b html docs docs/_build/html
 
-# Hours of training; docs/results.md has the last results. Models go to logs/, a run that is there is not repeated
+# Hours of training; docs/results.md has the last results. `links-cut` does not repeat runs that are in logs/ already
 fidelity: $(VENV)/installed
 	$(BIN)/python benchmarks/tangent_fidelity.py --json benchmarks/results/tangent_fidelity.json --plot docs/images/tangent_fidelity.png
 

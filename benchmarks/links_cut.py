@@ -1,15 +1,15 @@
 """
 Does the qtDNN's gradient teach the circuit anything? Pendulum-v1 with the classical links cut, against controls.
 
-With ``n_links=0`` everything that the policy knows of the observation passes through the circuit. Arms that differ in nothing
-but the quantum layer are trained on the same seeds:
+With ``n_links=0`` everything that the policy knows of the observation passes through the circuit. The arms are trained on the
+same seeds and differ in how the circuit is differentiated, ``paper`` in what it says:
 
 - ``default``: the library's defaults
 - ``frozen``: the circuit's inputs stay what they were at the start, random quantum features under a trained PostDNN
 - ``noise``: the gradient that reaches the circuit's inputs is replaced by Gaussian noise of equal norm
 - ``exact``: autograd through the statevector in place of the qtDNN
 - ``unfitted``: the qtDNN is never fitted, so that its mean-field prior is all there is
-- ``paper``: ``PAPER``'s networks, encoding, observations, fit and probing
+- ``paper``: ``PAPER``'s qtDNN, fit, encoding and raw observations, under the same PROTOCOL
 
 Two readouts, in training and in evaluation: the expected bits (``mean``, 20,000 steps) and one sampled bitstring
 (``sample``, 40,000 steps). Each run writes its model and a JSON file, and is skipped when that is there already;

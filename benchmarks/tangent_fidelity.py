@@ -78,11 +78,11 @@ class Fit:
 
     def update(self) -> None:
         """What one ``train()`` step does to the qtDNN."""
-        rows = th.randint(len(self.inputs) // 2, (BATCH,)) if self.arguments["probe_std"] > 0 else None
-        if rows is None:
-            rows = th.randint(len(self.inputs), (BATCH,))
-        else:  # the mini-batch's pairs and their probes
-            rows = th.cat([rows, rows + len(self.inputs) // 2])
+        probed = self.arguments["probe_std"] > 0
+        pairs = len(self.inputs) // 2 if probed else len(self.inputs)
+        rows = th.randint(pairs, (BATCH,))
+        if probed:  # the mini-batch's pairs, and their probes behind them
+            rows = th.cat([rows, rows + pairs])
         inputs, targets = self.inputs[rows], self.targets[rows]
         start = time.perf_counter()
         self.layer.fit_surrogate(inputs, targets, self.arguments["qtdnn_gradient_steps"], self.arguments["qtdnn_batch_size"])
@@ -149,7 +149,7 @@ def offline(seconds: float, points: int, seed: int = 0) -> dict[str, Any]:
     :param seconds: of fitting for each recipe and kind of states
     :param points: measurements along the way
     :param seed: of networks, bits and probes
-    :return: figures, see the README of the results
+    :return: of the default and ``PAPER`` on the harder states; then every recipe on either kind of states
     """
     data = dict(np.load(DATA))
     results: dict[str, Any] = {}

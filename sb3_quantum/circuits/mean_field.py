@@ -17,8 +17,8 @@ def mean_field_bits(ansatz: Ansatz, inputs: th.Tensor) -> th.Tensor:
     between i and j multiplies x and y of either qubit with the other's z: that is what remains of the exact CZ, which maps
     ``X_i`` to ``X_i Z_j``, when correlations between the qubits are dropped. The result is exact as long as no qubit meets one
     that it was already entangled with, directly or by way of others, and good while entanglement is weak. It costs
-    ``O(n_layers * n_qubits)`` for any number of qubits and is differentiable in the angles; the CZ indices are discrete and
-    get a gradient of zero.
+    ``O(n_layers * n_qubits)`` for any number of qubits and is differentiable in the angles (once, where it is compiled: on
+    the CPU); the CZ indices are discrete and get a gradient of zero.
 
     :param ansatz: the circuit's shape
     :param inputs: circuit inputs, ``(batch, n_inputs)``
@@ -30,7 +30,8 @@ def mean_field_bits(ansatz: Ansatz, inputs: th.Tensor) -> th.Tensor:
     # Whom every qubit meets in the CZ of its layer; for all others a padding qubit, whose z is 1
     partner = th.full_like(theta, ansatz.n_qubits, dtype=th.long).scatter_(2, index, index.flip(2))
     partner.masked_fill_(partner == th.arange(ansatz.n_qubits, device=inputs.device), ansatz.n_qubits)
-    z = (_Compiled.apply if inputs.device.type == "cpu" else bloch_z)(theta, turn, partner)
+    compiled = inputs.device.type == "cpu" and inputs.dtype in (th.float32, th.float64)
+    z = (_Compiled.apply if compiled else bloch_z)(theta, turn, partner)
     return ((1 - z) / 2).clamp(0, 1)
 
 
@@ -99,7 +100,8 @@ def _layers(cos, sin, turn_cos, turn_sin, partner, x, y, z):
 
 @jit
 def _forward(cos, sin, turn_cos, turn_sin, partner, out):
-    x, y, z = (np.empty(cos.shape[1:], cos.dtype), np.empty(cos.shape[1:], cos.dtype), np.empty(cos.shape[1:], cos.dtype))
+    """z at the end of every circuit of a batch."""
+    x, y, z = np.empty((3, cos.shape[1], cos.shape[2]), cos.dtype)
     for row in range(cos.shape[0]):
         _layers(cos[row], sin[row], turn_cos[row], turn_sin[row], partner[row], x, y, z)
         out[row] = z[-1]
@@ -107,10 +109,13 @@ def _forward(cos, sin, turn_cos, turn_sin, partner, out):
 
 @jit
 def _backward(cos, sin, turn_cos, turn_sin, partner, grad_z, grad_theta, grad_turn):
+    """
+    Gradients with respect to theta and the turns, given that with respect to z at the end. ``gx``, ``gy`` and ``gz`` are those
+    with respect to the Bloch vectors after a layer, ``before`` collects what reaches z of the layer before.
+    """
     n_layers, n_qubits = cos.shape[1:]
-    x, y, z = (np.empty(cos.shape[1:], cos.dtype), np.empty(cos.shape[1:], cos.dtype), np.empty(cos.shape[1:], cos.dtype))
-    gx, gy, gz = np.empty(n_qubits, cos.dtype), np.empty(n_qubits, cos.dtype), np.empty(n_qubits, cos.dtype)
-    before = np.empty(n_qubits, cos.dtype)
+    x, y, z = np.empty((3, n_layers, n_qubits), cos.dtype)
+    gx, gy, gz, before = np.empty((4, n_qubits), cos.dtype)
     for row in range(cos.shape[0]):
         _layers(cos[row], sin[row], turn_cos[row], turn_sin[row], partner[row], x, y, z)
         gx[:], gy[:], gz[:] = 0.0, 0.0, grad_z[row]

@@ -33,14 +33,8 @@ def gradient_fidelity(
     :return: ``cosine``: mean over the states of the cosine between both gradients, 1 for a perfect tangent, 0 for a random
         one; ``norm_ratio``: median over the states of the qtDNN's gradient norm divided by the exact one
     """
-    exact = StatevectorBackend(layer.ansatz)
-    leaf = inputs.detach().clone().requires_grad_(True)
-    with th.enable_grad():
-        stand_in = (surrogate or layer.surrogate)(leaf)
-        # gradient="frozen" has none
-        ours = th.autograd.grad((stand_in * weights).sum(), leaf)[0] if stand_in.requires_grad else th.zeros_like(leaf)
-        (theirs,) = th.autograd.grad((exact.expected_bits(leaf) * weights).sum(), leaf)
-    ours, theirs = layer.ansatz.split(ours)[0], layer.ansatz.split(theirs)[0]
+    ours = _angle_gradient(layer.ansatz, surrogate or layer.surrogate, inputs, weights)
+    theirs = _angle_gradient(layer.ansatz, StatevectorBackend(layer.ansatz).expected_bits, inputs, weights)
     live = (theirs != 0).any(0)
     ours, theirs = ours[:, live], theirs[:, live]
     there = theirs.norm(dim=1) > 1e-12
@@ -80,17 +74,13 @@ def shot_fidelity(
     """
     if shots < 2:
         raise ValueError(f"shots must be >= 2, one for each half, got {shots!r}")
-    leaf = inputs.detach().clone().requires_grad_(True)
-    with th.enable_grad():
-        surrogate = layer.surrogate(leaf)
-        ours = th.autograd.grad((surrogate * weights).sum(), leaf)[0] if surrogate.requires_grad else th.zeros_like(leaf)
+    ours = _angle_gradient(layer.ansatz, layer.surrogate, inputs, weights)
 
     def run(shifted: th.Tensor) -> th.Tensor:
-        bits = layer.backend.sample(shifted, max(shots // 2, 1), generator, evaluation=True)
+        bits = layer.backend.sample(shifted, shots // 2, generator, evaluation=True)
         return bits if bits.dim() == 2 else bits.mean(1)
 
     halves = [layer.ansatz.split(parameter_shift(layer.backend, inputs.detach(), weights, run))[0] for _ in range(2)]
-    ours = layer.ansatz.split(ours)[0]
     between = float(F.cosine_similarity(halves[0], halves[1], eps=1e-20).mean())
     return {
         "cosine_shots": float(F.cosine_similarity(ours, halves[0] + halves[1], eps=1e-20).mean()),
@@ -167,6 +157,17 @@ def meyer_wallach(states: th.Tensor) -> th.Tensor:
         density = parts @ parts.mH
         purities.append((density @ density).diagonal(dim1=1, dim2=2).sum(1).real)
     return 2 * (1 - th.stack(purities).mean(0))
+
+
+def _angle_gradient(
+    ansatz: Ansatz, function: Callable[[th.Tensor], th.Tensor], inputs: th.Tensor, weights: th.Tensor
+) -> th.Tensor:
+    """Gradient of ``weights . function(inputs)`` with respect to the angles; zero if there is none (``gradient="frozen"``)."""
+    leaf = inputs.detach().clone().requires_grad_(True)
+    with th.enable_grad():
+        outputs = function(leaf)
+        gradient = th.autograd.grad((outputs * weights).sum(), leaf)[0] if outputs.requires_grad else th.zeros_like(leaf)
+    return ansatz.split(gradient)[0]
 
 
 def _apply_cz(states: th.Tensor, index: th.Tensor) -> th.Tensor:

@@ -97,6 +97,13 @@ def test_gradients_are_those_of_the_mean_field() -> None:
     assert bool((ansatz.split(whole.grad)[1] == 0).all()) and bool((ansatz.split(whole.grad)[0] != 0).any())
 
 
+def test_half_precision_takes_the_torch_path() -> None:
+    ansatz, inputs = make(3, 4)
+    halves = mean_field_bits(ansatz, inputs.bfloat16())
+    assert halves.dtype == th.bfloat16
+    assert th.allclose(halves.float(), mean_field_bits(ansatz, inputs.bfloat16().float()), atol=0.15)
+
+
 def test_huge_and_no_inputs() -> None:
     ansatz = Ansatz(4, 3)
     bits = mean_field_bits(ansatz, th.full((1, ansatz.n_inputs), 1e30))
