@@ -1,7 +1,7 @@
 from typing import Any
 
 from sb3_quantum.backends.aer import AerBackend
-from sb3_quantum.backends.base import Backend, CircuitBudgetError, Measurement, Usage
+from sb3_quantum.backends.base import Backend, BudgetError, Measurement, Usage
 from sb3_quantum.backends.statevector import StatevectorBackend
 from sb3_quantum.circuits import Ansatz
 
@@ -32,7 +32,7 @@ __all__ = [
     "BACKENDS",
     "AerBackend",
     "Backend",
-    "CircuitBudgetError",
+    "BudgetError",
     "Measurement",
     "StatevectorBackend",
     "Usage",

@@ -1,120 +1,50 @@
 """
-A compiled CPU kernel for the gradient of the statevector backend. Several circuits run side by side, one in each lane of the
-processor's vector registers: the first qubits' strides are too short to vectorize within one circuit. Arrays are
-``(..., lanes)``, and the innermost loops run over the lanes.
+A compiled CPU kernel for the gradient of the statevector backend. It runs the circuit as :mod:`sb3_quantum.backends.kernel`
+does, and then undoes it in the same memory order.
 """
 
 import numpy as np
 
+from sb3_quantum.backends.kernel import _evolve, _multiply, _phases, _workspace
 from sb3_quantum.circuits.jit import jit
 
-#: circuits side by side, at most; 32 measured best of 8, 16, 32 and 64
-LANES = 32
-#: beyond so many qubits the states of as many circuits leave the cache, and one runs at a time
-LANE_QUBITS = 12
+
+@jit
+def _unrotate(old, new, c, s):
+    """The inverse of a rotation's step through memory: the last qubit is rotated back and becomes the leading one."""
+    half = len(old) // 2
+    for state in range(half):
+        a, b = old[2 * state], old[2 * state + 1]
+        new[state] = c * a + s * b
+        new[half + state] = s * a - c * b
 
 
 @jit
-def _phases(turn_cos, turn_sin, first, second, phase_real, phase_imag):
-    """RZ, D and the CZ of the indices ``first`` and ``second`` between two layers: one phase per basis state and lane."""
-    n_qubits, lanes = turn_cos.shape
-    phase_real[0, :] = 1.0
-    phase_imag[0, :] = 0.0
-    for qubit in range(n_qubits):
-        half = 1 << qubit
+def _cross(state, gradient):
+    """``gradient_1 * state_0 - gradient_0 * state_1`` summed over the pairs of the last qubit, on real or imaginary parts."""
+    total = np.float32(0.0)
+    for pair in range(len(state) // 2):
+        total += gradient[2 * pair + 1] * state[2 * pair] - gradient[2 * pair] * state[2 * pair + 1]
+    return total
+
+
+@jit
+def _fold(real, imag, grad_real, grad_imag, per_state, turns):
+    """
+    Gradient of one layer's turns about z, ``(n_qubits,)``. A turn changes the phase of the states in which its qubit is 1;
+    they are folded qubit by qubit.
+    """
+    for state in range(len(real)):
+        per_state[state] = grad_imag[state] * real[state] - grad_real[state] * imag[state]
+    half = len(real)
+    for qubit in range(len(turns) - 1, -1, -1):
+        half //= 2
+        low, high = per_state[:half], per_state[half : 2 * half]
+        total = np.float32(0.0)
         for state in range(half):
-            for lane in range(lanes):
-                a, b = phase_real[state, lane], phase_imag[state, lane]
-                c, s = turn_cos[qubit, lane], turn_sin[qubit, lane]
-                phase_real[half + state, lane] = c * a - s * b
-                phase_imag[half + state, lane] = c * b + s * a
-    for lane in range(lanes):
-        i = int(np.rint(first[lane]) % np.float32(n_qubits))
-        j = int(np.rint(second[lane]) % np.float32(n_qubits))
-        if i != j:
-            both = (1 << i) | (1 << j)
-            for state in range(len(phase_real)):
-                if (state & both) == both:
-                    phase_real[state, lane] = -phase_real[state, lane]
-                    phase_imag[state, lane] = -phase_imag[state, lane]
-
-
-@jit
-def _multiply(real, imag, phase_real, phase_imag, sign):
-    """Multiply with the phases (``sign`` 1) or their conjugates (-1)."""
-    size, lanes = real.shape
-    for state in range(size):
-        for lane in range(lanes):
-            a, b = real[state, lane], imag[state, lane]
-            c, d = phase_real[state, lane], sign * phase_imag[state, lane]
-            real[state, lane] = a * c - b * d
-            imag[state, lane] = a * d + b * c
-
-
-@jit
-def _rotate(cos, sin, array):
-    """The real factor K of a layer's rotations, qubit by qubit, on real or imaginary parts. It is its own inverse."""
-    size, lanes = array.shape
-    for qubit in range(len(cos)):
-        half = 1 << qubit
-        for start in range(0, size, 2 * half):
-            for low in range(start, start + half):
-                for lane in range(lanes):
-                    a, b = array[low, lane], array[low + half, lane]
-                    c, s = cos[qubit, lane], sin[qubit, lane]
-                    array[low, lane] = c * a + s * b
-                    array[low + half, lane] = s * a - c * b
-
-
-@jit
-def _cross(state, gradient, qubit, total):
-    """Add ``gradient_high * state_low - gradient_low * state_high`` over a qubit's pairs, on real or imaginary parts."""
-    size, lanes = state.shape
-    half = 1 << qubit
-    for start in range(0, size, 2 * half):
-        for low in range(start, start + half):
-            for lane in range(lanes):
-                total[lane] += gradient[low + half, lane] * state[low, lane] - gradient[low, lane] * state[low + half, lane]
-
-
-@jit
-def _trigonometry(inputs, cos, sin, turn_cos, turn_sin):
-    """Half-angle cosines and sines of the thetas, and those of the turns about z between the layers, ``inputs`` by lanes."""
-    n_layers, n_qubits, lanes = cos.shape
-    width = 2 * n_qubits + 2
-    turn = np.float32(2 * np.pi)
-    for layer in range(n_layers):
-        for qubit in range(n_qubits):
-            place = layer * width + 2 * qubit
-            for lane in range(lanes):
-                half_angle = np.float32(0.5) * (inputs[place, lane] % turn)
-                cos[layer, qubit, lane], sin[layer, qubit, lane] = np.cos(half_angle), np.sin(half_angle)
-                # RZ(phi) of this layer, RZ(-phi) of the next, and D of both, which turns by pi
-                if layer < n_layers - 1:
-                    angle = inputs[place + 1, lane] % turn - inputs[place + 1 + width, lane] % turn + np.float32(np.pi)
-                    turn_cos[layer, qubit, lane], turn_sin[layer, qubit, lane] = np.cos(angle), np.sin(angle)
-
-
-@jit
-def _fold(real, imag, grad_real, grad_imag, per_state, out, place, width):
-    """
-    Gradient of the turns about z before the layer whose inputs start at ``place``. A turn changes the phase of the states in
-    which its qubit is 1; they are folded qubit by qubit.
-    """
-    size, lanes = real.shape
-    for state in range(size):
-        for lane in range(lanes):
-            a = grad_imag[state, lane] * real[state, lane]
-            per_state[state, lane] = a - grad_real[state, lane] * imag[state, lane]
-    half, qubit = size // 2, (width - 2) // 2 - 1
-    while half > 0:
-        for low in range(half):
-            for lane in range(lanes):
-                value = per_state[half + low, lane]
-                out[place - width + 2 * qubit + 1, lane] += value
-                out[place + 2 * qubit + 1, lane] -= value
-                per_state[low, lane] += value
-        half, qubit = half // 2, qubit - 1
+            total += high[state]
+            low[state] += high[state]
+        turns[qubit] = total
 
 
 @jit
@@ -131,61 +61,40 @@ def gradient(inputs: np.ndarray, n_qubits: int, weights: np.ndarray, out: np.nda
     :param weights: ``(batch, 2**n_qubits)``, float32
     :param out: filled with the gradient, ``(batch, n_inputs)``, float32; zero at the CZ indices
     """
-    width, size = 2 * n_qubits + 2, 1 << n_qubits
-    n_layers = inputs.shape[1] // width
-    if inputs.shape[0] == 0:
-        return
-    lanes = min(LANES, inputs.shape[0]) if n_qubits <= LANE_QUBITS else 1
-    block, found = np.empty((2, inputs.shape[1], lanes), dtype=np.float32)
-    cos, sin, turn_cos, turn_sin = np.empty((4, n_layers, n_qubits, lanes), dtype=np.float32)
-    real, imag, grad_real, grad_imag, phase_real, phase_imag = np.empty((6, size, lanes), dtype=np.float32)
-    total = np.empty(lanes, dtype=np.float32)
-    one = np.float32(1.0)
-    for begin in range(0, inputs.shape[0], lanes):
-        # The last block is filled up with copies of the last row
-        for lane in range(lanes):
-            block[:, lane] = inputs[min(begin + lane, inputs.shape[0] - 1)]
-        _trigonometry(block, cos, sin, turn_cos, turn_sin)
-
-        # Forward. The first layer is a product state, doubled qubit by qubit
-        real[0, :] = 1.0
-        imag[:] = 0.0
-        for qubit in range(n_qubits):
-            for state in range(1 << qubit):
-                for lane in range(lanes):
-                    value = real[state, lane]
-                    real[(1 << qubit) + state, lane] = sin[0, qubit, lane] * value
-                    real[state, lane] = cos[0, qubit, lane] * value
-        for layer in range(1, n_layers):
-            first, second = block[layer * width - 2], block[layer * width - 1]
-            _phases(turn_cos[layer - 1], turn_sin[layer - 1], first, second, phase_real, phase_imag)
-            _multiply(real, imag, phase_real, phase_imag, one)
-            _rotate(cos[layer], sin[layer], real)
-            _rotate(cos[layer], sin[layer], imag)
-
-        # Backward
-        for lane in range(lanes):
-            row = min(begin + lane, inputs.shape[0] - 1)
-            for state in range(size):
-                weight = np.float32(2.0) * weights[row, state]
-                grad_real[state, lane], grad_imag[state, lane] = weight * real[state, lane], weight * imag[state, lane]
-        found[:] = 0.0
-        for layer in range(n_layers - 1, -1, -1):
+    width = 2 * n_qubits + 2
+    workspace = _workspace(inputs.shape[1], n_qubits)
+    gates, cz = workspace[0], workspace[1]
+    cos, sin, turn_cos, turn_sin = gates[0], gates[1], gates[2], gates[3]
+    gradients = np.empty((4, 1 << n_qubits), np.float32)
+    turns = np.empty(n_qubits, np.float32)
+    for row in range(inputs.shape[0]):
+        real, imag, free_a, free_b = _evolve(inputs[row], workspace)
+        grad_real, grad_imag, free_c, free_d = gradients[0], gradients[1], gradients[2], gradients[3]
+        for state in range(len(real)):
+            weight = np.float32(2.0) * weights[row, state]
+            grad_real[state] = weight * real[state]
+            grad_imag[state] = weight * imag[state]
+        out[row] = 0.0
+        for layer in range(len(cos) - 1, -1, -1):
             place = layer * width
             for qubit in range(n_qubits):
-                # K turns by half its angle: dK psi = (-psi_high, psi_low) / 2, whatever the other qubits do
-                total[:] = 0.0
-                _cross(real, grad_real, qubit, total)
-                _cross(imag, grad_imag, qubit, total)
-                found[place + 2 * qubit] = np.float32(0.5) * total
+                # K turns by half its angle: dK psi = (-psi_1, psi_0) / 2, whatever the other qubits do
+                out[row, place + 2 * qubit] = np.float32(0.5) * (_cross(real, grad_real) + _cross(imag, grad_imag))
+                c, s = cos[layer, qubit], sin[layer, qubit]
+                _unrotate(real, free_a, c, s)
+                _unrotate(imag, free_b, c, s)
+                _unrotate(grad_real, free_c, c, s)
+                _unrotate(grad_imag, free_d, c, s)
+                real, imag, free_a, free_b = free_a, free_b, real, imag
+                grad_real, grad_imag, free_c, free_d = free_c, free_d, grad_real, grad_imag
             if layer > 0:
-                for array in (real, imag, grad_real, grad_imag):
-                    _rotate(cos[layer], sin[layer], array)
-                first, second = block[place - 2], block[place - 1]
-                _phases(turn_cos[layer - 1], turn_sin[layer - 1], first, second, phase_real, phase_imag)
-                _multiply(real, imag, phase_real, phase_imag, -one)
-                _multiply(grad_real, grad_imag, phase_real, phase_imag, -one)
-                # The turns commute with the phases, so they can be looked at before these; and the phases are free now
-                _fold(real, imag, grad_real, grad_imag, phase_real, found, place, width)
-        for lane in range(min(lanes, inputs.shape[0] - begin)):
-            out[begin + lane] = found[:, lane]
+                before = layer - 1
+                # The turns commute with the phases, so that they can be looked at on either side of them
+                _fold(real, imag, grad_real, grad_imag, free_a, turns)
+                for qubit in range(n_qubits):
+                    out[row, place - width + 2 * qubit + 1] += turns[qubit]
+                    out[row, place + 2 * qubit + 1] -= turns[qubit]
+                # Conjugate phases: the turns run backwards
+                _phases(turn_cos[before], -turn_sin[before], cz[before, 0], cz[before, 1], free_a, free_b)
+                _multiply(real, imag, free_a, free_b)
+                _multiply(grad_real, grad_imag, free_a, free_b)

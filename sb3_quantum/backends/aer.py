@@ -1,5 +1,7 @@
 """Qiskit Aer as an independent witness of our own simulator."""
 
+from typing import Any
+
 import numpy as np
 import torch as th
 
@@ -14,7 +16,7 @@ class AerBackend(Backend):
     :param ansatz: the circuit's shape
     :param shots: shots per circuit when expected bits are estimated
     :param seed: seed of the generator that Aer's own seeds are drawn from
-    :param max_circuits: how many circuits may be run in all
+    :param limits: see :class:`~sb3_quantum.backends.Backend`
     :raises ImportError: if qiskit-aer is not installed
     """
 
@@ -22,8 +24,8 @@ class AerBackend(Backend):
     exact = False
     differentiable = False
 
-    def __init__(self, ansatz: Ansatz, shots: int = 100, seed: int | None = None, max_circuits: int | None = None):
-        super().__init__(ansatz, shots, seed, max_circuits)
+    def __init__(self, ansatz: Ansatz, shots: int = 100, seed: int | None = None, **limits: Any):
+        super().__init__(ansatz, shots, seed, **limits)
         try:
             from qiskit_aer import AerSimulator
         except ImportError as error:

@@ -1,13 +1,17 @@
 """What every backend does, and what it can rely on."""
 
+import math
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch as th
 
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import CHIPS, Ansatz, ChipTimes, job_seconds
+
+#: what :meth:`Backend._run` may answer with
+Array = th.Tensor | np.ndarray
 
 
 class Measurement(NamedTuple):
@@ -31,14 +35,21 @@ class Usage:
 
     :param circuits: circuits run (one per row of a batch)
     :param shots: measured bitstrings, over all circuits
+    :param jobs: batches handed to whatever runs them, those that were lost and sent again too
+    :param chip_seconds: time on a chip in seconds: as billed where the chip says, otherwise by the cost model
     """
 
     circuits: int = 0
     shots: int = 0
+    jobs: int = 0
+    chip_seconds: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
-class CircuitBudgetError(RuntimeError):
-    """More circuits were asked for than the backend's ``max_circuits`` allows. Raised before any of them is run."""
+class BudgetError(RuntimeError):
+    """More was asked for than a limit of the backend allows. Raised before any of it is run."""
 
 
 class Backend(ABC):
@@ -49,11 +60,15 @@ class Backend(ABC):
     with the model) or one that the caller hands in. A backend is pickled and copied as its spec (name and keyword arguments)
     with its generator and counters, so clients, simulators and tokens never end up in a file.
 
+    The limits count training and evaluation together, and nothing runs beyond them.
+
     :param ansatz: the circuit's shape
     :param shots: shots per circuit when expected bits are estimated; exact backends ignore it
     :param seed: seed of the backend's generator; fresh entropy if ``None``
-    :param max_circuits: how many circuits may be run in all, in training and evaluation together; no limit if ``None``
-    :raises ValueError: if ``shots`` or ``max_circuits`` is not a positive integer
+    :param max_circuits: how many circuits may be run in all; no limit if ``None``
+    :param max_shots: how many bitstrings may be measured in all
+    :param max_chip_seconds: how much time on a chip may be used in all, in seconds
+    :raises ValueError: if ``shots`` or a limit is not positive
     """
 
     #: the name under which the backend is registered
@@ -62,40 +77,83 @@ class Backend(ABC):
     exact: ClassVar[bool]
     #: whether autograd passes through :meth:`expected_bits`
     differentiable: ClassVar[bool]
+    #: gate and readout times that chip seconds are estimated from
+    times: ChipTimes = CHIPS["paper"]
 
-    def __init__(self, ansatz: Ansatz, shots: int = 1, seed: int | None = None, max_circuits: int | None = None):
+    def __init__(
+        self,
+        ansatz: Ansatz,
+        shots: int = 1,
+        seed: int | None = None,
+        max_circuits: int | None = None,
+        max_shots: int | None = None,
+        max_chip_seconds: float | None = None,
+    ):
         _check_positive("shots", shots)
-        if max_circuits is not None:
-            _check_positive("max_circuits", max_circuits)
+        self.limits: dict[str, float] = {}
+        for what, limit in (("circuits", max_circuits), ("shots", max_shots), ("chip_seconds", max_chip_seconds)):
+            if limit is None:
+                continue
+            number = isinstance(limit, int | float) and not isinstance(limit, bool)
+            if what == "chip_seconds" and not (number and 0 < limit < math.inf):
+                raise ValueError(f"max_chip_seconds must be a number > 0, got {limit!r}")
+            if what != "chip_seconds":
+                _check_positive(f"max_{what}", limit)
+            self.limits[what] = limit
         self.ansatz = ansatz
         self.shots = shots
-        self.max_circuits = max_circuits
         self.generator = np.random.default_rng(seed)
         self.usage = Usage()
         self.eval_usage = Usage()
+        self._jobs, self._chip_seconds = 0, 0.0
 
     @property
     def kwargs(self) -> dict[str, Any]:
         """The keyword arguments that describe this backend: plain data, fit for YAML and a model file."""
-        limit = {} if self.max_circuits is None else {"max_circuits": self.max_circuits}
-        return {"shots": self.shots, **limit}
+        return {"shots": self.shots, **{f"max_{what}": limit for what, limit in self.limits.items()}}
 
     @property
-    def circuits_left(self) -> int | None:
-        """What remains of ``max_circuits``; ``None`` without a limit."""
-        if self.max_circuits is None:
-            return None
-        return max(self.max_circuits - self.usage.circuits - self.eval_usage.circuits, 0)
+    def statistics(self) -> dict[str, float]:
+        """Further figures to log beside the usage, none by default."""
+        return {}
+
+    def estimate(self, circuits: int, shots: int, jobs: int = 1) -> Usage:
+        """
+        What running circuits would add to :attr:`usage`. Nothing is run.
+
+        :param circuits: how many, over all jobs
+        :param shots: per circuit
+        :param jobs: batches that they are handed over in
+        :return: the estimate
+        """
+        seconds = job_seconds(self.ansatz, circuits, shots, self.times, jobs)
+        return Usage(circuits, circuits * shots, jobs, seconds)
+
+    def check_budget(self, asked: Usage) -> None:
+        """
+        Refuse what the limits do not allow.
+
+        :param asked: what is about to be run, see :meth:`estimate`
+        :raises BudgetError: if it is more than is left; the message names the limit
+        """
+        used = self.usage + self.eval_usage
+        for what, limit in self.limits.items():
+            spent, wanted = getattr(used, what), getattr(asked, what)
+            if wanted > 0 and spent + wanted > limit:
+                raise BudgetError(
+                    f"{wanted:,.6g} {what.replace('_', ' ')} were asked for, but only {max(limit - spent, 0):,.6g} of "
+                    f"max_{what}={limit:,.6g} are left; none of them was run"
+                )
 
     @abstractmethod
-    def _run(self, inputs: th.Tensor, shots: int, generator: np.random.Generator) -> tuple[th.Tensor, th.Tensor]:
+    def _run(self, inputs: th.Tensor, shots: int, generator: np.random.Generator) -> tuple[Array, Array]:
         """
         Run one circuit per row.
 
         :param inputs: checked circuit inputs, ``(batch, n_inputs)``
         :param shots: how many bitstrings to draw per circuit; 0 (exact backends only) draws none
         :param generator: where the randomness comes from
-        :return: bits ``(batch, shots, n_qubits)`` and expected bits ``(batch, n_qubits)``
+        :return: bits ``(batch, shots, n_qubits)`` and expected bits ``(batch, n_qubits)``, of any type and on any device
         """
 
     def seed(self, seed: int | None) -> None:
@@ -106,16 +164,36 @@ class Backend(ABC):
         """
         self.generator = np.random.default_rng(seed)
 
-    def _count(self, circuits: int, shots: int, evaluation: bool) -> None:
-        left = self.circuits_left
-        if left is not None and circuits > left:
-            raise CircuitBudgetError(
-                f"{circuits} circuits were asked for, but only {left} of max_circuits={self.max_circuits} are left; "
-                f"none of them was run"
-            )
+    def _bill(self, chip_seconds: float | None = None) -> None:
+        """
+        For subclasses whose jobs may have to be sent again: one job has run. A :meth:`_run` that never calls this is billed
+        one job, by the cost model.
+
+        :param chip_seconds: what the chip says that it took
+        """
+        self._jobs += 1
+        self._chip_seconds += chip_seconds or 0.0
+
+    def _account(
+        self, inputs: th.Tensor, shots: int, generator: np.random.Generator | None, evaluation: bool
+    ) -> tuple[Array, Array]:
+        """Check the inputs and the budget, run, and count what came back. Lost jobs count, samples that never came do not."""
+        self.ansatz.check(inputs)
+        if self.limits:
+            self.check_budget(self.estimate(len(inputs), shots))
+        self._jobs, self._chip_seconds = 0, 0.0
         usage = self.eval_usage if evaluation else self.usage
-        usage.circuits += circuits
-        usage.shots += circuits * shots
+        try:
+            measured = self._run(inputs, shots, generator or self.generator)
+        finally:
+            usage.jobs += self._jobs
+            usage.chip_seconds += self._chip_seconds
+        usage.circuits += len(inputs)
+        usage.shots += len(inputs) * shots
+        usage.jobs += self._jobs == 0
+        if self._chip_seconds == 0:
+            usage.chip_seconds += job_seconds(self.ansatz, len(inputs), shots, self.times)
+        return measured
 
     def sample(
         self,
@@ -134,14 +212,11 @@ class Backend(ABC):
         :return: zeros and ones in the inputs' dtype and on their device: ``(batch, n_qubits)`` for one shot,
             ``(batch, shots, n_qubits)`` for several
         :raises ValueError: if the inputs or ``shots`` are not usable
-        :raises CircuitBudgetError: as all that runs circuits, if they are more than are left of ``max_circuits``
+        :raises BudgetError: as all that runs circuits, if it is more than a limit allows
         """
         _check_positive("shots", shots)
-        self.ansatz.check(inputs)
-        self._count(len(inputs), shots, evaluation)
-        with th.no_grad():
-            bits, _ = self._run(inputs, shots, generator or self.generator)
-        return bits[:, 0] if shots == 1 else bits
+        bits, _ = self._account(_plain(inputs), shots, generator, evaluation)
+        return _like(bits[:, 0] if shots == 1 else bits, inputs)
 
     def expected_bits(
         self, inputs: th.Tensor, shots: int | None = None, generator: np.random.Generator | None = None
@@ -155,10 +230,8 @@ class Backend(ABC):
         :return: ``(batch, n_qubits)``, in [0, 1]; differentiable in the angles where :attr:`differentiable` says so
         :raises ValueError: if the inputs are not usable
         """
-        self.ansatz.check(inputs)
         shots = 0 if self.exact else (shots or self.shots)
-        self._count(len(inputs), shots, evaluation=False)
-        return self._run(inputs, shots, generator or self.generator)[1]
+        return _like(self._account(inputs, shots, generator, evaluation=False)[1], inputs)
 
     def measure(
         self,
@@ -177,12 +250,9 @@ class Backend(ABC):
         :return: the measurement, without gradient
         :raises ValueError: if the inputs are not usable
         """
-        self.ansatz.check(inputs)
         shots = int(draw) if self.exact else self.shots
-        self._count(len(inputs), shots, evaluation)
-        with th.no_grad():
-            bits, expected = self._run(inputs, shots, generator or self.generator)
-        return Measurement(bits[:, 0] if shots > 0 else None, expected)
+        bits, expected = self._account(_plain(inputs), shots, generator, evaluation)
+        return Measurement(_like(bits[:, 0], inputs) if shots > 0 else None, _like(expected, inputs))
 
     def get_state(self) -> dict[str, Any]:
         """
@@ -214,10 +284,20 @@ class Backend(ABC):
         self.set_state(state)
 
 
-def _check_positive(name: str, value: int) -> None:
+def _check_positive(name: str, value: Any) -> None:
     """Refuse what is not a positive integer."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+
+
+def _plain(inputs: th.Tensor) -> th.Tensor:
+    """Without gradient."""
+    return inputs.detach() if inputs.requires_grad else inputs
+
+
+def _like(array: Array, inputs: th.Tensor) -> th.Tensor:
+    """In the inputs' dtype and on their device."""
+    return (th.from_numpy(array) if isinstance(array, np.ndarray) else array).to(inputs)
 
 
 def _rebuild(backend_class: type[Backend], ansatz: Ansatz, kwargs: dict[str, Any]) -> Backend:

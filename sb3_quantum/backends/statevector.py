@@ -2,19 +2,24 @@
 
 import math
 import os
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 import torch as th
 
 from sb3_quantum.backends import adjoint_kernel, kernel
-from sb3_quantum.backends.base import Backend
+from sb3_quantum.backends.base import Array, Backend
 from sb3_quantum.circuits import Ansatz
 
 #: qubits whose rotations are merged into one matrix: 32 x 32 at most, a good size for a batched matrix product
 GROUP = 5
-#: complex numbers held at once, about 64 MB for a chunk of a batch in single precision
+#: complex numbers that the torch path holds at once, about 64 MB for a chunk of a batch in single precision
 CHUNK = 2**23
+#: basis states that are worth a thread of their own in the compiled path, about half a millisecond
+THREAD_STATES = 2**14
 
 
 def _memory_bytes() -> int:
@@ -52,6 +57,39 @@ def _outer(vectors: list[th.Tensor]) -> th.Tensor:
     return product
 
 
+@lru_cache(maxsize=4)
+def _workers(process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads that last; ``process`` because a forked child must not wait for those of its parent."""
+    return ThreadPoolExecutor(threads)
+
+
+def _in_threads(kernel: Callable[..., None], n_qubits: int, *arrays: np.ndarray) -> None:
+    """
+    Call a compiled kernel, which releases the interpreter's lock, on as many threads as torch uses, each with its share of the
+    rows.
+
+    :param kernel: what to call: with circuit inputs, ``n_qubits`` and the other arrays
+    :param n_qubits: qubits of the circuit
+    :param arrays: with one row per circuit, circuit inputs first
+    """
+    batch = len(arrays[0])
+    threads = min(th.get_num_threads(), batch, (batch << n_qubits) // THREAD_STATES)
+    if threads <= 1:
+        kernel(arrays[0], n_qubits, *arrays[1:])
+        return
+    shares = [slice(batch * i // threads, batch * (i + 1) // threads) for i in range(threads)]
+    own, *others = [[array[share] for array in arrays] for share in shares]
+    handed = [_workers(os.getpid(), threads - 1).submit(kernel, part[0], n_qubits, *part[1:]) for part in others]
+    kernel(own[0], n_qubits, *own[1:])
+    for other in handed:
+        other.result()
+
+
+def _array(tensor: th.Tensor) -> np.ndarray:
+    """What a kernel can read."""
+    return np.ascontiguousarray(tensor.numpy())
+
+
 class _Compiled(th.autograd.Function):
     """Probabilities of all basis states by the compiled kernels."""
 
@@ -60,7 +98,7 @@ class _Compiled(th.autograd.Function):
         ctx.save_for_backward(inputs)
         ctx.n_qubits = n_qubits
         out = th.empty(len(inputs), 2**n_qubits)
-        kernel.probabilities(inputs.contiguous().numpy(), n_qubits, out.numpy())
+        _in_threads(kernel.probabilities, n_qubits, _array(inputs), out.numpy())
         return out
 
     @staticmethod
@@ -68,9 +106,7 @@ class _Compiled(th.autograd.Function):
     def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, None]:
         (inputs,) = ctx.saved_tensors
         gradient = th.empty_like(inputs, memory_format=th.contiguous_format)
-        adjoint_kernel.gradient(
-            inputs.contiguous().numpy(), ctx.n_qubits, grad_outputs[0].contiguous().numpy(), gradient.numpy()
-        )
+        _in_threads(adjoint_kernel.gradient, ctx.n_qubits, _array(inputs), _array(grad_outputs[0]), gradient.numpy())
         return gradient, None
 
 
@@ -84,21 +120,39 @@ class StatevectorBackend(Backend):
     ``[[cos, sin], [sin, -cos]](theta / 2)``. So between two layers every diagonal (RZ, CZ, D) merges into one product of
     phases, and a layer is that product and a few batched real matrix products with factors of at most five qubits each. The
     first layer acts on the state 0 and is written down as a product state; the last layer's phases and CZ cannot change a
-    measurement in Z and are left out. Large batches are cut into chunks of about 64 MB a statevector.
+    measurement in Z and are left out.
+
+    Two engines do so, to within 1e-5 of each other: ``"compiled"`` kernels on the CPU in single precision, which hold one
+    circuit at a time on each of torch's threads, 16 bytes per basis state (17 MB for 20 qubits); and ``"torch"`` for any
+    device and precision, which cuts large batches into chunks of about 64 MB a statevector. The bits that a seed gives can
+    differ between them where a random number falls within rounding of a boundary; ``get_state()["engine"]`` says which one ran
+    last.
 
     :param ansatz: the circuit's shape
     :param shots: unused (expected bits are exact); accepted so that specs can be swapped
     :param seed: seed of the generator that bitstrings are drawn from
-    :param max_circuits: how many circuits may be run in all
-    :raises ValueError: if one statevector and its workspace do not fit into this machine's memory
+    :param engine: ``"auto"`` takes compiled kernels where they can be used, ``"torch"`` never does
+    :param limits: see :class:`~sb3_quantum.backends.Backend`
+    :raises ValueError: if ``engine`` is unknown, or if one statevector and its workspace do not fit into this machine's memory
     """
 
     name = "statevector"
     exact = True
     differentiable = True
 
-    def __init__(self, ansatz: Ansatz, shots: int = 1, seed: int | None = None, max_circuits: int | None = None):
-        super().__init__(ansatz, shots, seed, max_circuits)
+    def __init__(
+        self,
+        ansatz: Ansatz,
+        shots: int = 1,
+        seed: int | None = None,
+        engine: Literal["auto", "torch"] = "auto",
+        **limits: Any,
+    ):
+        super().__init__(ansatz, shots, seed, **limits)
+        if engine not in ("auto", "torch"):
+            raise ValueError(f"engine={engine!r} is unknown, accepted are 'auto' and 'torch'")
+        self.engine = engine
+        self._ran = "none"
         # Two copies of the state in single precision, probabilities, their float64 running sum, and a table of 1 byte per
         # qubit
         needed, available = 2**ansatz.n_qubits * (16 + 4 + 8 + ansatz.n_qubits), _memory_bytes()
@@ -159,33 +213,55 @@ class StatevectorBackend(Backend):
             state = th.view_as_complex(amplitudes.reshape(batch, -1, 2))
         return state
 
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        return {**super().kwargs, **({} if self.engine == "auto" else {"engine": self.engine})}
+
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), "engine": self._ran}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        self._ran = state.get("engine", "none")
+
+    def _compiled(self, inputs: th.Tensor) -> bool:
+        """Whether the compiled kernels take these inputs."""
+        compiled = self.engine == "auto" and inputs.device.type == "cpu" and inputs.dtype == th.float32
+        self._ran = "compiled" if compiled else "torch"
+        return compiled
+
     def probabilities(self, inputs: th.Tensor) -> th.Tensor:
         """
-        Probabilities of all basis states. Compiled kernels do it where they can, on the CPU in single precision, and so they
-        do the first derivative; both paths agree to 1e-5.
+        Probabilities of all basis states.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
-        :return: ``(batch, 2**n_qubits)``, little-endian as in Qiskit
+        :return: ``(batch, 2**n_qubits)``, little-endian as in Qiskit; differentiable in the angles, once by compiled kernels
         """
-        if inputs.device.type != "cpu" or inputs.dtype != th.float32:
-            return th.view_as_real(self.statevector(inputs)).square().sum(-1)
-        return _Compiled.apply(inputs, self.ansatz.n_qubits)
+        if self._compiled(inputs):
+            return _Compiled.apply(inputs, self.ansatz.n_qubits)
+        return th.view_as_real(self.statevector(inputs)).square().sum(-1)
 
-    def _run(self, inputs: th.Tensor, shots: int, generator: np.random.Generator) -> tuple[th.Tensor, th.Tensor]:
+    def _run(self, inputs: th.Tensor, shots: int, generator: np.random.Generator) -> tuple[Array, Array]:
         # One uniform number per shot, drawn for the whole batch at once: chunks do not change what is sampled
-        uniforms = th.as_tensor(generator.random((len(inputs), shots)) if shots else np.empty((len(inputs), 0)))
-        uniforms = uniforms.to(inputs.device)
+        uniforms = generator.random((len(inputs), shots)) if shots else np.empty((len(inputs), 0))
+        if self._compiled(inputs) and not (inputs.requires_grad and th.is_grad_enabled()):
+            bits = np.empty((*uniforms.shape, self.ansatz.n_qubits), np.float32)
+            expected = np.empty((len(inputs), self.ansatz.n_qubits), np.float32)
+            _in_threads(kernel.measure, self.ansatz.n_qubits, _array(inputs), uniforms, bits, expected)
+            return bits, expected
+        return self._run_torch(inputs, th.as_tensor(uniforms).to(inputs.device))
+
+    def _run_torch(self, inputs: th.Tensor, uniforms: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """What :meth:`_run` says, chunk by chunk, with a graph if the inputs want one."""
         table = self._bit_table(inputs.device)
         rows = max(CHUNK >> self.ansatz.n_qubits, 1)
         bits, expected = [], []
         for chunk, uniform in zip(inputs.split(rows), uniforms.split(rows), strict=True):
             probabilities = self.probabilities(chunk)
             expected.append(probabilities @ table.T.to(inputs.dtype))
-            if shots:
-                cumulative = probabilities.detach().double().cumsum(1)
-                # Scaled by the sum, which rounding keeps from being exactly 1
-                state = th.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
-                state.clamp_(max=cumulative.shape[1] - 1)
-                bits.append(table.T[state].to(inputs.dtype))
-        all_bits = th.cat(bits) if bits else inputs.new_zeros(len(inputs), shots, self.ansatz.n_qubits)
-        return all_bits, (th.cat(expected) if expected else inputs.new_zeros(0, self.ansatz.n_qubits)).clamp(0, 1)
+            cumulative = probabilities.detach().double().cumsum(1)
+            # Scaled by the sum, which rounding keeps from being exactly 1
+            state = th.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+            state.clamp_(max=cumulative.shape[1] - 1)
+            bits.append(table.T[state].to(inputs.dtype))
+        return th.cat(bits), th.cat(expected).clamp(0, 1)

@@ -1,6 +1,7 @@
 """The paper's circuit: how its inputs are laid out, brought into range, and written as a Qiskit circuit."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -142,8 +143,8 @@ class Ansatz:
                 f"circuit inputs must have the shape (batch, {self.n_inputs}) for {self.n_qubits} qubits and "
                 f"{self.n_layers} layers, got {tuple(inputs.shape)}"
             )
-        finite = th.isfinite(inputs)
-        if not bool(finite.all()):
+        # A finite sum has finite terms, and is the cheapest thing to look at; a sum of finite terms may overflow all the same
+        if not math.isfinite(inputs.sum().item()) and not bool((finite := th.isfinite(inputs)).all()):
             row, column = (int(i) for i in th.nonzero(~finite)[0])
             layer, place = divmod(column, self.layer_width)
             if place < 2 * self.n_qubits:
@@ -164,18 +165,33 @@ class Ansatz:
         :return: a Qiskit circuit; qubit m is column m of the outputs
         :raises ValueError: if more than one circuit, or a circuit of another shape, is given
         """
-        from qiskit import QuantumCircuit
-
         row = th.as_tensor(inputs).detach().cpu().reshape(-1, np.shape(inputs)[-1])
         self.check(row)
         if len(row) != 1:
             raise ValueError(f"to_qiskit writes one circuit at a time, got inputs of shape {tuple(row.shape)}")
         theta, phi, index = (part[0].tolist() for part in self.gates(row))
+        return self._write(theta, phi, index, measure)
+
+    def template(self, pattern: Sequence[tuple[int, int]]) -> "QuantumCircuit":
+        """
+        The measured circuit with open angles.
+
+        :param pattern: the qubits of each layer's CZ, ``n_layers`` pairs; none where both are equal
+        :return: a Qiskit circuit with a parameter vector of length ``n_angles``, ordered as in :meth:`split`
+        """
+        from qiskit.circuit import ParameterVector
+
+        angles = np.array(ParameterVector("x", self.n_angles)).reshape(self.n_layers, self.n_qubits, 2)
+        return self._write(angles[..., 0], angles[..., 1], pattern, measure=True)
+
+    def _write(self, theta: Any, phi: Any, pattern: Sequence[Sequence[int]], measure: bool) -> "QuantumCircuit":
+        """The circuit as Qiskit has it, from numbers or parameters."""
+        from qiskit import QuantumCircuit
+
         circuit = QuantumCircuit(self.n_qubits)
-        for layer in range(self.n_layers):
+        for layer, (i, j) in enumerate(pattern):
             for qubit in range(self.n_qubits):
                 circuit.r(theta[layer][qubit], phi[layer][qubit], qubit)
-            i, j = index[layer]
             if i != j:
                 circuit.cz(i, j)
         if measure:

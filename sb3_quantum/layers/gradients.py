@@ -68,6 +68,25 @@ def shift_rule(ansatz: Ansatz, dtype: th.dtype = th.float64) -> tuple[th.Tensor,
     return th.tensor(columns), th.tensor(shifts, dtype=dtype), th.tensor(coefficients, dtype=dtype)
 
 
+def _shifted_rows(ansatz: Ansatz) -> int:
+    """Rows whose shifted circuits are run as one batch."""
+    return max(CHUNK // (6 * ansatz.n_qubits * ansatz.n_layers * ansatz.n_inputs), 1)
+
+
+def circuits_per_gradient(ansatz: Ansatz, gradient: str, batch_size: int) -> tuple[int, int]:
+    """
+    What one backward pass runs, beyond the forward pass.
+
+    :param ansatz: the circuit's shape
+    :param gradient: one of :data:`GRADIENTS`
+    :param batch_size: rows
+    :return: circuits, and the jobs that they are handed over in
+    """
+    if gradient == "parameter_shift":
+        return batch_size * 6 * ansatz.n_qubits * ansatz.n_layers, -(-batch_size // _shifted_rows(ansatz))
+    return (2 * batch_size, 1) if gradient == "spsa" else (0, 0)
+
+
 def parameter_shift(
     backend: Backend, inputs: th.Tensor, weights: th.Tensor, run: Callable[[th.Tensor], th.Tensor] | None = None
 ) -> th.Tensor:
@@ -84,7 +103,7 @@ def parameter_shift(
     run = backend.expected_bits if run is None else run
     columns, shifts, coefficients = (part.to(inputs.device) for part in shift_rule(backend.ansatz, inputs.dtype))
     gradient = th.zeros_like(inputs)
-    rows = max(CHUNK // (len(columns) * inputs.shape[1]), 1)
+    rows = _shifted_rows(backend.ansatz)
     for part, vector, out in zip(inputs.split(rows), weights.split(rows), gradient.split(rows), strict=True):
         shifted = part.unsqueeze(1).repeat(1, len(columns), 1)
         shifted[:, th.arange(len(columns), device=inputs.device), columns] += shifts

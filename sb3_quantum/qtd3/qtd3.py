@@ -1,3 +1,5 @@
+import warnings
+from dataclasses import asdict
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -5,16 +7,17 @@ import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise, NormalActionNoise
 from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
 from stable_baselines3.common.utils import polyak_update, update_learning_rate
 from stable_baselines3.td3.td3 import TD3
 from torch.nn import functional as F
 
-from sb3_quantum.backends import Backend
+from sb3_quantum.backends import Backend, BudgetError, Usage
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.buffers import QuantumReplayBuffer, QuantumReplayBufferSamples, choose_replay_buffer_class
 from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.layers import FITTED_GRADIENTS
+from sb3_quantum.qtd3.dry_run import training_usage
 from sb3_quantum.qtd3.networks import ActorStep, QuantumActor
 from sb3_quantum.qtd3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, QuantumTD3Policy
 
@@ -209,8 +212,8 @@ class QuantumTD3(TD3):
             raise ValueError(f'fit_targets="exact" needs an exact backend, and {layer.backend.name!r} is not; use "auto"')
 
     @property
-    def _acting_probe_std(self) -> float:
-        """Probes only serve the fit of the qtDNN, which the other gradients do without."""
+    def acting_probe_std(self) -> float:
+        """``probe_std`` where probes run: they only serve the fit of the qtDNN, which some gradients do without."""
         return self.probe_std if self.gradient in FITTED_GRADIENTS else 0.0
 
     def _make_replay_buffer(self) -> QuantumReplayBuffer:
@@ -227,7 +230,7 @@ class QuantumTD3(TD3):
             n_envs=self.n_envs,
             ansatz=self._ansatz(),
             store_bits=self.fit_targets == "sample",
-            probes=self._acting_probe_std > 0,
+            probes=self.acting_probe_std > 0,
             optimize_memory_usage=self.optimize_memory_usage,
             **kwargs,
         )
@@ -284,8 +287,8 @@ class QuantumTD3(TD3):
         problem = None
         if not isinstance(loaded, QuantumReplayBuffer) or loaded.ansatz != ansatz:
             problem = f"holds pairs of {getattr(loaded, 'ansatz', None)}, but the policy's circuit is {ansatz}"
-        elif ansatz is not None and (loaded.probe is None) != (self._acting_probe_std == 0):
-            field, std = "no" if loaded.probe is None else "a", self._acting_probe_std
+        elif ansatz is not None and (loaded.probe is None) != (self.acting_probe_std == 0):
+            field, std = "no" if loaded.probe is None else "a", self.acting_probe_std
             problem = f"has {field} probe field, which does not fit probe_std={std}"
         if problem is not None:
             self.replay_buffer = previous
@@ -308,7 +311,7 @@ class QuantumTD3(TD3):
             self.policy.normalizer.update(obs)
         with th.no_grad():
             # Kept here, not on the actor: callbacks may call the actor before the transition is stored
-            self._step = self.actor.act(obs, self.policy.readout, self.fit_targets == "sample", self._acting_probe_std)
+            self._step = self.actor.act(obs, self.policy.readout, self.fit_targets == "sample", self.acting_probe_std)
         if self.num_timesteps < learning_starts:
             scaled_action = self.policy.scale_action(np.array([self.action_space.sample() for _ in range(n_envs)]))
         else:
@@ -417,9 +420,12 @@ class QuantumTD3(TD3):
             if losses:
                 self.logger.record(key, th.stack(losses).mean().item())
         if self.policy.quantum_layer is not None:
-            usage = self.policy.quantum_layer.backend.usage
-            self.logger.record("quantum/circuits", usage.circuits)
-            self.logger.record("quantum/shots", usage.shots)
+            backend = self.policy.quantum_layer.backend
+            for name, value in backend.statistics.items():
+                self.logger.record(f"quantum/{name}", value)
+            for prefix, usage in (("", backend.usage), ("eval_", backend.eval_usage)):
+                for name, value in asdict(usage).items():
+                    self.logger.record(f"quantum/{prefix}{name}", value)
 
     def learn(
         self: SelfQuantumTD3,
@@ -430,26 +436,52 @@ class QuantumTD3(TD3):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfQuantumTD3:
-        self._check_circuit_budget(total_timesteps)
-        return super().learn(
-            total_timesteps=total_timesteps,
-            callback=callback,
-            log_interval=log_interval,
-            tb_log_name=tb_log_name,
-            reset_num_timesteps=reset_num_timesteps,
-            progress_bar=progress_bar,
-        )
-
-    def _check_circuit_budget(self, total_timesteps: int) -> None:
-        """Refuse probing where one circuit per step and one per probe exceed the backend's budget."""
-        layer = self.policy.quantum_layer
-        left = None if layer is None else layer.backend.circuits_left
-        if left is not None and self._acting_probe_std > 0 and 2 * total_timesteps > left:
-            raise ValueError(
-                f"probe_std={self.probe_std} runs two circuits per environment step, {2 * total_timesteps} in "
-                f"{total_timesteps} steps, but only {left} are left of the backend's max_circuits; "
-                f"use probe_std=0, fewer steps or a larger budget"
+        self._check_probes(total_timesteps, reset_num_timesteps)
+        try:
+            return super().learn(
+                total_timesteps=total_timesteps,
+                callback=callback,
+                log_interval=log_interval,
+                tb_log_name=tb_log_name,
+                reset_num_timesteps=reset_num_timesteps,
+                progress_bar=progress_bar,
             )
+        except BudgetError as error:  # in train(), where only the references among the gradients run circuits
+            self._warn_of_budget(error)
+            return self
+
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
+        """As TD3's. A spent budget ends the training, as a callback can: the model is there to be saved."""
+        try:
+            return super().collect_rollouts(*args, **kwargs)
+        except BudgetError as error:
+            self._warn_of_budget(error)
+            return RolloutReturn(0, 0, continue_training=False)
+
+    def _warn_of_budget(self, error: BudgetError) -> None:
+        warnings.warn(f"training ends at {self.num_timesteps} of {self._total_timesteps} steps: {error}", stacklevel=3)
+
+    def dry_run(self, total_timesteps: int, reset_num_timesteps: bool = True) -> Usage:
+        """
+        What :meth:`learn` will ask of the backend, callbacks aside: jobs, circuits, shots and chip seconds. Nothing is run.
+
+        :param total_timesteps: as for :meth:`learn`
+        :param reset_num_timesteps: as for :meth:`learn`
+        :return: the estimate; compare with ``policy.quantum_layer.backend.usage`` afterwards
+        """
+        return training_usage(self, total_timesteps, reset_num_timesteps)
+
+    def _check_probes(self, total_timesteps: int, reset_num_timesteps: bool) -> None:
+        """Refuse probing where the backend's budget would not see the training through."""
+        if self.policy.quantum_layer is None or self.acting_probe_std == 0:
+            return
+        try:
+            self.policy.quantum_layer.backend.check_budget(self.dry_run(total_timesteps, reset_num_timesteps))
+        except BudgetError as error:
+            raise ValueError(
+                f"probe_std={self.probe_std} runs two circuits per environment step, and that is beyond the backend's budget "
+                f"({error}); use probe_std=0, fewer steps or a larger budget"
+            ) from error
 
     def _excluded_save_params(self) -> list[str]:
         return super()._excluded_save_params() + ["_step"]  # noqa: RUF005

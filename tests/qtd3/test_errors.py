@@ -1,5 +1,6 @@
 """Bad input gets a clear error: the argument, the value, and what is accepted."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 import torch as th
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_quantum import QuantumTD3
-from sb3_quantum.backends import CircuitBudgetError
 from tests.envs import CountingEnv
 from tests.qtd3.test_train import pendulum
 
@@ -81,15 +82,52 @@ def test_set_backend_without_a_circuit() -> None:
 
 
 def test_probing_beyond_the_circuit_budget() -> None:
-    """Known before anything runs; without probes the same budget suffices, and not for one circuit more."""
+    """Known before anything runs; without probes the same budget suffices."""
     budget = {"backend_kwargs": {"max_circuits": 150}}
     model = pendulum(probe_std=0.2, **budget)
-    message = r"probe_std=0.2 runs two circuits per environment step, 200 in 100 steps, but only 150 are left .* max_circuits"
+    message = r"probe_std=0.2 runs two circuits .* \(200 circuits were asked for, but only 150 of max_circuits=150 are left"
     with pytest.raises(ValueError, match=message):
         model.learn(100)
     assert model.num_timesteps == 0
     model = pendulum(**budget).learn(150)
-    assert model.policy.quantum_layer is not None and model.policy.quantum_layer.backend.circuits_left == 0
-    with pytest.raises(CircuitBudgetError, match="1 circuits were asked for, but only 0 of max_circuits=150 are left"):
-        model.learn(1, reset_num_timesteps=False)
-    assert model.policy.quantum_layer.backend.usage.circuits == 150
+    assert model.policy.quantum_layer is not None and model.policy.quantum_layer.backend.usage.circuits == 150
+
+
+class Ended(BaseCallback):
+    """Whether the training ended as callbacks know it."""
+
+    ended = False
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        self.ended = True
+
+
+@pytest.mark.parametrize("limit", [{"max_circuits": 60}, {"max_shots": 60}, {"max_chip_seconds": 60.5 * 140e-9}])
+def test_a_spent_budget_ends_the_training_and_leaves_a_model(tmp_path: Path, limit: dict[str, float]) -> None:
+    """One shot of one circuit a step, on the paper's chip 40 ns for its one layer and 100 ns for the readout."""
+    policy_kwargs = {"n_qubits": 2, "n_layers": 1}
+    model, callback = pendulum(policy_kwargs=policy_kwargs, backend_kwargs=limit), Ended()
+    with pytest.warns(UserWarning, match=r"training ends at 60 of 200 steps: .* asked for, .* of max_\w+=.* are left"):
+        model.learn(200, callback=callback)
+    backend = model.policy.quantum_layer.backend
+    assert (model.num_timesteps, backend.usage.circuits, backend.usage.shots, backend.usage.jobs) == (60, 60, 60, 60)
+    assert callback.ended and model.replay_buffer.size() == 60
+    model.save(tmp_path / "model")
+    again = QuantumTD3.load(tmp_path / "model", backend_kwargs={}).policy.quantum_layer.backend
+    assert again.usage == backend.usage and again.limits == {}
+
+
+def test_a_budget_spent_in_updates_ends_the_training() -> None:
+    model = pendulum(gradient="spsa", batch_size=8, policy_kwargs={"n_qubits": 2}, backend_kwargs={"max_circuits": 200})
+    with pytest.warns(UserWarning, match="training ends at"):
+        model.learn(400)
+    assert model.policy.quantum_layer.backend.usage.circuits <= 200
+
+
+@pytest.mark.parametrize("wrong", [0, -1.0, float("inf"), float("nan"), True, "many"])
+def test_budget_of_seconds_must_be_positive(wrong: object) -> None:
+    with pytest.raises(ValueError, match=f"max_chip_seconds must be a number > 0, got {wrong!r}"):
+        pendulum(backend_kwargs={"max_chip_seconds": wrong})
