@@ -15,57 +15,7 @@ import numpy as np
 import torch as th
 
 from sb3_quantum import QuantumTD3
-
-
-def returns_of(model: QuantumTD3, env: gym.Env, episodes: int, first_seed: int, deterministic: bool = True) -> np.ndarray:
-    """
-    Returns of episodes without exploration noise.
-
-    :param model: the model, with a normalizer of its own or none
-    :param env: the environment
-    :param episodes: how many
-    :param first_seed: reset seed of the first
-    :param deterministic: whether to act on the policy's ``eval_readout``, or on its ``readout``
-    :return: ``(episodes,)``
-    """
-    returns = np.zeros(episodes)
-    for episode in range(episodes):
-        obs, _ = env.reset(seed=first_seed + episode)
-        done = False
-        while not done:
-            action, _ = model.predict(obs, deterministic=deterministic)
-            obs, reward, terminated, truncated, _ = env.step(action)
-            returns[episode] += float(reward)
-            done = terminated or truncated
-    return returns
-
-
-def interquartile_mean(values: np.ndarray) -> float:
-    """
-    :param values: any shape
-    :return: the mean of the middle half
-    """
-    ordered = np.sort(values, axis=None)
-    cut = len(ordered) // 4
-    return float(ordered[cut : len(ordered) - cut].mean())
-
-
-def interval(returns: np.ndarray, draws: int = 2000) -> tuple[float, float]:
-    """
-    Stratified bootstrap of the interquartile mean: models and episodes are both drawn anew.
-
-    :param returns: ``(models, episodes)``
-    :param draws: bootstrap draws
-    :return: the 95 % interval
-    """
-    rng = np.random.default_rng(0)
-    models, episodes = returns.shape
-    values = []
-    for _ in range(draws):
-        rows = rng.integers(models, size=(models, 1))
-        values.append(interquartile_mean(returns[rows, rng.integers(episodes, size=(models, episodes))]))
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+from sb3_quantum.common import interquartile_mean, interval, returns_of
 
 
 def main() -> None:
@@ -78,12 +28,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the returns here")
     args = parser.parse_args()
     th.set_num_threads(1)
-    env = gym.make(args.env)
     rows = {}
     print(f"{'mean':>8} {'std':>7} {'min':>8} {'max':>8}  model")
     for path in args.models:
         model = QuantumTD3.load(path, buffer_size=1)
-        rows[str(path)] = returns_of(model, env, args.episodes, args.first_seed, not args.stochastic)
+        rows[str(path)] = returns_of(model, lambda: gym.make(args.env), args.episodes, args.first_seed, not args.stochastic)
         row = rows[str(path)]
         print(f"{row.mean():8.1f} {row.std():7.1f} {row.min():8.1f} {row.max():8.1f}  {path}", flush=True)
     returns = np.stack(list(rows.values()))

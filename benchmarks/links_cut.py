@@ -28,9 +28,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch as th
-from evaluate_seeds import interquartile_mean, interval, returns_of
 
 from sb3_quantum import PAPER, QuantumTD3
+from sb3_quantum.common import interquartile_mean, interval, returns_of
 
 ENV = "Pendulum-v1"
 #: steps of a training by readout
@@ -102,7 +102,7 @@ def run(folder: Path, arm: str, readout: str, seed: int, steps: int, episodes: i
     model.save(path.with_suffix(".zip"))
     model.set_random_seed(seed)
     # "mean" is what deterministic predictions read; the others draw a fresh bitstring in every step
-    returns = returns_of(model, gym.make(ENV), episodes, FIRST_RESET_SEED, deterministic=readout == "mean")
+    returns = returns_of(model, lambda: gym.make(ENV), episodes, FIRST_RESET_SEED, deterministic=readout == "mean")
     figures = {
         "arm": arm,
         "readout": readout,

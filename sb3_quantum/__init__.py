@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sb3_quantum.backends import check_backend
     from sb3_quantum.common import QuantumDictReplayBuffer, QuantumNStepReplayBuffer, QuantumReplayBuffer
     from sb3_quantum.layers import QtDNN, QuantumLayer
     from sb3_quantum.paper import PAPER
@@ -22,6 +23,7 @@ _HOMES = {
     "QuantumLayer": "sb3_quantum.layers",
     "QtDNN": "sb3_quantum.layers",
     "QuantumReplayBuffer": "sb3_quantum.common",
+    "check_backend": "sb3_quantum.backends",
     "QuantumDictReplayBuffer": "sb3_quantum.common",
     "QuantumNStepReplayBuffer": "sb3_quantum.common",
 }
@@ -39,6 +41,7 @@ __all__ = [
     "QuantumReplayBuffer",
     "QuantumTD3",
     "__version__",
+    "check_backend",
 ]
 
 

@@ -2,6 +2,7 @@ from typing import Any
 
 from sb3_quantum.backends.aer import AerBackend
 from sb3_quantum.backends.base import Backend, BudgetError, Measurement, Usage
+from sb3_quantum.backends.checker import check_backend
 from sb3_quantum.backends.statevector import StatevectorBackend
 from sb3_quantum.circuits import Ansatz
 
@@ -24,7 +25,11 @@ def make_backend(spec: "str | Backend", ansatz: Ansatz, kwargs: dict[str, Any] |
             raise ValueError(f"backend was made for {spec.ansatz}, but the layer's circuit is {ansatz}")
         return spec
     if spec not in BACKENDS:
-        raise ValueError(f"backend={spec!r} is unknown, accepted are {', '.join(map(repr, BACKENDS))} or a Backend instance")
+        known = [
+            f"{name!r}" + (f' (pip install "sb3-quantum[{backend.extra}]")' if backend.extra else "")
+            for name, backend in BACKENDS.items()
+        ]
+        raise ValueError(f"backend={spec!r} is unknown, accepted are {', '.join(known)} or a Backend instance")
     return BACKENDS[spec](ansatz, **(kwargs or {}))
 
 
@@ -36,5 +41,6 @@ __all__ = [
     "Measurement",
     "StatevectorBackend",
     "Usage",
+    "check_backend",
     "make_backend",
 ]

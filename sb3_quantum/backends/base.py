@@ -73,10 +73,14 @@ class Backend(ABC):
 
     #: the name under which the backend is registered
     name: ClassVar[str]
+    #: the extra of this package that it needs to be installed with
+    extra: ClassVar[str | None] = None
     #: whether :meth:`expected_bits` is exact and free of shots
     exact: ClassVar[bool]
     #: whether autograd passes through :meth:`expected_bits`
     differentiable: ClassVar[bool]
+    #: whether the same seed gives the same bits
+    reproducible: ClassVar[bool] = True
     #: gate and readout times that chip seconds are estimated from
     times: ChipTimes = CHIPS["paper"]
 

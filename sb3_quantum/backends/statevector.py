@@ -253,6 +253,8 @@ class StatevectorBackend(Backend):
 
     def _run_torch(self, inputs: th.Tensor, uniforms: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """What :meth:`_run` says, chunk by chunk, with a graph if the inputs want one."""
+        if len(inputs) == 0:
+            return inputs.new_zeros(*uniforms.shape, self.ansatz.n_qubits), inputs.new_zeros(0, self.ansatz.n_qubits)
         table = self._bit_table(inputs.device)
         rows = max(CHUNK >> self.ansatz.n_qubits, 1)
         bits, expected = [], []

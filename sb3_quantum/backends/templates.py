@@ -71,7 +71,7 @@ class TemplateCache:
         for pattern, members in rows.items():
             circuit = self._circuit(pattern, len(members))
             # Transpiling may remove what cannot be measured, and its parameters with it
-            columns = [parameter.index for parameter in circuit.parameters]  # type: ignore[attr-defined]
+            columns = [parameter.index for parameter in circuit.parameters]
             parts.append(Bound(circuit, np.array(members), angles[np.ix_(members, columns)]))
         return parts
 

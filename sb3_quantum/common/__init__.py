@@ -4,6 +4,7 @@ from sb3_quantum.common.buffers import (
     QuantumReplayBuffer,
     QuantumReplayBufferSamples,
 )
+from sb3_quantum.common.evaluation import interquartile_mean, interval, returns_of
 from sb3_quantum.common.normalization import ObservationNormalizer
 
 __all__ = [
@@ -12,4 +13,7 @@ __all__ = [
     "QuantumNStepReplayBuffer",
     "QuantumReplayBuffer",
     "QuantumReplayBufferSamples",
+    "interquartile_mean",
+    "interval",
+    "returns_of",
 ]

@@ -142,8 +142,15 @@ class QuantumTD3Policy(TD3Policy):
             n_critics,
             share_features_extractor,
         )
-        # For stochastic predictions: evaluation never moves the training's generators
-        self._predict_generator = np.random.default_rng(int(th.randint(2**62, ())))
+        self.seed_predictions(int(th.randint(2**62, ())))
+
+    def seed_predictions(self, seed: int) -> None:
+        """
+        Start the generator of stochastic predictions anew. It is one of its own: evaluation never moves the training's.
+
+        :param seed: the seed
+        """
+        self._predict_generator = np.random.default_rng(seed)
 
     def _build(self, lr_schedule: Schedule) -> None:
         kwargs = self.quantum_kwargs

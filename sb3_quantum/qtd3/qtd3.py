@@ -255,9 +255,11 @@ class QuantumTD3(TD3):
         :param seed: the seed; nothing happens if ``None``
         """
         super().set_random_seed(seed)
-        # In _setup_model there is no policy yet; its backend then takes its seed from torch's generator
-        if seed is not None and hasattr(self, "policy") and self.policy.quantum_layer is not None:
-            self.policy.quantum_layer.backend.seed(seed)
+        # In _setup_model there is no policy yet; its generators then take their seeds from torch's
+        if seed is not None and hasattr(self, "policy"):
+            self.policy.seed_predictions(seed)
+            if self.policy.quantum_layer is not None:
+                self.policy.quantum_layer.backend.seed(seed)
 
     def set_backend(self, backend: str | Backend, backend_kwargs: dict[str, Any] | None = None) -> None:
         """

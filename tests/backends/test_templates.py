@@ -5,6 +5,8 @@ from qiskit.quantum_info import Statevector
 from sb3_quantum.backends.templates import TemplateCache
 from sb3_quantum.circuits import Ansatz
 
+BASIS = ["rz", "sx", "x", "cz"]
+
 
 def test_bound_templates_are_the_circuits() -> None:
     """Independent witness: the circuits that to_qiskit writes number by number."""
@@ -54,9 +56,7 @@ def test_parameters_that_transpiling_removed() -> None:
     ansatz = Ansatz(2, 2)
     th.manual_seed(1)
     inputs = th.randn(1, ansatz.n_inputs)
-    cache = TemplateCache(
-        ansatz, lambda circuit: transpile(circuit, basis_gates=["rz", "sx", "x", "cz"], optimization_level=3)
-    )
+    cache = TemplateCache(ansatz, lambda circuit: transpile(circuit, basis_gates=BASIS, optimization_level=3))
     (part,) = cache.bind(inputs)
     assert part.values.shape == (1, part.circuit.num_parameters)
     bound = part.circuit.assign_parameters(part.values[0]).remove_final_measurements(inplace=False)
