@@ -13,7 +13,7 @@ from typing import Any
 import torch as th
 
 from sb3_quantum.backends import Backend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Ansatz, gradient_circuits
 
 #: ways to differentiate a quantum layer
 GRADIENTS = ("qtdnn", "exact", "parameter_shift", "spsa", "noise", "frozen")
@@ -82,9 +82,10 @@ def circuits_per_gradient(ansatz: Ansatz, gradient: str, batch_size: int) -> tup
     :param batch_size: rows
     :return: circuits, and the jobs that they are handed over in
     """
-    if gradient == "parameter_shift":
-        return batch_size * 6 * ansatz.n_qubits * ansatz.n_layers, -(-batch_size // _shifted_rows(ansatz))
-    return (2 * batch_size, 1) if gradient == "spsa" else (0, 0)
+    if gradient not in ("parameter_shift", "spsa"):
+        return 0, 0
+    jobs = -(-batch_size // _shifted_rows(ansatz)) if gradient == "parameter_shift" else 1
+    return gradient_circuits(ansatz, gradient, batch_size), jobs
 
 
 def parameter_shift(

@@ -274,6 +274,20 @@ class QuantumTD3(TD3):
         self.policy.quantum_layer.set_backend(backend, backend_kwargs)
         self.backend, self.backend_kwargs = backend, backend_kwargs
 
+    @classmethod
+    def load(cls: type[SelfQuantumTD3], *args: Any, **kwargs: Any) -> SelfQuantumTD3:
+        """
+        Load the model from a zip-file, as TD3's. ``backend`` and ``backend_kwargs`` choose another backend than that of the
+        file; with ``backend`` alone it starts from its own defaults, not from the keyword arguments of the file's.
+
+        :param args: see ``TD3.load``
+        :param kwargs: likewise, and anything to change, an argument of the constructor
+        :return: new model with loaded parameters
+        """
+        if "backend" in kwargs:
+            kwargs.setdefault("backend_kwargs", None)
+        return super().load(*args, **kwargs)
+
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
         """
         Load a replay buffer from a pickle file.

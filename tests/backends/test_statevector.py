@@ -53,7 +53,7 @@ def test_kernel_and_torch_agree(scale: float) -> None:
 
 @pytest.mark.parametrize("n_qubits, n_layers", [*SHAPES, (16, 2)])
 def test_engines_sample_the_same_bits(n_qubits: int, n_layers: int) -> None:
-    """From the same random numbers, but for those within rounding of a boundary: 0.2 % of the draws at 16 qubits, 0.03 % at 11."""
+    """From the same random numbers, but for those within rounding of a boundary: 0.2 % of the draws at 16 qubits."""
     backend, inputs = make(n_qubits, n_layers, rows=4)
     twin = StatevectorBackend(backend.ansatz, seed=0, engine="torch")
     differ = (backend.sample(inputs, shots=500) != twin.sample(inputs, shots=500)).any(-1)

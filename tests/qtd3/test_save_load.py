@@ -1,5 +1,6 @@
 """Nothing is lost on the way through a file."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,21 @@ def test_load_onto_another_backend(tmp_path: Path) -> None:
     assert 0 < np.abs(difference).max() < 0.05
     loaded.set_backend("statevector")
     assert np.array_equal(model.predict(OBS, deterministic=True)[0], loaded.predict(OBS, deterministic=True)[0])
+
+
+def test_load_without_the_package_of_the_files_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And with keyword arguments in the file that only that backend has."""
+    noise = {"depolarizing": {"r": 0.01}}
+    model = pendulum(backend="aer", backend_kwargs={"shots": 3, "noise": noise, "max_circuits": 1000}).learn(20)
+    model.save(tmp_path / "model")
+    assert QuantumTD3.load(tmp_path / "model").policy.quantum_layer.backend.kwargs["noise"] == noise
+    monkeypatch.setitem(sys.modules, "qiskit_aer", None)
+    with pytest.raises(ImportError, match=r"sb3-quantum\[aer\]"):
+        QuantumTD3.load(tmp_path / "model")
+    loaded = QuantumTD3.load(tmp_path / "model", backend="statevector", env="Pendulum-v1")
+    assert loaded.policy.quantum_layer.backend.kwargs == {"shots": 1}
+    assert loaded.policy.quantum_layer.backend.usage == model.policy.quantum_layer.backend.usage
+    loaded.learn(5, reset_num_timesteps=False)
 
 
 def test_replay_buffer(tmp_path: Path) -> None:

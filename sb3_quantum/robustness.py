@@ -1,0 +1,153 @@
+"""
+``python -m sb3_quantum.robustness``: one trained model on several machines.
+
+The model acts on the exact simulator, on shots, on shots with depolarizing noise of growing strength, and on chips as Qiskit's
+fake providers have them, under every readout. Nothing is trained, and the same initial states are met everywhere.
+
+    python -m sb3_quantum.robustness model.zip --env Pendulum-v1 --plot robustness.png
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from sb3_quantum.common import interquartile_mean, interval, returns_of
+from sb3_quantum.layers import READOUTS
+from sb3_quantum.qtd3 import QuantumTD3
+
+
+def settings(shots: int, levels: list[float], chips: list[str]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """
+    What is compared.
+
+    :param shots: per circuit, where shots are taken
+    :param levels: depolarizing probabilities of every gate
+    :param chips: names of Qiskit's fake chips
+    :return: backend and its keyword arguments, by label
+    """
+    return {
+        "exact": ("statevector", {}),
+        f"{shots} shots": ("aer", {"shots": shots}),
+        **{f"p = {p:g}": ("aer", {"shots": shots, "noise": {"depolarizing": {"r": p, "cz": p}}}) for p in levels},
+        **{chip: ("sampler", {"shots": shots, "sampler": "fake", "chip": chip}) for chip in chips},
+    }
+
+
+def evaluate(
+    model: QuantumTD3, env: str, compared: dict[str, Any], readouts: list[str], episodes: int, first_seed: int
+) -> list[dict[str, Any]]:
+    """
+    Evaluate a model on every backend under every readout, and print a table.
+
+    :param model: the model; its backend is left at the last one
+    :param env: id of the environment
+    :param compared: see :func:`settings`
+    :param readouts: what the policy sees of the circuit
+    :param episodes: per row
+    :param first_seed: reset seed of the first episode, and seed of what is measured
+    :return: one dictionary per row
+    """
+    layer = model.policy.quantum_layer
+    assert layer is not None
+    rows = []
+    print(f"{'backend':16} {'readout':9} {'mean':>8} {'std':>7} {'IQM':>8} {'95 % interval':>20} {'circuits':>9} {'s':>6}")
+    for label, (backend, kwargs) in compared.items():
+        model.set_backend(backend, kwargs)
+        for readout in readouts:
+            model.set_random_seed(first_seed)
+            model.policy.readout = readout
+            start, before = time.perf_counter(), layer.backend.eval_usage.circuits
+            returns = returns_of(model, lambda: gym.make(env), episodes, first_seed, deterministic=False)
+            circuits = layer.backend.eval_usage.circuits - before
+            low, high = interval(returns[None])
+            row = {
+                "label": label,
+                "backend": backend,
+                "backend_kwargs": kwargs,
+                "readout": readout,
+                "returns": [round(float(value), 2) for value in returns],
+                "interval": [low, high],
+            }
+            rows.append(row)
+            print(
+                f"{label:16} {readout:9} {returns.mean():8.1f} {returns.std():7.1f} {interquartile_mean(returns):8.1f} "
+                f"[{low:8.1f}, {high:8.1f}] {circuits:9,d} {time.perf_counter() - start:6.1f}",
+                flush=True,
+            )
+    return rows
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """
+    Return against noise, a line for every readout; backends without a noise level are markers at the sides.
+
+    :param rows: from :func:`evaluate`
+    :param path: of the image
+    :raises ImportError: if matplotlib is missing
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('the plot needs matplotlib: pip install "sb3-quantum[plots]"') from error
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    figure = Figure(figsize=(1.5 + 0.9 * len(labels), 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    readouts = list(dict.fromkeys(row["readout"] for row in rows))
+    for shift, readout in enumerate(readouts):
+        these = [row for row in rows if row["readout"] == readout]
+        middles = np.array([interquartile_mean(np.array(row["returns"])) for row in these])
+        bounds = np.array([row["interval"] for row in these])
+        places = np.array([labels.index(row["label"]) for row in these]) + 0.12 * (shift - (len(readouts) - 1) / 2)
+        errors = np.clip([middles - bounds[:, 0], bounds[:, 1] - middles], 0, None)
+        axes.errorbar(places, middles, errors, marker="o", capsize=3, linewidth=1, label=f'readout "{readout}"')
+    axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
+    axes.set_ylabel("return, IQM and 95 % interval")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sb3_quantum.robustness", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path, help="zip file of a QuantumTD3 model")
+    parser.add_argument("--env", required=True, help="id of the environment")
+    parser.add_argument("--readouts", nargs="+", choices=READOUTS, default=list(READOUTS))
+    parser.add_argument("--shots", type=int, default=100, help="per circuit; the readout `sample` sees one of them")
+    parser.add_argument("--depolarizing", nargs="*", type=float, default=[0.001, 0.003, 0.01, 0.03], help="of every gate")
+    parser.add_argument("--chips", nargs="*", default=[], help="Qiskit's fake chips, such as FakeTorino; slow")
+    parser.add_argument("--episodes", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=10_000, help="reset seed of the first episode")
+    parser.add_argument("--json", type=Path, help="also write the returns here")
+    parser.add_argument("--plot", type=Path, help="also draw them here")
+    args = parser.parse_args()
+    try:
+        model = QuantumTD3.load(args.model, buffer_size=1, backend="statevector", backend_kwargs={})
+        if model.policy.quantum_layer is None:
+            raise ValueError(f'{args.model} has no circuit: its block is not "pqc"')
+        rows = evaluate(
+            model,
+            args.env,
+            settings(args.shots, args.depolarizing, args.chips),
+            args.readouts,
+            args.episodes,
+            args.first_seed,
+        )
+        if args.json is not None:
+            args.json.write_text(json.dumps(rows) + "\n")
+        if args.plot is not None:
+            plot(rows, args.plot)
+    except (FileNotFoundError, ImportError, ValueError, gym.error.Error) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
