@@ -1,13 +1,17 @@
 from typing import Any
 
 from sb3_quantum.backends.aer import AerBackend
-from sb3_quantum.backends.base import Backend, BudgetError, Measurement, Usage
+from sb3_quantum.backends.base import Backend, BackendError, BudgetError, Measurement, Usage
 from sb3_quantum.backends.checker import check_backend
+from sb3_quantum.backends.ibm import IBMBackend
+from sb3_quantum.backends.sampler import JobError, SamplerBackend
 from sb3_quantum.backends.statevector import StatevectorBackend
 from sb3_quantum.circuits import Ansatz
 
 #: every backend that can be named in a spec
-BACKENDS: dict[str, type[Backend]] = {backend.name: backend for backend in (StatevectorBackend, AerBackend)}
+BACKENDS: dict[str, type[Backend]] = {
+    backend.name: backend for backend in (StatevectorBackend, AerBackend, SamplerBackend, IBMBackend)
+}
 
 
 def make_backend(spec: "str | Backend", ansatz: Ansatz, kwargs: dict[str, Any] | None = None) -> Backend:
@@ -37,8 +41,12 @@ __all__ = [
     "BACKENDS",
     "AerBackend",
     "Backend",
+    "BackendError",
     "BudgetError",
+    "IBMBackend",
+    "JobError",
     "Measurement",
+    "SamplerBackend",
     "StatevectorBackend",
     "Usage",
     "check_backend",

@@ -48,7 +48,11 @@ class Usage:
         return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
-class BudgetError(RuntimeError):
+class BackendError(RuntimeError):
+    """A backend cannot go on. In ``learn()`` this ends the training; the model is there to be saved."""
+
+
+class BudgetError(BackendError):
     """More was asked for than a limit of the backend allows. Raised before any of it is run."""
 
 

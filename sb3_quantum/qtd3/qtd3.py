@@ -12,7 +12,7 @@ from stable_baselines3.common.utils import polyak_update, update_learning_rate
 from stable_baselines3.td3.td3 import TD3
 from torch.nn import functional as F
 
-from sb3_quantum.backends import Backend, BudgetError, Usage
+from sb3_quantum.backends import Backend, BackendError, BudgetError, Usage
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.buffers import QuantumReplayBuffer, QuantumReplayBufferSamples, choose_replay_buffer_class
 from sb3_quantum.common.schedules import make_schedule
@@ -462,19 +462,19 @@ class QuantumTD3(TD3):
                 reset_num_timesteps=reset_num_timesteps,
                 progress_bar=progress_bar,
             )
-        except BudgetError as error:  # in train(), where only the references among the gradients run circuits
-            self._warn_of_budget(error)
+        except BackendError as error:  # in train(), where only the references among the gradients run circuits
+            self._warn_of_end(error)
             return self
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
-        """As TD3's. A spent budget ends the training, as a callback can: the model is there to be saved."""
+        """As TD3's. A spent budget or a lost job ends the training, as a callback can: the model is there to be saved."""
         try:
             return super().collect_rollouts(*args, **kwargs)
-        except BudgetError as error:
-            self._warn_of_budget(error)
+        except BackendError as error:
+            self._warn_of_end(error)
             return RolloutReturn(0, 0, continue_training=False)
 
-    def _warn_of_budget(self, error: BudgetError) -> None:
+    def _warn_of_end(self, error: BackendError) -> None:
         warnings.warn(f"training ends at {self.num_timesteps} of {self._total_timesteps} steps: {error}", stacklevel=3)
 
     def dry_run(self, total_timesteps: int, reset_num_timesteps: bool = True) -> Usage:

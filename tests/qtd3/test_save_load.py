@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
@@ -111,7 +112,7 @@ def test_load_without_the_package_of_the_files_backend(tmp_path: Path, monkeypat
     monkeypatch.setitem(sys.modules, "qiskit_aer", None)
     with pytest.raises(ImportError, match=r"sb3-quantum\[aer\]"):
         QuantumTD3.load(tmp_path / "model")
-    loaded = QuantumTD3.load(tmp_path / "model", backend="statevector", env="Pendulum-v1")
+    loaded = QuantumTD3.load(tmp_path / "model", backend="statevector", env=gym.make("Pendulum-v1"))
     assert loaded.policy.quantum_layer.backend.kwargs == {"shots": 1}
     assert loaded.policy.quantum_layer.backend.usage == model.policy.quantum_layer.backend.usage
     loaded.learn(5, reset_num_timesteps=False)
