@@ -210,6 +210,12 @@ class QuantumTD3(TD3):
         layer = self.policy.quantum_layer
         if self.fit_targets == "exact" and layer is not None and not layer.backend.exact:
             raise ValueError(f'fit_targets="exact" needs an exact backend, and {layer.backend.name!r} is not; use "auto"')
+        self._keep_plain_spec()
+
+    def _keep_plain_spec(self) -> None:
+        """What is saved of a backend: plain data in place of clients and the like among its keyword arguments."""
+        if isinstance(self.backend, str) and self.policy.quantum_layer is not None:
+            self.backend_kwargs = self.policy.quantum_layer.backend.kwargs
 
     @property
     def acting_probe_std(self) -> float:
@@ -273,6 +279,7 @@ class QuantumTD3(TD3):
             raise ValueError('this policy has no circuit: its block is not "pqc"')
         self.policy.quantum_layer.set_backend(backend, backend_kwargs)
         self.backend, self.backend_kwargs = backend, backend_kwargs
+        self._keep_plain_spec()
 
     @classmethod
     def load(cls: type[SelfQuantumTD3], *args: Any, **kwargs: Any) -> SelfQuantumTD3:

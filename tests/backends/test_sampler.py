@@ -372,7 +372,7 @@ def test_training() -> None:
     assert 0 < model.logger.name_to_value["quantum/template_hit_rate"] <= 1
 
 
-@pytest.mark.filterwarnings("ignore:job-")
+@pytest.mark.filterwarnings("ignore:job job-")
 def test_a_lost_machine_ends_the_training_and_leaves_a_model(tmp_path: Path) -> None:
     """Ten jobs run, then every connection breaks; the training goes on where it was once it can."""
     sampler = Flaky(*[None] * 10, *[ConnectionError("gone")] * 2)

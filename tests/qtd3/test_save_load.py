@@ -1,6 +1,7 @@
 """Nothing is lost on the way through a file."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,17 @@ def test_load_without_the_package_of_the_files_backend(tmp_path: Path, monkeypat
     assert loaded.policy.quantum_layer.backend.kwargs == {"shots": 1}
     assert loaded.policy.quantum_layer.backend.usage == model.policy.quantum_layer.backend.usage
     loaded.learn(5, reset_num_timesteps=False)
+
+
+def test_live_objects_among_the_keyword_arguments_are_in_no_file(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as executor:
+        model = pendulum(backend="aer", backend_kwargs={"shots": 2, "executor": executor}).learn(10)
+        model.save(tmp_path / "model")
+        model.set_backend("aer", {"shots": 3, "executor": executor})
+        model.save(tmp_path / "other")
+    for name, shots in (("model", 2), ("other", 3)):
+        loaded = QuantumTD3.load(tmp_path / name)
+        assert loaded.backend_kwargs == loaded.policy.quantum_layer.backend.kwargs == {"shots": shots}
 
 
 def test_replay_buffer(tmp_path: Path) -> None:
