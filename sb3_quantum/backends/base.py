@@ -172,6 +172,10 @@ class Backend(ABC):
         """
         self.generator = np.random.default_rng(seed)
 
+    def _check(self, inputs: th.Tensor) -> None:
+        """Refuse inputs that no circuit can be made of; for subclasses that can tell faster."""
+        self.ansatz.check(inputs)
+
     def _bill(self, chip_seconds: float | None = None) -> None:
         """
         For subclasses whose jobs may have to be sent again: one job has run. A :meth:`_run` that never calls this is billed
@@ -186,7 +190,7 @@ class Backend(ABC):
         self, inputs: th.Tensor, shots: int, generator: np.random.Generator | None, evaluation: bool
     ) -> tuple[Array, Array]:
         """Check the inputs and the budget, run, and count what came back. Lost jobs count, samples that never came do not."""
-        self.ansatz.check(inputs)
+        self._check(inputs)
         if self.limits:
             self.check_budget(self.estimate(len(inputs), shots))
         self._jobs, self._chip_seconds = 0, 0.0

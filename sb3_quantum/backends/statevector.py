@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch as th
 
-from sb3_quantum.backends import adjoint_kernel, kernel
+from sb3_quantum.backends import kernel
 from sb3_quantum.backends.base import Array, Backend
 from sb3_quantum.circuits import Ansatz
 
@@ -18,8 +18,8 @@ from sb3_quantum.circuits import Ansatz
 GROUP = 5
 #: complex numbers that the torch path holds at once, about 64 MB for a chunk of a batch in single precision
 CHUNK = 2**23
-#: basis states that are worth a thread of their own in the compiled path, about half a millisecond
-THREAD_STATES = 2**14
+#: basis states that are worth a thread of their own in the compiled path, about a quarter of a millisecond
+THREAD_STATES = 2**13
 
 
 def _memory_bytes() -> int:
@@ -63,7 +63,7 @@ def _workers(process: int, threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads)
 
 
-def _in_threads(kernel: Callable[..., None], n_qubits: int, *arrays: np.ndarray) -> None:
+def _in_threads(kernel: Callable[..., Any], n_qubits: int, *arrays: np.ndarray) -> bool:
     """
     Call a compiled kernel, which releases the interpreter's lock, on as many threads as torch uses, each with its share of the
     rows.
@@ -71,23 +71,22 @@ def _in_threads(kernel: Callable[..., None], n_qubits: int, *arrays: np.ndarray)
     :param kernel: what to call: with circuit inputs, ``n_qubits`` and the other arrays
     :param n_qubits: qubits of the circuit
     :param arrays: with one row per circuit, circuit inputs first
+    :return: whether the kernel's answers are all true
     """
     batch = len(arrays[0])
     threads = min(th.get_num_threads(), batch, (batch << n_qubits) // THREAD_STATES)
     if threads <= 1:
-        kernel(arrays[0], n_qubits, *arrays[1:])
-        return
+        return kernel(arrays[0], n_qubits, *arrays[1:])
     shares = [slice(batch * i // threads, batch * (i + 1) // threads) for i in range(threads)]
     own, *others = [[array[share] for array in arrays] for share in shares]
     handed = [_workers(os.getpid(), threads - 1).submit(kernel, part[0], n_qubits, *part[1:]) for part in others]
-    kernel(own[0], n_qubits, *own[1:])
-    for other in handed:
-        other.result()
+    answers = [kernel(own[0], n_qubits, *own[1:])]
+    return all(answers + [other.result() for other in handed])
 
 
 def _array(tensor: th.Tensor) -> np.ndarray:
     """What a kernel can read."""
-    return np.ascontiguousarray(tensor.numpy())
+    return np.ascontiguousarray(tensor.detach().numpy() if tensor.requires_grad else tensor.numpy())
 
 
 class _Compiled(th.autograd.Function):
@@ -106,7 +105,7 @@ class _Compiled(th.autograd.Function):
     def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, None]:
         (inputs,) = ctx.saved_tensors
         gradient = th.empty_like(inputs, memory_format=th.contiguous_format)
-        _in_threads(adjoint_kernel.gradient, ctx.n_qubits, _array(inputs), _array(grad_outputs[0]), gradient.numpy())
+        _in_threads(kernel.gradient, ctx.n_qubits, _array(inputs), _array(grad_outputs[0]), gradient.numpy())
         return gradient, None
 
 
@@ -241,13 +240,24 @@ class StatevectorBackend(Backend):
             return _Compiled.apply(inputs, self.ansatz.n_qubits)
         return th.view_as_real(self.statevector(inputs)).square().sum(-1)
 
+    def _measures(self, inputs: th.Tensor) -> bool:
+        """Whether one compiled kernel does it all, the check of the values included: where no graph is asked for."""
+        return self._compiled(inputs) and not (inputs.requires_grad and th.is_grad_enabled())
+
+    def _check(self, inputs: th.Tensor) -> None:
+        if self._measures(inputs):
+            self.ansatz.check_shape(inputs)
+        else:
+            super()._check(inputs)
+
     def _run(self, inputs: th.Tensor, shots: int, generator: np.random.Generator) -> tuple[Array, Array]:
         # One uniform number per shot, drawn for the whole batch at once: chunks do not change what is sampled
         uniforms = generator.random((len(inputs), shots)) if shots else np.empty((len(inputs), 0))
-        if self._compiled(inputs) and not (inputs.requires_grad and th.is_grad_enabled()):
+        if self._measures(inputs):
             bits = np.empty((*uniforms.shape, self.ansatz.n_qubits), np.float32)
             expected = np.empty((len(inputs), self.ansatz.n_qubits), np.float32)
-            _in_threads(kernel.measure, self.ansatz.n_qubits, _array(inputs), uniforms, bits, expected)
+            if not _in_threads(kernel.measure, self.ansatz.n_qubits, _array(inputs), uniforms, bits, expected):
+                self.ansatz.check_finite(inputs)
             return bits, expected
         return self._run_torch(inputs, th.as_tensor(uniforms).to(inputs.device))
 

@@ -138,13 +138,33 @@ class Ansatz:
         :raises ValueError: if the shape is not ``(batch, n_inputs)`` or a value is NaN or infinite;
             the message names the circuit's layer
         """
+        self.check_shape(inputs)
+        # A finite sum has finite terms, and is the cheapest thing to look at; a sum of finite terms may overflow all the same
+        if not math.isfinite(inputs.sum().item()):
+            self.check_finite(inputs)
+
+    def check_shape(self, inputs: th.Tensor) -> None:
+        """
+        The first half of :meth:`check`.
+
+        :param inputs: what was given as circuit inputs
+        :raises ValueError: if the shape is not ``(batch, n_inputs)``
+        """
         if inputs.dim() != 2 or inputs.shape[1] != self.n_inputs:
             raise ValueError(
                 f"circuit inputs must have the shape (batch, {self.n_inputs}) for {self.n_qubits} qubits and "
                 f"{self.n_layers} layers, got {tuple(inputs.shape)}"
             )
-        # A finite sum has finite terms, and is the cheapest thing to look at; a sum of finite terms may overflow all the same
-        if not math.isfinite(inputs.sum().item()) and not bool((finite := th.isfinite(inputs)).all()):
+
+    def check_finite(self, inputs: th.Tensor) -> None:
+        """
+        The second half of :meth:`check`.
+
+        :param inputs: of the right shape
+        :raises ValueError: if a value is NaN or infinite
+        """
+        finite = th.isfinite(inputs)
+        if not bool(finite.all()):
             row, column = (int(i) for i in th.nonzero(~finite)[0])
             layer, place = divmod(column, self.layer_width)
             if place < 2 * self.n_qubits:

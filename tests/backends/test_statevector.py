@@ -1,5 +1,6 @@
 import pickle
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy.stats import chisquare
 from sb3_quantum.backends import StatevectorBackend, make_backend, statevector
 from sb3_quantum.circuits import Ansatz
 
-SHAPES = [(1, 1), (1, 4), (2, 3), (3, 2), (5, 4), (6, 3), (7, 5), (10, 10), (11, 3)]
+SHAPES = [(1, 1), (1, 4), (2, 3), (3, 2), (5, 4), (6, 3), (7, 5), (10, 10), (11, 3), (12, 4)]
 
 
 def make(n_qubits: int, n_layers: int, rows: int = 6, seed: int = 0) -> tuple[StatevectorBackend, th.Tensor]:
@@ -230,3 +231,17 @@ def test_huge_inputs_run() -> None:
     for path in (backend.expected_bits, lambda x: backend.expected_bits(x.clone().requires_grad_(True)).detach()):
         expected = path(th.full((1, backend.ansatz.n_inputs), 1e30))
         assert bool(th.isfinite(expected).all())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("engine", ["auto", "torch"])
+def test_values_that_are_not_finite(value: float, engine: Any) -> None:
+    backend = StatevectorBackend(Ansatz(3, 2), engine=engine)
+    inputs = th.full((5, backend.ansatz.n_inputs), 3e38)  # finite, but its sum is not
+    assert bool(th.isfinite(backend.expected_bits(inputs)).all())
+    for row, column in ((0, 0), (4, 15), (2, 7)):
+        bad = inputs.clone()
+        bad[row, column] = value
+        with pytest.raises(ValueError, match=rf"must be finite, got {value} for .* \(row {row} of the batch\)"):
+            backend.sample(bad)
+    assert backend.usage.circuits == 5
