@@ -36,20 +36,6 @@ def _finite(inputs):
 
 
 @jit
-def _sine(u):
-    """Taylor series to within 6e-8 on [-pi/2, pi/2]; a library's sine would not vectorize."""
-    v = u * u
-    return u * (1 - v / 6 * (1 - v / 20 * (1 - v / 42 * (1 - v / 72 * (1 - v / 110)))))
-
-
-@jit
-def _cosine(u):
-    """Taylor series to within 7e-9 on [-pi/2, pi/2]."""
-    v = u * u
-    return 1 - v / 2 * (1 - v / 12 * (1 - v / 30 * (1 - v / 56 * (1 - v / 90 * (1 - v / 132)))))
-
-
-@jit
 def _gates(inputs, cos, sin, turn_cos, turn_sin, cz, angles):
     """
     The gates of one circuit.
@@ -60,40 +46,25 @@ def _gates(inputs, cos, sin, turn_cos, turn_sin, cz, angles):
     :param turn_cos: filled with the cosines of the turns about z between a layer and the next, ``(n_layers, n_qubits)``
     :param turn_sin: filled with their sines
     :param cz: filled with the qubits of the CZ, ``(n_layers, 2)``
-    :param angles: workspace, ``(5, n_inputs)``, float64
+    :param angles: workspace, ``(n_inputs,)``, float64
     """
     n_layers, n_qubits = cos.shape
     width = 2 * n_qubits + 2
     # The remainder modulo the single-precision turn, as torch has it in single precision. Up to 1e9 this arithmetic is exact;
     # beyond, single precision cannot tell one angle from another, and all that matters is that it stays finite
     turn = np.float64(np.float32(2 * np.pi))
-    wrapped, half_cos, half_sin, between_cos, between_sin = angles[0], angles[1], angles[2], angles[3], angles[4]
     for place in range(len(inputs)):
         angle = np.float64(inputs[place])
-        wrapped[place] = angle - np.floor(angle / turn) * turn
-    for place in range(len(inputs)):
-        if not abs(inputs[place]) < 1e9:
-            wrapped[place] = np.float64(inputs[place]) % turn
-    # For all inputs alike, the CZ indices among them: without a branch or a stride the loops vectorize
-    for place in range(len(inputs)):
-        u = 0.5 * wrapped[place] - 0.5 * np.pi
-        half_cos[place] = -_sine(u)
-        half_sin[place] = _cosine(u)
-    for place in range(len(inputs) - width):
-        # RZ(phi) of this layer, RZ(-phi) of the next, and D of both, which turns by pi
-        angle = wrapped[place] - wrapped[place + width] + np.pi
-        halves = np.rint(angle / np.pi)
-        sign = 1 - 2 * abs(halves - 2 * np.floor(0.5 * halves))
-        u = angle - halves * np.pi
-        between_cos[place] = sign * _cosine(u)
-        between_sin[place] = sign * _sine(u)
+        angles[place] = angle - np.floor(angle / turn) * turn if abs(angle) < 1e9 else angle % turn
     for layer in range(n_layers):
         place = layer * width
         for qubit in range(n_qubits):
-            cos[layer, qubit], sin[layer, qubit] = half_cos[place + 2 * qubit], half_sin[place + 2 * qubit]
+            half_angle = np.float32(0.5 * angles[place + 2 * qubit])
+            cos[layer, qubit], sin[layer, qubit] = np.cos(half_angle), np.sin(half_angle)
+            # RZ(phi) of this layer, RZ(-phi) of the next, and D of both, which turns by pi
             if layer < n_layers - 1:
-                turn_cos[layer, qubit] = between_cos[place + 2 * qubit + 1]
-                turn_sin[layer, qubit] = between_sin[place + 2 * qubit + 1]
+                angle = np.float32(angles[place + 2 * qubit + 1] - angles[place + width + 2 * qubit + 1])
+                turn_cos[layer, qubit], turn_sin[layer, qubit] = -np.cos(angle), -np.sin(angle)
         for end in range(2):
             cz[layer, end] = int(np.rint(inputs[place + 2 * n_qubits + end]) % np.float32(n_qubits))
 
@@ -197,7 +168,7 @@ def _workspace(n_inputs, n_qubits):
     # Vectors that do not straddle cache lines of 64 bytes: 8 % faster
     start = (-memory.ctypes.data % 64) // 4
     states = memory[start : start + (4 << n_qubits)].reshape((4, 1 << n_qubits))
-    return gates, np.empty((n_layers, 2), np.int64), np.empty((5, n_inputs)), states
+    return gates, np.empty((n_layers, 2), np.int64), np.empty(n_inputs), states
 
 
 @jit
