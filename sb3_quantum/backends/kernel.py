@@ -243,17 +243,23 @@ def _sample(probabilities, sums, uniform):
 
 
 @jit
-def _marginals(probabilities, out):
-    """Probability of reading 1 on every qubit; the probabilities are folded, qubit by qubit, and lost."""
-    half, qubit = len(probabilities) // 2, len(out) - 1
-    while half > 0:
-        low, high = probabilities[:half], probabilities[half : 2 * half]
+def _ones(values, out):
+    """For every qubit, the sum over the states in which it is 1; the values are folded, qubit by qubit, onto the first one."""
+    half = len(values) // 2
+    for qubit in range(len(out) - 1, -1, -1):
+        low, high = values[:half], values[half : 2 * half]
         total = np.float32(0.0)
         for state in range(half):
             total += high[state]
             low[state] += high[state]
         out[qubit] = total
-        half, qubit = half // 2, qubit - 1
+        half //= 2
+
+
+@jit
+def _marginals(probabilities, out):
+    """Probability of reading 1 on every qubit; the probabilities are lost."""
+    _ones(probabilities, out)
     for qubit in range(len(out)):
         out[qubit] = min(out[qubit] / probabilities[0], np.float32(1.0))
 
@@ -324,22 +330,11 @@ def _cross(state, gradient):
 
 
 @jit
-def _fold(real, imag, grad_real, grad_imag, per_state, turns):
-    """
-    Gradient of one layer's turns about z, ``(n_qubits,)``. A turn changes the phase of the states in which its qubit is 1;
-    they are folded qubit by qubit.
-    """
+def _turn_gradient(real, imag, grad_real, grad_imag, per_state, turns):
+    """Gradient of one layer's turns about z, ``(n_qubits,)``: they change the phase of the states in which their qubit is 1."""
     for state in range(len(real)):
         per_state[state] = grad_imag[state] * real[state] - grad_real[state] * imag[state]
-    half = len(real)
-    for qubit in range(len(turns) - 1, -1, -1):
-        half //= 2
-        low, high = per_state[:half], per_state[half : 2 * half]
-        total = np.float32(0.0)
-        for state in range(half):
-            total += high[state]
-            low[state] += high[state]
-        turns[qubit] = total
+    _ones(per_state, turns)
 
 
 @jit
@@ -385,7 +380,7 @@ def gradient(inputs: np.ndarray, n_qubits: int, weights: np.ndarray, out: np.nda
             if layer > 0:
                 before = layer - 1
                 # The turns commute with the phases, so that they can be looked at on either side of them
-                _fold(real, imag, grad_real, grad_imag, free_a, turns)
+                _turn_gradient(real, imag, grad_real, grad_imag, free_a, turns)
                 for qubit in range(n_qubits):
                     out[row, place - width + 2 * qubit + 1] += turns[qubit]
                     out[row, place + 2 * qubit + 1] -= turns[qubit]
