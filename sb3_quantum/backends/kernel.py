@@ -331,7 +331,7 @@ def _cross(state, gradient):
 
 @jit
 def _turn_gradient(real, imag, grad_real, grad_imag, per_state, turns):
-    """Gradient of one layer's turns about z, ``(n_qubits,)``: they change the phase of the states in which their qubit is 1."""
+    """Gradient of one layer's turns about z, ``(n_qubits,)``: one changes the phase of the states where its qubit is 1."""
     for state in range(len(real)):
         per_state[state] = grad_imag[state] * real[state] - grad_real[state] * imag[state]
     _ones(per_state, turns)
