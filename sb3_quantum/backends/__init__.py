@@ -4,7 +4,8 @@ from sb3_quantum.backends.aer import AerBackend
 from sb3_quantum.backends.base import Backend, BackendError, BudgetError, Measurement, Usage
 from sb3_quantum.backends.checker import check_backend
 from sb3_quantum.backends.ibm import IBMBackend
-from sb3_quantum.backends.sampler import JobError, SamplerBackend
+from sb3_quantum.backends.jobs import JobError
+from sb3_quantum.backends.sampler import SamplerBackend
 from sb3_quantum.backends.statevector import StatevectorBackend
 from sb3_quantum.circuits import Ansatz
 

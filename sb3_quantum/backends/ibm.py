@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sb3_quantum.backends.sampler import JobBackend, _changed, fake_chip
+from sb3_quantum.backends.jobs import JobBackend, changed
+from sb3_quantum.backends.sampler import fake_chip
 from sb3_quantum.circuits import CHIPS, Ansatz
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class IBMBackend(JobBackend):
     :param mode: ``"batch"``, ``"job"`` (every job queues on its own), or ``"session"``, which keeps the chip to itself: time
         between jobs is billed too, and open plans refuse it. A batch that has run out is opened again, a session is not.
     :param job_overhead: what a job costs on top of its shots, in seconds, for estimates
-    :param settings: see :class:`~sb3_quantum.backends.sampler.JobBackend`
+    :param settings: see :class:`~sb3_quantum.backends.jobs.JobBackend`
     :raises ValueError: if an argument is not usable or looks like a secret, there is no account, or the chip cannot run the
         circuit
     :raises ImportError: if qiskit-ibm-runtime is not installed (in local testing mode: or qiskit-aer)
@@ -89,7 +90,7 @@ class IBMBackend(JobBackend):
     @property
     def kwargs(self) -> dict[str, Any]:
         defaults = {"instance": None, "channel": None, "mode": "batch", "job_overhead": JOB_SECONDS}
-        return {**super().kwargs, "chip": self.chip, **_changed(self, defaults)}
+        return {**super().kwargs, "chip": self.chip, **changed(self, defaults)}
 
     def _connect(self) -> Any:
         """The service, with Qiskit's own account."""

@@ -20,7 +20,7 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 from sb3_quantum import QuantumTD3
 from sb3_quantum.backends import IBMBackend, JobError, StatevectorBackend, Usage, check_backend, ibm, make_backend
-from sb3_quantum.backends.sampler import JobBackend
+from sb3_quantum.backends.jobs import JobBackend
 from sb3_quantum.circuits import CHIPS, Ansatz
 from tests.qtd3.test_train import pendulum
 

@@ -19,7 +19,7 @@ from scipy.stats import chisquare
 
 from sb3_quantum import QuantumTD3
 from sb3_quantum.backends import BudgetError, JobError, SamplerBackend, StatevectorBackend, Usage, check_backend, make_backend
-from sb3_quantum.backends.sampler import JobBackend
+from sb3_quantum.backends.jobs import JobBackend
 from sb3_quantum.circuits import Ansatz
 from tests.qtd3.test_train import pendulum
 
