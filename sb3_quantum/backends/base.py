@@ -202,7 +202,7 @@ class Backend(ABC):
             usage.chip_seconds += self._chip_seconds
         usage.circuits += len(inputs)
         usage.shots += len(inputs) * shots
-        usage.jobs += self._jobs == 0
+        usage.jobs += self._jobs == 0 and len(inputs) > 0
         if self._chip_seconds == 0:
             usage.chip_seconds += job_seconds(self.ansatz, len(inputs), shots, self.times)
         return measured

@@ -1,4 +1,4 @@
-"""Exact, batched simulation of the circuit: differentiable torch on any device, a compiled kernel on the CPU."""
+"""Exact, batched simulation of the circuit: differentiable torch on any device, compiled kernels on the CPU."""
 
 import math
 import os
@@ -271,9 +271,11 @@ class StatevectorBackend(Backend):
         for chunk, uniform in zip(inputs.split(rows), uniforms.split(rows), strict=True):
             probabilities = self.probabilities(chunk)
             expected.append(probabilities @ table.T.to(inputs.dtype))
-            cumulative = probabilities.detach().double().cumsum(1)
-            # Scaled by the sum, which rounding keeps from being exactly 1
-            state = th.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
-            state.clamp_(max=cumulative.shape[1] - 1)
-            bits.append(table.T[state].to(inputs.dtype))
-        return th.cat(bits), th.cat(expected).clamp(0, 1)
+            if uniform.shape[1] > 0:
+                cumulative = probabilities.detach().double().cumsum(1)
+                # Scaled by the sum, which rounding keeps from being exactly 1
+                state = th.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+                state.clamp_(max=cumulative.shape[1] - 1)
+                bits.append(table.T[state].to(inputs.dtype))
+        all_bits = th.cat(bits) if bits else inputs.new_zeros(*uniforms.shape, self.ansatz.n_qubits)
+        return all_bits, th.cat(expected).clamp(0, 1)

@@ -190,7 +190,8 @@ def test_usage_is_counted() -> None:
     backend.measure(inputs)
     backend.sample(inputs, shots=5)
     backend.measure(inputs, draw=False, evaluation=True)
-    assert (backend.usage.circuits, backend.usage.shots) == (12, 36)
+    backend.sample(inputs[:0])  # nothing is handed over
+    assert (backend.usage.circuits, backend.usage.shots, backend.usage.jobs) == (12, 36, 2)
     assert (backend.eval_usage.circuits, backend.eval_usage.shots) == (6, 0)
 
 
