@@ -12,7 +12,7 @@ from sb3_quantum.circuits.cost import (
     training_runs,
     training_seconds,
 )
-from sb3_quantum.circuits.mean_field import mean_field_bits
+from sb3_quantum.circuits.mean_field import mean_field_bits, mean_field_features
 
 __all__ = [
     "CHIPS",
@@ -25,6 +25,7 @@ __all__ = [
     "gradient_seconds",
     "job_seconds",
     "mean_field_bits",
+    "mean_field_features",
     "shot_seconds",
     "training_runs",
     "training_seconds",

@@ -5,6 +5,9 @@ from typing import Any
 
 from numba import njit
 
+#: numpy's error model has no exceptions for divisions by zero, which nothing could vectorize
+OPTIONS: dict[str, Any] = dict(fastmath=True, nogil=True, error_model="numpy")
+
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """
@@ -14,6 +17,6 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     :return: the compiled function
     """
     try:
-        return njit(cache=True, fastmath=True, nogil=True)(function)
+        return njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # "cannot cache function": neither the package's nor the user's cache folder is writable
-        return njit(fastmath=True, nogil=True)(function)
+        return njit(**OPTIONS)(function)

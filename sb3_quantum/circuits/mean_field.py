@@ -1,5 +1,6 @@
 """The paper's circuit in the mean-field approximation: every qubit on its own, at linear cost."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,119 +25,216 @@ def mean_field_bits(ansatz: Ansatz, inputs: th.Tensor) -> th.Tensor:
     :param inputs: circuit inputs, ``(batch, n_inputs)``
     :return: ``(batch, n_qubits)``, in [0, 1]
     """
-    theta, phi, index = ansatz.gates(inputs)
+    if _is_compiled(inputs):
+        return _Compiled.apply(inputs, ansatz, 0.0)[:, 2 * ansatz.n_inputs :]
+    cos, sin = _trigonometry(ansatz, inputs)
+    return _bits(ansatz, inputs, cos, sin)
+
+
+def mean_field_features(ansatz: Ansatz, inputs: th.Tensor, margin: float) -> th.Tensor:
+    """
+    What a network that learns the circuit is shown: cosines and sines of all inputs, because the circuit is 2-pi periodic in
+    every angle and n_qubits-periodic in every CZ index; and the logits of :func:`mean_field_bits`, which come from the same
+    cosines and sines.
+
+    :param ansatz: the circuit's shape
+    :param inputs: circuit inputs, ``(batch, n_inputs)``
+    :param margin: the bits are kept this far from 0 and 1, where their logits are infinite
+    :return: cosines and sines of angles and indices, ``n_inputs`` columns each, and ``n_qubits`` columns of logits
+    """
+    if _is_compiled(inputs):
+        return _Compiled.apply(inputs, ansatz, margin)
+    cos, sin = _trigonometry(ansatz, inputs)
+    return th.cat([cos, sin, th.logit(_bits(ansatz, inputs, cos, sin), eps=margin)], dim=1)
+
+
+def _is_compiled(inputs: th.Tensor) -> bool:
+    return inputs.device.type == "cpu" and inputs.dtype in (th.float32, th.float64)
+
+
+def _trigonometry(ansatz: Ansatz, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """Cosines and sines of the angles, and then of the CZ indices, ``n_qubits`` being a whole turn: ``(batch, n_inputs)``."""
+    angles, indices = ansatz.split(inputs)
+    turns = th.cat([angles, indices * (2 * math.pi / ansatz.n_qubits)], dim=1)
+    return turns.cos(), turns.sin()
+
+
+def _bits(ansatz: Ansatz, inputs: th.Tensor, cos: th.Tensor, sin: th.Tensor) -> th.Tensor:
+    """The recursion of :func:`mean_field_bits` in torch, on any device."""
+    shape = (-1, ansatz.n_layers, ansatz.n_qubits, 2)
+    cos, phi_cos = cos[:, : ansatz.n_angles].reshape(shape).unbind(3)
+    sin, phi_sin = sin[:, : ansatz.n_angles].reshape(shape).unbind(3)
     # RGate(theta, phi) = RZ(phi) RX(theta) RZ(-phi), and CZ commutes with RZ: one turn about z is left between two layers
-    turn = phi[:, :-1] - phi[:, 1:]
+    turn_cos = phi_cos[:, :-1] * phi_cos[:, 1:] + phi_sin[:, :-1] * phi_sin[:, 1:]
+    turn_sin = phi_sin[:, :-1] * phi_cos[:, 1:] - phi_cos[:, :-1] * phi_sin[:, 1:]
     # Whom every qubit meets in the CZ of its layer; for all others a padding qubit, whose z is 1
-    partner = th.full_like(theta, ansatz.n_qubits, dtype=th.long).scatter_(2, index, index.flip(2))
+    index = _cz_qubits(ansatz, inputs)
+    partner = th.full_like(cos, ansatz.n_qubits, dtype=th.long).scatter_(2, index, index.flip(2))
     partner.masked_fill_(partner == th.arange(ansatz.n_qubits, device=inputs.device), ansatz.n_qubits)
-    compiled = inputs.device.type == "cpu" and inputs.dtype in (th.float32, th.float64)
-    z = (_Compiled.apply if compiled else bloch_z)(theta, turn, partner)
-    return ((1 - z) / 2).clamp(0, 1)
-
-
-def bloch_z(theta: th.Tensor, turn: th.Tensor, partner: th.Tensor) -> th.Tensor:
-    """
-    The recursion of :func:`mean_field_bits` in torch, on any device.
-
-    :param theta: turns about x in radians, ``(batch, n_layers, n_qubits)``
-    :param turn: turns about z between the layers in radians, ``(batch, n_layers - 1, n_qubits)``
-    :param partner: who gives the factor of x and y between the layers, ``(batch, n_layers, n_qubits)``; ``n_qubits`` for none
-    :return: z at the end, ``(batch, n_qubits)``
-    """
-    cos, sin, turn_cos, turn_sin = theta.cos(), theta.sin(), turn.cos(), turn.sin()
-    nobody = theta.new_ones(len(theta), 1)
-    x, y, z = th.zeros_like(theta[:, 0]), -sin[:, 0], cos[:, 0]
-    for layer in range(1, theta.shape[1]):
+    nobody = cos.new_ones(len(cos), 1)
+    x, y, z = th.zeros_like(cos[:, 0]), -sin[:, 0], cos[:, 0]
+    for layer in range(1, ansatz.n_layers):
         factor = th.cat([z, nobody], dim=1).gather(1, partner[:, layer - 1])
         c, s = turn_cos[:, layer - 1] * factor, turn_sin[:, layer - 1] * factor
         x, y = c * x - s * y, s * x + c * y
         c, s = cos[:, layer], sin[:, layer]
         y, z = c * y - s * z, s * y + c * z
-    return z
+    return ((1 - z) / 2).clamp(0, 1)
+
+
+def _cz_qubits(ansatz: Ansatz, inputs: th.Tensor) -> th.Tensor:
+    """The qubits of every layer's CZ, ``(batch, n_layers, 2)``."""
+    layers = inputs.detach().reshape(-1, ansatz.n_layers, ansatz.layer_width)
+    return ansatz.round_indices(layers[..., 2 * ansatz.n_qubits :])
 
 
 class _Compiled(th.autograd.Function):
-    """:func:`bloch_z` and its derivative on the CPU, compiled."""
+    """
+    :func:`mean_field_features` and its derivative on the CPU, compiled; with a margin of 0 the last columns are the bits.
+    """
 
     @staticmethod
-    def forward(ctx: Any, theta: th.Tensor, turn: th.Tensor, partner: th.Tensor) -> th.Tensor:
-        trigonometry = [part.contiguous() for part in (theta.cos(), theta.sin(), turn.cos(), turn.sin())]
-        ctx.save_for_backward(*trigonometry, partner)
-        z = theta.new_empty(len(theta), theta.shape[2])
-        _forward(*(part.numpy() for part in trigonometry), partner.numpy(), z.numpy())
-        return z
+    def forward(ctx: Any, inputs: th.Tensor, ansatz: Ansatz, margin: float) -> th.Tensor:
+        n_qubits, n_layers, n_inputs = ansatz.n_qubits, ansatz.n_layers, ansatz.n_inputs
+        # Compiled loops do not look where they write, and NaN is no index
+        index = _cz_qubits(ansatz, inputs).clamp_(0, n_qubits - 1)
+        turns = inputs.new_empty(inputs.shape)
+        features = inputs.new_empty(len(inputs), 2 * n_inputs + n_qubits)
+        _turns(inputs.detach().contiguous().numpy(), turns.numpy(), n_qubits, n_layers)
+        th.cos(turns, out=features[:, :n_inputs])
+        th.sin(turns, out=features[:, n_inputs : 2 * n_inputs])
+        _forward(features.numpy(), index.numpy(), n_qubits, margin)
+        ctx.margin, ctx.n_qubits = margin, n_qubits
+        ctx.save_for_backward(features, index)
+        return features
 
     @staticmethod
     @th.autograd.function.once_differentiable
-    def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, th.Tensor, None]:
-        cos, _, turn_cos, _, _ = ctx.saved_tensors
-        grad_theta, grad_turn = th.empty_like(cos), th.empty_like(turn_cos)
-        arrays = (*ctx.saved_tensors, grad_outputs[0].contiguous(), grad_theta, grad_turn)
-        _backward(*(array.numpy() for array in arrays))
-        return grad_theta, grad_turn, None
+    def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, None, None]:
+        features, index = ctx.saved_tensors
+        gradient = features.new_empty(len(features), (features.shape[1] - ctx.n_qubits) // 2)
+        arrays = (features.numpy(), index.numpy(), grad_outputs[0].contiguous().numpy(), gradient.numpy())
+        _backward(*arrays, ctx.n_qubits, ctx.margin)
+        return gradient, None, None
 
 
 @jit
-def _layers(cos, sin, turn_cos, turn_sin, partner, x, y, z):
-    """One circuit; x, y and z are filled, ``(n_layers, n_qubits)``: the Bloch vectors after each layer's rotations."""
+def _turns(inputs, turns, n_qubits, n_layers):
+    """Angles, and behind them the CZ indices as angles."""
+    per_index = 2 * np.pi / n_qubits
+    width = 2 * n_qubits
+    for row in range(inputs.shape[0]):
+        for layer in range(n_layers):
+            for place in range(width):
+                turns[row, layer * width + place] = inputs[row, layer * (width + 2) + place]
+            for place in range(2):
+                index = inputs[row, layer * (width + 2) + width + place]
+                turns[row, n_layers * width + 2 * layer + place] = index * per_index
+
+
+@jit
+def _layers(features, index, cos, sin, turn_cos, turn_sin, x, y, z):
+    """
+    One circuit, from its row of features. Everything else is filled, ``(n_layers, n_qubits)``: cosines and sines of a layer's
+    turns about x (theta) and of those about z in front of it, and the Bloch vectors behind it.
+    """
     n_layers, n_qubits = cos.shape
+    n_inputs = n_layers * (2 * n_qubits + 2)
+    for layer in range(n_layers):
+        for qubit in range(n_qubits):
+            column = 2 * (layer * n_qubits + qubit)
+            cos[layer, qubit], sin[layer, qubit] = features[column], features[n_inputs + column]
+    for layer in range(1, n_layers):
+        for qubit in range(n_qubits):
+            column = 2 * (layer * n_qubits + qubit) + 1
+            a, b = features[column - 2 * n_qubits], features[n_inputs + column - 2 * n_qubits]
+            c, d = features[column], features[n_inputs + column]
+            turn_cos[layer, qubit], turn_sin[layer, qubit] = a * c + b * d, b * c - a * d
     for qubit in range(n_qubits):
         x[0, qubit], y[0, qubit], z[0, qubit] = 0.0, -sin[0, qubit], cos[0, qubit]
     for layer in range(1, n_layers):
         for qubit in range(n_qubits):
-            other = partner[layer - 1, qubit]
-            c, s = turn_cos[layer - 1, qubit], turn_sin[layer - 1, qubit]
+            c, s = turn_cos[layer, qubit], turn_sin[layer, qubit]
             a, b = x[layer - 1, qubit], y[layer - 1, qubit]
-            a, b = c * a - s * b, s * a + c * b
-            if other < n_qubits:
-                factor = z[layer - 1, other]
-                a, b = factor * a, factor * b
+            x[layer, qubit], y[layer, qubit] = c * a - s * b, s * a + c * b
+        i, j = index[layer - 1, 0], index[layer - 1, 1]
+        if i != j:
+            x[layer, i] *= z[layer - 1, j]
+            y[layer, i] *= z[layer - 1, j]
+            x[layer, j] *= z[layer - 1, i]
+            y[layer, j] *= z[layer - 1, i]
+        for qubit in range(n_qubits):
             c, s = cos[layer, qubit], sin[layer, qubit]
-            x[layer, qubit] = a
-            y[layer, qubit] = c * b - s * z[layer - 1, qubit]
-            z[layer, qubit] = s * b + c * z[layer - 1, qubit]
+            a, b = y[layer, qubit], z[layer - 1, qubit]
+            y[layer, qubit], z[layer, qubit] = c * a - s * b, s * a + c * b
 
 
 @jit
-def _forward(cos, sin, turn_cos, turn_sin, partner, out):
-    """z at the end of every circuit of a batch."""
-    x, y, z = np.empty((3, cos.shape[1], cos.shape[2]), cos.dtype)
-    for row in range(cos.shape[0]):
-        _layers(cos[row], sin[row], turn_cos[row], turn_sin[row], partner[row], x, y, z)
-        out[row] = z[-1]
+def _forward(features, index, n_qubits, margin):
+    """The last columns of the features, from the others."""
+    n_layers = index.shape[1]
+    cos, sin, turn_cos, turn_sin, x, y, z = np.empty((7, n_layers, n_qubits), features.dtype)
+    for row in range(features.shape[0]):
+        _layers(features[row], index[row], cos, sin, turn_cos, turn_sin, x, y, z)
+        for qubit in range(n_qubits):
+            bit = min(max((1 - z[n_layers - 1, qubit]) / 2, margin), 1 - margin)
+            features[row, features.shape[1] - n_qubits + qubit] = np.log(bit / (1 - bit)) if margin > 0 else bit
 
 
 @jit
-def _backward(cos, sin, turn_cos, turn_sin, partner, grad_z, grad_theta, grad_turn):
+def _backward(features, index, grad_features, grad_inputs, n_qubits, margin):
     """
-    Gradients with respect to theta and the turns, given that with respect to z at the end. ``gx``, ``gy`` and ``gz`` are those
-    with respect to the Bloch vectors after a layer, ``before`` collects what reaches z of the layer before.
+    The gradient with respect to the inputs. ``gx``, ``gy`` and ``gz`` are those with respect to the Bloch vectors behind a
+    layer, and ``g_theta`` and ``g_turn`` those with respect to its turns.
     """
-    n_layers, n_qubits = cos.shape[1:]
-    x, y, z = np.empty((3, n_layers, n_qubits), cos.dtype)
-    gx, gy, gz, before = np.empty((4, n_qubits), cos.dtype)
-    for row in range(cos.shape[0]):
-        _layers(cos[row], sin[row], turn_cos[row], turn_sin[row], partner[row], x, y, z)
-        gx[:], gy[:], gz[:] = 0.0, 0.0, grad_z[row]
+    n_layers = index.shape[1]
+    width = 2 * n_qubits
+    n_inputs, n_angles = n_layers * (width + 2), n_layers * width
+    cos, sin, turn_cos, turn_sin, x, y, z, g_theta, g_turn = np.empty((9, n_layers, n_qubits), features.dtype)
+    gx, gy, gz, before = np.empty((4, n_qubits), features.dtype)
+    for row in range(features.shape[0]):
+        _layers(features[row], index[row], cos, sin, turn_cos, turn_sin, x, y, z)
+        for qubit in range(n_qubits):
+            grad = grad_features[row, 2 * n_inputs + qubit]
+            bit = (1 - z[n_layers - 1, qubit]) / 2
+            if margin > 0:
+                grad = grad / (bit * (1 - bit)) if margin <= bit <= 1 - margin else 0.0
+            gx[qubit], gy[qubit], gz[qubit] = 0.0, 0.0, -grad / 2
         for layer in range(n_layers - 1, 0, -1):
-            before[:] = 0.0
             for qubit in range(n_qubits):
                 # Turning by dt changes (y, z) by dt (-z, y)
-                grad_theta[row, layer, qubit] = gz[qubit] * y[layer, qubit] - gy[qubit] * z[layer, qubit]
-                c, s = cos[row, layer, qubit], sin[row, layer, qubit]
-                b = c * gy[qubit] + s * gz[qubit]
-                before[qubit] += c * gz[qubit] - s * gy[qubit]
-                c, s = turn_cos[row, layer - 1, qubit], turn_sin[row, layer - 1, qubit]
-                u = c * x[layer - 1, qubit] - s * y[layer - 1, qubit]
-                v = s * x[layer - 1, qubit] + c * y[layer - 1, qubit]
-                a, other = gx[qubit], partner[row, layer - 1, qubit]
-                if other < n_qubits:
-                    before[other] += a * u + b * v
-                    factor = z[layer - 1, other]
-                    a, b = factor * a, factor * b
-                grad_turn[row, layer - 1, qubit] = b * u - a * v
+                g_theta[layer, qubit] = gz[qubit] * y[layer, qubit] - gy[qubit] * z[layer, qubit]
+                c, s = cos[layer, qubit], sin[layer, qubit]
+                before[qubit] = c * gz[qubit] - s * gy[qubit]
+                gy[qubit] = c * gy[qubit] + s * gz[qubit]
+            i, j = index[row, layer - 1, 0], index[row, layer - 1, 1]
+            if i != j:
+                for one, other in ((i, j), (j, i)):
+                    c, s, a, b = turn_cos[layer, one], turn_sin[layer, one], x[layer - 1, one], y[layer - 1, one]
+                    before[other] += gx[one] * (c * a - s * b) + gy[one] * (s * a + c * b)
+                    gx[one] *= z[layer - 1, other]
+                    gy[one] *= z[layer - 1, other]
+            for qubit in range(n_qubits):
+                c, s, a, b = turn_cos[layer, qubit], turn_sin[layer, qubit], gx[qubit], gy[qubit]
                 gx[qubit], gy[qubit] = c * a + s * b, c * b - s * a
+                g_turn[layer, qubit] = x[layer - 1, qubit] * gy[qubit] - y[layer - 1, qubit] * gx[qubit]
             gz[:] = before
         for qubit in range(n_qubits):
-            grad_theta[row, 0, qubit] = gz[qubit] * y[0, qubit] - gy[qubit] * z[0, qubit]
+            g_theta[0, qubit] = gz[qubit] * y[0, qubit] - gy[qubit] * z[0, qubit]
+            g_turn[0, qubit] = 0.0
+        # What comes through the cosines and sines themselves, and the way the inputs are laid out
+        g = grad_features[row]
+        f = features[row]
+        for layer in range(n_layers):
+            start = layer * (width + 2)
+            for qubit in range(n_qubits):
+                # The turn in front of a layer is the phi of the layer before minus its own
+                g_phi = -g_turn[layer, qubit] + (g_turn[layer + 1, qubit] if layer + 1 < n_layers else 0.0)
+                k = layer * width + 2 * qubit
+                grad_inputs[row, start + 2 * qubit] = g[n_inputs + k] * f[k] - g[k] * f[n_inputs + k] + g_theta[layer, qubit]
+                k += 1
+                grad_inputs[row, start + 2 * qubit + 1] = g[n_inputs + k] * f[k] - g[k] * f[n_inputs + k] + g_phi
+            for place in range(2):
+                k = n_angles + 2 * layer + place
+                slope = g[n_inputs + k] * f[k] - g[k] * f[n_inputs + k]
+                grad_inputs[row, start + width + place] = slope * (2 * np.pi / n_qubits)

@@ -83,9 +83,12 @@ class CircuitField:
         :return: circuit inputs ``(batch, n_inputs)`` and outputs ``(batch, n_qubits)``, float32
         """
         angles, indices, outputs = (
-            th.as_tensor(field[rows, envs], device=device).float() for field in (self.angles, self.indices, self.outputs)
+            th.as_tensor(field[rows, envs], device=device) for field in (self.angles, self.indices, self.outputs)
         )
-        return self.ansatz.join(angles, indices), outputs
+        inputs = th.empty(len(rows), self.ansatz.n_layers, self.ansatz.layer_width, device=device)
+        inputs[:, :, :-2] = angles.view(len(rows), self.ansatz.n_layers, -1)
+        inputs[:, :, -2:] = indices.view(len(rows), self.ansatz.n_layers, 2)
+        return inputs.flatten(1), outputs.float()
 
 
 class _IndexRecorder:
@@ -210,6 +213,16 @@ class QuantumReplayBuffer(ReplayBuffer):
             gathered: Any = {key: array[rows, envs] for key, array in self.observations.items()}
             return {key: self.to_torch(array) for key, array in self._normalize_obs(gathered, env).items()}  # type: ignore[union-attr]
         return self.to_torch(self._normalize_obs(self.observations[rows, envs], env))  # type: ignore[arg-type]
+
+    def to_torch(self, array: np.ndarray, copy: bool = False) -> th.Tensor:
+        """
+        Convert a numpy array to a PyTorch tensor. Unlike SB3's, it does not copy by default: gathered rows are a copy already.
+
+        :param array: the array
+        :param copy: whether to copy the data
+        :return: a tensor on the buffer's device
+        """
+        return super().to_torch(array, copy)
 
     def _get_samples(  # type: ignore[override]
         self, batch_inds: np.ndarray, env: VecNormalize | None = None

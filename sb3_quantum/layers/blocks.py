@@ -19,6 +19,9 @@ class FCBlock(nn.Module):
     :param ansatz: the shape of the circuit it replaces
     """
 
+    #: whether the block looks at the values of its inputs, or only at how many rows there are
+    reads_inputs = True
+
     def __init__(self, ansatz: Ansatz):
         super().__init__()
         self.linear = nn.Linear(ansatz.n_inputs, ansatz.n_qubits)
@@ -46,6 +49,8 @@ class RBGBlock(nn.Module):
 
     :param ansatz: the shape of the circuit it replaces
     """
+
+    reads_inputs = False
 
     def __init__(self, ansatz: Ansatz):
         super().__init__()
@@ -80,6 +85,8 @@ class ZerosBlock(nn.Module):
 
     :param ansatz: the shape of the circuit it replaces
     """
+
+    reads_inputs = False
 
     def __init__(self, ansatz: Ansatz):
         super().__init__()

@@ -2,10 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 import torch as th
 from torch import nn
 
 from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits.jit import jit
+
+#: added to the mean square, as ``torch.nn.functional.rms_norm`` does
+EPSILON = float(np.finfo(np.float32).eps)
 
 
 class RawEncoding(nn.Module):
@@ -55,16 +60,86 @@ class RMSEncoding(nn.Module):
         self.index_scale = index_scale
         self.angle_bias = nn.Parameter(th.empty(ansatz.n_angles).uniform_(-bias_range, bias_range))
         self.index_bias = nn.Parameter(th.empty(ansatz.n_indices).uniform_(0, ansatz.n_qubits))
+        # 1 where a circuit input is an angle, 0 where it is a CZ index
+        self.is_angle: th.Tensor
+        is_angle = ansatz.join(th.ones(1, ansatz.n_angles), th.zeros(1, ansatz.n_indices))[0]
+        self.register_buffer("is_angle", is_angle, persistent=False)
 
     def forward(self, outputs: th.Tensor) -> th.Tensor:
         """
         :param outputs: the PreDNN's outputs, ``(batch, n_inputs)``
         :return: circuit inputs, ``(batch, n_inputs)``
         """
+        if outputs.device.type == "cpu" and outputs.dtype == th.float32:
+            bias = self.ansatz.join(self.angle_bias[None], self.index_bias[None])[0]
+            return _CompiledRMS.apply(outputs, bias, self.is_angle, self.angle_scale, self.index_scale)
         angles, indices = self.ansatz.split(outputs)
         angles = self.angle_bias + self.angle_scale * nn.functional.rms_norm(angles, angles.shape[1:])
         indices = self.index_bias + self.index_scale * nn.functional.rms_norm(indices, indices.shape[1:])
         return self.ansatz.join(angles, indices)
+
+
+class _CompiledRMS(th.autograd.Function):
+    """:class:`RMSEncoding` and its derivative on the CPU, compiled: ``bias + scale * outputs / rms(outputs)``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, outputs: th.Tensor, bias: th.Tensor, is_angle: th.Tensor, angle_scale: float, index_scale: float
+    ) -> th.Tensor:
+        outputs, inputs, factors = outputs.contiguous(), outputs.new_empty(outputs.shape), outputs.new_empty(len(outputs), 2)
+        ctx.scales = (angle_scale, index_scale)
+        _encode(outputs.numpy(), bias.numpy(), is_angle.numpy(), ctx.scales, inputs.numpy(), factors.numpy())
+        ctx.save_for_backward(outputs, factors, is_angle)
+        return inputs
+
+    @staticmethod
+    @th.autograd.function.once_differentiable
+    def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor | None, ...]:
+        outputs, factors, is_angle = ctx.saved_tensors
+        gradient, result = grad_outputs[0].contiguous(), th.empty_like(outputs)
+        arrays = (outputs.numpy(), factors.numpy(), is_angle.numpy(), ctx.scales, gradient.numpy(), result.numpy())
+        _encode_backward(*arrays)
+        return result, gradient.sum(0), None, None, None
+
+
+@jit
+def _inner(one, other, is_angle):
+    """Mean product of two rows, over the angles and over the CZ indices. In double precision, where 1e30 has a square."""
+    both = angles = n_angles = 0.0
+    for column in range(one.size):
+        product = np.float64(one[column]) * np.float64(other[column])
+        both += (1 - is_angle[column]) * product
+        angles += is_angle[column] * product
+        n_angles += is_angle[column]
+    return angles / n_angles, both / (one.size - n_angles)
+
+
+@jit
+def _encode(outputs, bias, is_angle, scales, inputs, factors):
+    """Circuit inputs, and the factors that angles and indices of each row were multiplied with."""
+    for row in range(outputs.shape[0]):
+        angles, indices = _inner(outputs[row], outputs[row], is_angle)
+        index_factor = np.float32(scales[1] / np.sqrt(indices + EPSILON))
+        difference = np.float32(scales[0] / np.sqrt(angles + EPSILON)) - index_factor
+        factors[row, 0], factors[row, 1] = index_factor + difference, index_factor
+        for column in range(outputs.shape[1]):
+            inputs[row, column] = bias[column] + (index_factor + difference * is_angle[column]) * outputs[row, column]
+
+
+@jit
+def _encode_backward(outputs, factors, is_angle, scales, gradient, result):
+    """From the gradient with respect to the circuit inputs to that with respect to the PreDNN's outputs."""
+    for row in range(outputs.shape[0]):
+        # d factor / d output = -factor^3 / (scale^2 n) * output
+        angles, indices = _inner(gradient[row], outputs[row], is_angle)
+        a, b = factors[row]
+        c = np.float32(angles * np.float64(a) ** 3 / scales[0] ** 2)
+        d = np.float32(indices * np.float64(b) ** 3 / scales[1] ** 2)
+        for column in range(outputs.shape[1]):
+            angle, index = is_angle[column], 1 - is_angle[column]
+            result[row, column] = (a * angle + b * index) * gradient[row, column] - (c * angle + d * index) * outputs[
+                row, column
+            ]
 
 
 #: encodings by name

@@ -7,7 +7,7 @@ import torch as th
 from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
-from sb3_quantum.circuits import Ansatz, mean_field_bits, wrap_angles
+from sb3_quantum.circuits import Ansatz, mean_field_bits, mean_field_features, wrap_angles
 
 #: what the qtDNN is shown of the circuit's inputs
 QTDNN_FEATURES = ("raw", "periodic")
@@ -69,17 +69,21 @@ class QtDNN(nn.Module):
         :param inputs: circuit inputs, ``(batch, n_inputs)``, wrapped or not
         :return: logits of the expected bits, ``(batch, n_qubits)``
         """
-        features = self._features(inputs)
         if self.prior == "none":
-            return self.net(features)
-        prior = th.logit(mean_field_bits(self.ansatz, inputs), eps=PRIOR_MARGIN)
-        return prior + self.net(th.cat([features, prior], dim=1))
+            return self.net(self._features(inputs))
+        if self.features == "periodic":
+            features = mean_field_features(self.ansatz, inputs, PRIOR_MARGIN)
+        else:
+            prior = th.logit(mean_field_bits(self.ansatz, inputs), eps=PRIOR_MARGIN)
+            features = th.cat([self._features(inputs), prior], dim=1)
+        return features[:, -self.ansatz.n_qubits :] + self.net(features)
 
     def _features(self, inputs: th.Tensor) -> th.Tensor:
-        """Circuit inputs as the network sees them."""
+        """Circuit inputs as the network sees them, without the prior."""
         angles, indices = self.ansatz.split(inputs)
         if self.features == "periodic":
             turns = th.cat([angles, indices * (2 * math.pi / self.ansatz.n_qubits)], dim=1)
             return th.cat([turns.cos(), turns.sin()], dim=1)
         # Wrapped as in the replay buffer, whose rows it is fitted to
-        return th.cat([wrap_angles(angles), th.remainder(indices, self.ansatz.n_qubits)], dim=1)
+        turns = th.floor(indices.detach() / self.ansatz.n_qubits)
+        return th.cat([wrap_angles(angles), th.sub(indices, turns, alpha=self.ansatz.n_qubits)], dim=1)

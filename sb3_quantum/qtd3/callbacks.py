@@ -86,7 +86,7 @@ class FidelityCallback(BaseCallback):
 
         def q_of(outputs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
             actions = model.actor.decode(outputs, links)
-            return actions, model.critic.q1_forward(obs, actions)  # type: ignore[arg-type]
+            return actions, model.critic.q1_forward(obs, actions)
 
         expected = layer.surrogate(fixed_inputs).detach().requires_grad_(True)
         with th.enable_grad():

@@ -11,6 +11,7 @@ from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
+from torch.nn import functional as F
 
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.normalization import ObservationNormalizer
@@ -55,8 +56,12 @@ class _NormalizedFeatures(BaseModel):
         # Past nn.Module's registration: the policy's state_dict and device moves must see it once
         object.__setattr__(self, "normalizer", normalizer)
 
-    def extract_features(self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor) -> th.Tensor:
-        return super().extract_features(obs if self.normalizer is None else self.normalizer(obs), features_extractor)
+    def extract_features(
+        self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor, normalized: bool = False
+    ) -> th.Tensor:
+        if self.normalizer is not None and not normalized:
+            obs = self.normalizer(obs)
+        return super().extract_features(obs, features_extractor)
 
 
 class QuantumActor(_NormalizedFeatures, BasePolicy):
@@ -122,14 +127,24 @@ class QuantumActor(_NormalizedFeatures, BasePolicy):
         post = create_mlp(ansatz.n_qubits + n_links, action_dim, post_arch, activation_fn, squash_output=True)
         self.post = nn.Sequential(*post)
 
-    def encode(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor]:
+    def encode(self, obs: PyTorchObs, normalized: bool = False) -> tuple[th.Tensor, th.Tensor]:
         """
         The PreDNN and the encoding.
 
         :param obs: observations, ``(batch, ...)``
+        :param normalized: whether the policy's normalizer has been applied to them already
         :return: circuit inputs ``(batch, n_inputs)`` and links ``(batch, n_links)``
         """
-        outputs = self.pre(self.extract_features(obs, self.features_extractor))
+        features = self.extract_features(obs, self.features_extractor, normalized)
+        if not getattr(self.block, "reads_inputs", True):
+            # What nobody reads need not be computed; its gradient is zero either way
+            last = self.pre[-1]
+            assert isinstance(last, nn.Linear)
+            n_inputs = self.ansatz.n_inputs
+            hidden = self.pre[:-1](features)
+            links = F.linear(hidden, last.weight[n_inputs:], last.bias[n_inputs:])
+            return links.new_zeros(1, 1).expand(len(links), n_inputs), links
+        outputs = self.pre(features)
         outputs, links = outputs.split([self.ansatz.n_inputs, self.n_links], dim=1)
         return self.encoding(outputs), links
 
@@ -143,14 +158,15 @@ class QuantumActor(_NormalizedFeatures, BasePolicy):
         """
         return self.post(th.cat([outputs, links], dim=1))
 
-    def surrogate(self, obs: PyTorchObs) -> th.Tensor:
+    def surrogate(self, obs: PyTorchObs, normalized: bool = False) -> th.Tensor:
         """
         The surrogate actor of Algorithm 1 (B2, B3): the qtDNN in the circuit's place; no circuit is run.
 
         :param obs: observations, ``(batch, ...)``
+        :param normalized: whether the policy's normalizer has been applied to them already
         :return: differentiable actions in [-1, 1], ``(batch, action_dim)``
         """
-        inputs, links = self.encode(obs)
+        inputs, links = self.encode(obs, normalized)
         return self.decode(self.block.surrogate(inputs), links)  # type: ignore[operator]
 
     def forward(self, obs: PyTorchObs, readout: str = "mean", generator: np.random.Generator | None = None) -> th.Tensor:
@@ -256,24 +272,26 @@ class QuantumTD3Critic(_NormalizedFeatures, ContinuousCritic):
             self.add_module(f"qf{idx}", q_net)
             self.q_networks.append(q_net)
 
-    def forward(self, obs: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, ...]:
+    def forward(self, obs: PyTorchObs, actions: th.Tensor, normalized: bool = False) -> tuple[th.Tensor, ...]:
         """
         :param obs: observations, ``(batch, ...)``
         :param actions: in [-1, 1], ``(batch, action_dim)``
+        :param normalized: whether the policy's normalizer has been applied to the observations already
         :return: one Q-value per critic, each ``(batch, 1)``
         """
         with th.set_grad_enabled(th.is_grad_enabled() and not self.share_features_extractor):
-            features = self.extract_features(obs, self.features_extractor)
+            features = self.extract_features(obs, self.features_extractor, normalized)
         return tuple(q_net(features, actions) for q_net in self.q_networks)
 
-    def q1_forward(self, obs: th.Tensor, actions: th.Tensor) -> th.Tensor:
+    def q1_forward(self, obs: PyTorchObs, actions: th.Tensor, normalized: bool = False) -> th.Tensor:
         """
         The first critic alone, as the actor's loss needs it.
 
         :param obs: observations, ``(batch, ...)``
         :param actions: in [-1, 1], ``(batch, action_dim)``
+        :param normalized: whether the policy's normalizer has been applied to the observations already
         :return: ``(batch, 1)``
         """
         with th.no_grad():
-            features = self.extract_features(obs, self.features_extractor)
+            features = self.extract_features(obs, self.features_extractor, normalized)
         return self.q_networks[0](features, actions)

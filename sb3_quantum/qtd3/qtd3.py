@@ -6,7 +6,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise, NormalActionNoise
-from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
 from stable_baselines3.common.utils import polyak_update, update_learning_rate
 from stable_baselines3.td3.td3 import TD3
@@ -16,9 +16,10 @@ from sb3_quantum.backends import Backend, BackendError, BudgetError, Usage
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.buffers import QuantumReplayBuffer, QuantumReplayBufferSamples, choose_replay_buffer_class
 from sb3_quantum.common.schedules import make_schedule
+from sb3_quantum.common.updates import soft_update
 from sb3_quantum.layers import FITTED_GRADIENTS
 from sb3_quantum.qtd3.dry_run import training_usage
-from sb3_quantum.qtd3.networks import ActorStep, QuantumActor
+from sb3_quantum.qtd3.networks import ActorStep, QuantumActor, QuantumTD3Critic
 from sb3_quantum.qtd3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, QuantumTD3Policy
 
 SelfQuantumTD3 = TypeVar("SelfQuantumTD3", bound="QuantumTD3")
@@ -95,8 +96,8 @@ class QuantumTD3(TD3):
     policy: QuantumTD3Policy
     actor: QuantumActor  # type: ignore[assignment]
     actor_target: QuantumActor  # type: ignore[assignment]
-    critic: ContinuousCritic
-    critic_target: ContinuousCritic
+    critic: QuantumTD3Critic
+    critic_target: QuantumTD3Critic
 
     def __init__(
         self,
@@ -174,6 +175,7 @@ class QuantumTD3(TD3):
         self.backend_kwargs = backend_kwargs
         self.gradient = gradient
         self._step: ActorStep | None = None
+        self._losses: dict[str, list[th.Tensor]] = {}
 
         if _init_setup_model:
             self._setup_model()
@@ -211,6 +213,13 @@ class QuantumTD3(TD3):
         if self.fit_targets == "exact" and layer is not None and not layer.backend.exact:
             raise ValueError(f'fit_targets="exact" needs an exact backend, and {layer.backend.name!r} is not; use "auto"')
         self._keep_plain_spec()
+
+    def _create_aliases(self) -> None:
+        super()._create_aliases()
+        # Listed once: walking through the modules takes longer than the soft update itself
+        self._parameters = [*self.critic.parameters(), *self.actor.parameters()]
+        self._target_parameters = [*self.critic_target.parameters(), *self.actor_target.parameters()]
+        self._actor_parameters = [parameter for parameter in self.actor.parameters() if parameter.requires_grad]
 
     def _keep_plain_spec(self) -> None:
         """What is saved of a backend: plain data in place of clients and the like among its keyword arguments."""
@@ -369,6 +378,39 @@ class QuantumTD3(TD3):
             update_learning_rate(self.policy.quantum_layer.optimizer, self.qtdnn_lr_schedule(progress))
             self.logger.record("qtdnn/learning_rate", self.qtdnn_lr_schedule(progress))
 
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        # Switch to train mode (this affects batch norm / dropout)
+        self.policy.set_training_mode(True)
+        self._update_learning_rates()
+
+        losses: dict[str, list[th.Tensor]] = {"train/critic_loss": [], "train/actor_loss": [], "qtdnn/loss": []}
+        for _ in range(gradient_steps):
+            self._n_updates += 1
+            replay_data = self._sample_batch(batch_size)
+            if self.policy.quantum_layer is not None and self.gradient in FITTED_GRADIENTS:
+                losses["qtdnn/loss"].append(self._fit_qtdnn(replay_data))
+            losses["train/critic_loss"].append(self._update_critics(replay_data))
+            if self._n_updates % self.policy_delay == 0:
+                losses["train/actor_loss"].append(self._update_actor(replay_data))
+                self._update_targets()
+
+        self._losses.update({key: values for key, values in losses.items() if values})
+
+    def _sample_batch(self, batch_size: int) -> QuantumReplayBufferSamples:
+        """
+        A mini-batch, its observations normalized: once, for all the networks that see them.
+
+        :param batch_size: rows
+        :return: the mini-batch
+        """
+        replay_data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)  # type: ignore[union-attr]
+        assert isinstance(replay_data, QuantumReplayBufferSamples)
+        normalizer = self.policy.normalizer
+        if normalizer is None:
+            return replay_data
+        observations, next_observations = replay_data.observations, replay_data.next_observations
+        return replay_data._replace(observations=normalizer(observations), next_observations=normalizer(next_observations))
+
     def _fit_qtdnn(self, replay_data: QuantumReplayBufferSamples) -> th.Tensor:
         """
         Step (B1) of Algorithm 1: fit the qtDNN to tiny-batches of the mini-batch's circuit pairs, or of the newest ones.
@@ -386,62 +428,63 @@ class QuantumTD3(TD3):
             inputs, targets = th.cat([inputs, replay_data.probe_inputs]), th.cat([targets, replay_data.probe_outputs])
         return self.policy.quantum_layer.fit_surrogate(inputs, targets, self.qtdnn_gradient_steps, self.qtdnn_batch_size)
 
-    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
-        # Switch to train mode (this affects batch norm / dropout)
-        self.policy.set_training_mode(True)
-        self._update_learning_rates()
+    def _update_critics(self, replay_data: QuantumReplayBufferSamples) -> th.Tensor:
+        """
+        Step (B2) of Algorithm 1: the critics, with next actions from the surrogate target actor.
 
-        actor_losses, critic_losses, qtdnn_losses = [], [], []
-        for _ in range(gradient_steps):
-            self._n_updates += 1
-            replay_data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)  # type: ignore[union-attr]
-            # For n-step replay, discount factor is gamma**n_steps (when no early termination)
-            discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
+        :param replay_data: the mini-batch, its observations normalized
+        :return: squared error, summed over the critics
+        """
+        # For n-step replay, discount factor is gamma**n_steps (when no early termination)
+        discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
+        with th.no_grad():
+            noise = th.randn_like(replay_data.actions) * self.target_policy_noise
+            noise = noise.clamp(-self.target_noise_clip, self.target_noise_clip)
+            next_actions = self.actor_target.surrogate(replay_data.next_observations, normalized=True)
+            next_actions = (next_actions + noise).clamp(-1, 1)
+            next_q_values = th.cat(self.critic_target(replay_data.next_observations, next_actions, normalized=True), dim=1)
+            next_q_values = next_q_values.amin(dim=1, keepdim=True)
+            target_q_values = replay_data.rewards + (1 - replay_data.dones) * discounts * next_q_values
 
-            # (B1) Fit the qtDNN to the circuit's recorded behaviour
-            if self.policy.quantum_layer is not None and self.gradient in FITTED_GRADIENTS:
-                qtdnn_losses.append(self._fit_qtdnn(replay_data))  # type: ignore[arg-type]
+        current_q_values = self.critic(replay_data.observations, replay_data.actions, normalized=True)
+        critic_loss = th.stack([F.mse_loss(current_q, target_q_values) for current_q in current_q_values]).sum()
+        self.critic.optimizer.zero_grad()
+        critic_loss.backward()
+        self.critic.optimizer.step()
+        return critic_loss.detach()
 
-            # (B2) Critics, with next actions from the surrogate target actor
-            with th.no_grad():
-                noise = th.randn_like(replay_data.actions) * self.target_policy_noise
-                noise = noise.clamp(-self.target_noise_clip, self.target_noise_clip)
-                next_actions = (self.actor_target.surrogate(replay_data.next_observations) + noise).clamp(-1, 1)
-                next_q_values = th.cat(self.critic_target(replay_data.next_observations, next_actions), dim=1)
-                next_q_values, _ = th.min(next_q_values, dim=1, keepdim=True)
-                target_q_values = replay_data.rewards + (1 - replay_data.dones) * discounts * next_q_values
+    def _update_actor(self, replay_data: QuantumReplayBufferSamples) -> th.Tensor:
+        """
+        Step (B3) of Algorithm 1: the actor, through the frozen qtDNN and the frozen critic.
 
-            current_q_values = self.critic(replay_data.observations, replay_data.actions)
-            critic_loss = th.stack([F.mse_loss(current_q, target_q_values) for current_q in current_q_values]).sum()
-            critic_losses.append(critic_loss.detach())
-            self.critic.optimizer.zero_grad()
-            critic_loss.backward()
-            self.critic.optimizer.step()
+        :param replay_data: the mini-batch, its observations normalized
+        :return: minus the mean Q-value
+        """
+        actions = self.actor.surrogate(replay_data.observations, normalized=True)
+        actor_loss = -self.critic.q1_forward(replay_data.observations, actions, normalized=True).mean()
+        optimizer = self.actor.optimizer
+        optimizer.zero_grad()
+        # Without its inputs named, backward would also work out the gradients of the critic, which nobody uses
+        parameters = [
+            parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad
+        ]
+        actor_loss.backward(inputs=parameters)
+        optimizer.step()
+        return actor_loss.detach()
 
-            if self._n_updates % self.policy_delay == 0:
-                # (B3) The actor, through the frozen qtDNN
-                actions = self.actor.surrogate(replay_data.observations)
-                actor_loss = -self.critic.q1_forward(replay_data.observations, actions).mean()
-                actor_losses.append(actor_loss.detach())
-                self.actor.optimizer.zero_grad()
-                actor_loss.backward()
-                self.actor.optimizer.step()
+    def _update_targets(self) -> None:
+        """Step (B4) of Algorithm 1: soft updates. The qtDNN and the normalizer belong to the policy and are not averaged."""
+        soft_update(self._parameters, self._target_parameters, self.tau)
+        # Copy running stats, see GH issue #996
+        polyak_update(self.critic_batch_norm_stats, self.critic_batch_norm_stats_target, 1.0)
+        polyak_update(self.actor_batch_norm_stats, self.actor_batch_norm_stats_target, 1.0)
 
-                # (B4) Soft updates; the qtDNN and the normalizer belong to the policy and are not averaged
-                polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
-                polyak_update(self.actor.parameters(), self.actor_target.parameters(), self.tau)
-                # Copy running stats, see GH issue #996
-                polyak_update(self.critic_batch_norm_stats, self.critic_batch_norm_stats_target, 1.0)
-                polyak_update(self.actor_batch_norm_stats, self.actor_batch_norm_stats_target, 1.0)
-
+    def _record_training(self) -> None:
+        """Hand the losses of the last ``train()`` and the backend's counters over to the logger."""
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for key, losses in (
-            ("train/actor_loss", actor_losses),
-            ("train/critic_loss", critic_losses),
-            ("qtdnn/loss", qtdnn_losses),
-        ):
-            if losses:
-                self.logger.record(key, th.stack(losses).mean().item())
+        for key, losses in self._losses.items():
+            self.logger.record(key, th.stack(losses).mean().item())
+        self._losses = {}
         if self.policy.quantum_layer is not None:
             backend = self.policy.quantum_layer.backend
             for name, value in backend.statistics.items():
@@ -449,6 +492,11 @@ class QuantumTD3(TD3):
             for prefix, usage in (("", backend.usage), ("eval_", backend.eval_usage)):
                 for name, value in asdict(usage).items():
                     self.logger.record(f"quantum/{prefix}{name}", value)
+
+    def dump_logs(self) -> None:
+        """Write log data. Losses are fetched from the device here, and not in every update."""
+        self._record_training()
+        super().dump_logs()
 
     def learn(
         self: SelfQuantumTD3,
@@ -507,7 +555,13 @@ class QuantumTD3(TD3):
             ) from error
 
     def _excluded_save_params(self) -> list[str]:
-        return super()._excluded_save_params() + ["_step"]  # noqa: RUF005
+        return super()._excluded_save_params() + [  # noqa: RUF005
+            "_step",
+            "_losses",
+            "_parameters",
+            "_target_parameters",
+            "_actor_parameters",
+        ]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts, variables = super()._get_torch_save_params()

@@ -7,7 +7,7 @@ from qiskit import QuantumCircuit
 from qiskit.quantum_info import DensityMatrix, partial_trace
 
 from sb3_quantum.backends import StatevectorBackend
-from sb3_quantum.circuits import Ansatz, mean_field, mean_field_bits
+from sb3_quantum.circuits import Ansatz, mean_field, mean_field_bits, mean_field_features
 
 SHAPES = [(1, 1), (1, 4), (2, 3), (3, 5), (4, 4)]
 
@@ -73,16 +73,39 @@ def test_exact_while_no_qubit_meets_one_that_it_is_entangled_with(pairs: list[tu
 
 @pytest.mark.parametrize("n_qubits, n_layers", [*SHAPES, (10, 10)])
 def test_kernel_and_torch_agree(n_qubits: int, n_layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values and gradients of the features; logits are compared where they are not steep."""
     ansatz, inputs = make(n_qubits, n_layers, rows=20)
-    weights = th.randn(20, n_qubits)
+    weights = th.randn(20, 2 * ansatz.n_inputs + n_qubits)
     found = []
     for _ in range(2):
         leaf = inputs.clone().requires_grad_(True)
-        bits = mean_field_bits(ansatz, leaf)
-        found.append((bits.detach(), *th.autograd.grad((bits * weights).sum(), leaf)))
-        monkeypatch.setattr(mean_field._Compiled, "apply", mean_field.bloch_z)
-    assert th.allclose(found[0][0], found[1][0], atol=1e-5)
-    assert th.allclose(found[0][1], found[1][1], atol=1e-4)
+        features = mean_field_features(ansatz, leaf, 0.02)
+        found.append((features.detach(), *th.autograd.grad((features * weights).sum(), leaf)))
+        monkeypatch.setattr(mean_field, "_is_compiled", lambda inputs: False)
+    assert th.allclose(found[0][0], found[1][0], atol=1e-4)
+    assert th.allclose(found[0][1], found[1][1], atol=2e-3)
+
+
+def test_features_are_trigonometry_and_logits() -> None:
+    ansatz, inputs = make(3, 4)
+    angles, indices = ansatz.split(inputs)
+    turns = th.cat([angles, indices * 2 * np.pi / 3], dim=1)
+    bits = mean_field_bits(ansatz, inputs)
+    expected = th.cat([turns.cos(), turns.sin(), th.logit(bits, eps=1e-3)], dim=1)
+    assert th.allclose(mean_field_features(ansatz, inputs, 1e-3), expected, atol=1e-4)
+    # At the margin there is no slope: without any rotation every bit is 0
+    none = th.zeros(1, ansatz.n_inputs, requires_grad=True)
+    features = mean_field_features(ansatz, none, 1e-3)
+    assert th.allclose(features[:, -3:], th.tensor(np.log(1e-3 / (1 - 1e-3)), dtype=th.float32))
+    assert float(th.autograd.grad(features[:, -3:].sum(), none)[0].abs().max()) == 0
+
+
+def test_nan_is_passed_on_and_writes_nowhere() -> None:
+    """NaN is no CZ index: compiled loops must not take it for one."""
+    ansatz, inputs = make(3, 4)
+    inputs[1] = float("nan")
+    features = mean_field_features(ansatz, inputs, 1e-3)
+    assert th.equal(features[[0, 2]], mean_field_features(ansatz, inputs[[0, 2]], 1e-3))
 
 
 def test_gradients_are_those_of_the_mean_field() -> None:

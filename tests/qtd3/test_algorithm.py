@@ -41,6 +41,7 @@ def test_critic_target_is_the_surrogate_target_actors(monkeypatch: pytest.Monkey
         loss = sum(F.mse_loss(q, target) for q in model.critic(data.observations, data.actions))
     model._n_updates = 0  # an update without the delayed part
     model.train(gradient_steps=1, batch_size=64)
+    model._record_training()
     assert model.logger.name_to_value["train/critic_loss"] == pytest.approx(float(loss), rel=1e-5)
 
 
@@ -63,6 +64,7 @@ def test_actor_loss_and_soft_updates(monkeypatch: pytest.MonkeyPatch) -> None:
     # Adam has moved the actor since, the critic only before: its loss can be computed again
     with th.no_grad():
         loss = -model.critic.q1_forward(data.observations, actions).mean()
+    model._record_training()
     assert model.logger.name_to_value["train/actor_loss"] == pytest.approx(float(loss), rel=1e-5)
     for (online, target), old in zip(pairs, before, strict=False):
         moved = 0.0
@@ -80,6 +82,7 @@ def test_target_noise_is_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
         model.qtdnn_lr_schedule = lambda progress: 0.0
         np.random.seed(0)
         model.train(gradient_steps=1, batch_size=64)
+        model._record_training()
         losses.append(model.logger.name_to_value["train/critic_loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-6) != losses[2]
 

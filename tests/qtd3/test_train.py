@@ -293,6 +293,7 @@ def test_learning_rates_reach_their_optimizers() -> None:
         o.param_groups[0]["lr"] for o in (model.actor.optimizer, model.critic.optimizer, model.policy.quantum_layer.optimizer)
     ]
     assert rates[:2] == [1e-4, 2e-4] and rates[2] == pytest.approx(2.5e-3)
+    model._record_training()
     logged = model.logger.name_to_value
     assert logged["train/learning_rate"] == 1e-4 and logged["train/qf_learning_rate"] == 2e-4
     assert logged["qtdnn/learning_rate"] == pytest.approx(rates[2])
