@@ -1,15 +1,19 @@
 """
-Environment steps per second of QuantumTD3 and of SB3's TD3 in one run, at one update per step and with equal hidden layers.
+Where the milliseconds of a training go: QuantumTD3 with its default settings, with PAPER's and with each block of the block
+swap, SB3's TD3 and SBX's, with equal hidden layers and one update per environment step; and the shipped wall-clock settings.
 
-The algorithms take turns in short pieces, so that a busy machine slows all of them alike; medians over the pieces.
+All of them take turns in short pieces, so that a busy machine slows all alike; medians over the pieces. Every phase is timed
+without the phases inside of it. SBX's TD3 is timed as a whole, because it is compiled as a whole; it always uses all cores.
 
-    python benchmarks/training_speed.py                  # Humanoid-v4, one and two threads
-    python benchmarks/training_speed.py --quick          # a minute
+    python benchmarks/training_speed.py --json benchmarks/results/training_speed.json --plot docs/images/training_speed.png
+    python benchmarks/training_speed.py --profile benchmarks/results/training_profile.txt
+    python benchmarks/training_speed.py --quick          # a minute, at two threads
 """
 
 import argparse
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,57 +22,228 @@ import numpy as np
 import torch as th
 from stable_baselines3 import TD3
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from wall_clock import quantum
 
 from sb3_quantum import PAPER, QuantumTD3
 
-BUFFER: dict[str, Any] = dict(buffer_size=20_000, learning_starts=300, batch_size=256, seed=0)
+ENV = "Humanoid-v4"
+WARM_UP = 300
+COMMON: dict[str, Any] = dict(buffer_size=20_000, learning_starts=WARM_UP, batch_size=256, seed=0)
+#: in the order of Algorithm 1
+PHASES = ("act", "circuit", "env", "store", "sample", "qtdnn fit", "critics", "actor", "soft update", "update", "rest")
 
-MAKERS: dict[str, Callable[[str], OffPolicyAlgorithm]] = {
-    "sb3_td3": lambda env: TD3("MlpPolicy", env, policy_kwargs=dict(net_arch=[256, 256]), **BUFFER),
-    "default": lambda env: QuantumTD3("MlpPolicy", env, **BUFFER),
-    "paper": lambda env: QuantumTD3("MlpPolicy", env, **{**PAPER, **BUFFER}),
-    "zeros": lambda env: QuantumTD3("MlpPolicy", env, policy_kwargs=dict(block="zeros"), **BUFFER),
+
+def sbx_td3() -> OffPolicyAlgorithm:
+    """
+    :return: SBX's TD3; jax compiles on its first updates
+    """
+    import sbx
+
+    return sbx.TD3("MlpPolicy", ENV, policy_kwargs=dict(net_arch=[256, 256]), **COMMON)
+
+
+MAKERS: dict[str, Callable[[], OffPolicyAlgorithm]] = {
+    "sb3_td3": lambda: TD3("MlpPolicy", ENV, policy_kwargs=dict(net_arch=[256, 256]), **COMMON),
+    "sbx_td3": sbx_td3,
+    "default": lambda: QuantumTD3("MlpPolicy", ENV, **COMMON),
+    "paper": lambda: QuantumTD3("MlpPolicy", ENV, **{**PAPER, **COMMON}),
+    "fc": lambda: QuantumTD3("MlpPolicy", ENV, policy_kwargs=dict(block="fc"), **COMMON),
+    "rbg": lambda: QuantumTD3("MlpPolicy", ENV, policy_kwargs=dict(block="rbg"), **COMMON),
+    "zeros": lambda: QuantumTD3("MlpPolicy", ENV, policy_kwargs=dict(block="zeros"), **COMMON),
+    "wall_clock": lambda: quantum(0, buffer_size=20_000, learning_starts=WARM_UP),
 }
 
 
-def measure(env: str, threads: int, rounds: int, steps: int) -> dict[str, float]:
+class Stopwatch:
     """
-    Time every algorithm, taking turns.
+    Times the phases of a model's steps and updates, each without those inside of it.
 
-    :param env: name of the environment
+    :param model: whose methods are wrapped
+    """
+
+    def __init__(self, model: OffPolicyAlgorithm):
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._inside = 0.0
+        assert model.env is not None and model.replay_buffer is not None
+        for owner, name, phase in (
+            (model, "_sample_action", "act"),
+            (model.env, "step", "env"),
+            (model, "_store_transition", "store"),
+            (model.replay_buffer, "sample", "sample"),
+            (model, "_sample_batch", "sample"),
+            (model, "_fit_qtdnn", "qtdnn fit"),
+            (model, "_update_critics", "critics"),
+            (model, "_update_actor", "actor"),
+            (model, "_update_targets", "soft update"),
+            (model, "train", "rest" if isinstance(model, QuantumTD3) else "update"),
+        ):
+            if hasattr(owner, name):
+                setattr(owner, name, self._timed(getattr(owner, name), phase))
+        layer = getattr(model.policy, "quantum_layer", None)
+        if layer is not None:
+            layer.backend.measure = self._timed(layer.backend.measure, "circuit")
+
+    def _timed(self, function: Callable[..., Any], phase: str) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            outside, self._inside = self._inside, 0.0
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                elapsed = time.perf_counter() - start
+                self.seconds[phase] += elapsed - self._inside
+                self._inside = outside + elapsed
+
+        return timed
+
+
+def make_all() -> tuple[dict[str, OffPolicyAlgorithm], list[str]]:
+    """
+    :return: every model, with its buffer filled and everything compiled; and the names of those whose package is missing
+    """
+    models, missing = {}, []
+    for name, maker in MAKERS.items():
+        try:
+            models[name] = maker().learn(WARM_UP + 60)
+        except ModuleNotFoundError:
+            missing.append(name)
+    return models, missing
+
+
+def measure(
+    models: dict[str, OffPolicyAlgorithm], watches: dict[str, Stopwatch], threads: int, rounds: int, steps: int
+) -> dict[str, dict[str, float]]:
+    """
+    Time every model, taking turns.
+
+    :param models: by name
+    :param watches: a stopwatch for each of them
     :param threads: of torch
-    :param rounds: pieces per algorithm
-    :param steps: steps of a piece
-    :return: median milliseconds per step
+    :param rounds: pieces per model
+    :param steps: environment steps of a piece
+    :return: median milliseconds per environment step, by model and phase; "total" is the whole
     """
     th.set_num_threads(threads)
-    models = {name: make(env).learn(350) for name, make in MAKERS.items()}
-    pieces: dict[str, list[float]] = {name: [] for name in models}
-    for _ in range(rounds):
+    pieces: dict[str, list[dict[str, float]]] = {name: [] for name in models}
+    for round_ in range(rounds + 1):
         for name, model in models.items():
+            seconds, before = watches[name].seconds, model.num_timesteps
+            seconds.clear()
             start = time.perf_counter()
             model.learn(steps, reset_num_timesteps=False)
-            pieces[name].append((time.perf_counter() - start) / steps * 1e3)
-    return {name: float(np.median(values)) for name, values in pieces.items()}
+            total = time.perf_counter() - start
+            seconds["rest"] += total - sum(seconds.values())
+            done = model.num_timesteps - before
+            if round_ > 0:  # the first one warms the caches up
+                pieces[name].append({phase: value / done * 1e3 for phase, value in {**seconds, "total": total}.items()})
+    names = (*PHASES, "total")
+    return {
+        name: {phase: float(np.median([piece.get(phase, 0.0) for piece in rows])) for phase in names if phase in rows[0]}
+        for name, rows in pieces.items()
+    }
+
+
+def ratios(ms: dict[str, dict[str, float]]) -> dict[str, float]:
+    """
+    :param ms: of :func:`measure`
+    :return: steps per second of every model, divided by those of SB3's TD3
+    """
+    return {name: ms["sb3_td3"]["total"] / row["total"] for name, row in ms.items() if name != "sb3_td3"}
+
+
+def print_table(ms: dict[str, dict[str, float]], threads: int) -> None:
+    """
+    :param ms: of :func:`measure`
+    :param threads: of torch
+    """
+    print(f"\n{ENV}, {threads} thread{'s' * (threads > 1)}: milliseconds per environment step")
+    print(f"{'':11s}" + "".join(f"{phase:>12s}" for phase in PHASES) + f"{'total':>9s}{'steps/s':>9s}{'ratio':>7s}")
+    found = {"sb3_td3": 1.0, **ratios(ms)}
+    for name, row in ms.items():
+        cells = "".join(f"{row[phase]:12.2f}" if phase in row else f"{'':12s}" for phase in PHASES)
+        print(f"{name:11s}{cells}{row['total']:9.2f}{1e3 / row['total']:9.1f}{found[name]:7.2f}", flush=True)
+
+
+def draw(results: dict[int, dict[str, dict[str, float]]], path: Path) -> None:
+    """
+    One bar per model, one colour per phase, one panel per number of threads.
+
+    :param results: of :func:`measure`, by threads
+    :param path: where the picture goes
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        1, len(results), figsize=(5.5 * len(results), 4), sharey=True, layout="constrained", squeeze=False
+    )
+    colours = plt.get_cmap("tab20").colors  # type: ignore[attr-defined]
+    for axis, (threads, ms) in zip(axes[0], results.items(), strict=True):
+        left = np.zeros(len(ms))
+        for colour, phase in zip(colours, PHASES, strict=False):
+            widths = np.array([row.get(phase, 0.0) for row in ms.values()])
+            axis.barh(list(ms), widths, left=left, color=colour, label=phase)
+            left += widths
+        axis.invert_yaxis()
+        axis.set_xlabel("ms per environment step")
+        axis.set_title(f"{threads} thread{'s' * (threads > 1)}")
+    axes[0][-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, dpi=120)
+
+
+def profile(path: Path) -> None:
+    """
+    Write torch's profile of the default settings' updates.
+
+    :param path: where it goes
+    """
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as torch_profile
+
+    th.set_num_threads(1)
+    model = MAKERS["default"]().learn(WARM_UP + 60)
+    with torch_profile(activities=[ProfilerActivity.CPU]) as profiler:
+        model.train(100, 256)
+    events = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in events)
+    lines = [f"100 updates of the default settings at one thread: {total / 1e5:.1f} ms per update, by time of its own"]
+    for event in events[:30]:
+        share = event.self_cpu_time_total / total
+        lines.append(
+            f"{event.self_cpu_time_total / 1e5:7.3f} ms {share:6.1%} {event.count / 100:6.1f} times  {event.key[:70]}"
+        )
+    path.write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", default="Humanoid-v4")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter pieces, one thread")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter pieces, at two threads only")
     parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--plot", type=Path, help="also draw them here")
+    parser.add_argument("--profile", type=Path, help="nothing but a profile of the updates, written here")
     args = parser.parse_args()
+    if args.profile is not None:
+        profile(args.profile)
+        return
+    models, missing = make_all()
+    for name in missing:
+        print(f"{name} is left out: its package is not installed")
+    watches = {name: Stopwatch(model) for name, model in models.items()}
+    rounds, steps = (5, 40) if args.quick else (15, 100)
     results = {}
-    for threads in (1,) if args.quick else (1, 2):
-        ms = measure(args.env, threads, rounds=3 if args.quick else 9, steps=40 if args.quick else 100)
-        results[threads] = ms
-        print(f"{args.env}, {threads} thread{'s' * (threads > 1)}: ms per step, steps per second, ratio to SB3's TD3")
-        for name, value in ms.items():
-            print(f"  {name:8s} {value:7.1f} {1e3 / value:7.1f} {ms['sb3_td3'] / value:6.2f}", flush=True)
+    for threads in (2,) if args.quick else (1, 2):
+        results[threads] = measure(models, watches, threads, rounds, steps)
+        print_table(results[threads], threads)
     if args.json is not None:
-        last = results[max(results)]
-        ratios = {name: last["sb3_td3"] / value for name, value in last.items() if name != "sb3_td3"}
-        args.json.write_text(json.dumps({"ratio_vs_sb3_td3": ratios, "ms": results}, indent=1))
+        figures = {
+            "ratio_vs_sb3_td3": ratios(results[2]),
+            "ms": results[2],
+            "by_threads": {n: {"ratio_vs_sb3_td3": ratios(ms), "ms": ms} for n, ms in results.items()},
+            "missing_peers": missing,
+        }
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if args.plot is not None:
+        draw(results, args.plot)
 
 
 if __name__ == "__main__":

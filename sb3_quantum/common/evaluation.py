@@ -15,19 +15,23 @@ def returns_of(
     Returns of episodes without exploration noise. The i-th episode starts from ``env.reset(seed=first_seed + i)``, so that
     every model meets the same initial states. All episodes run side by side, so that their circuits are one batch.
 
-    :param model: the model, with a normalizer of its own or none
+    :param model: the model; if a ``VecNormalize`` is around its environment, observations are normalized as in training
     :param make_env: makes the environment
     :param episodes: how many
     :param first_seed: reset seed of the first
     :param deterministic: whether to act on the policy's ``eval_readout``, or on its ``readout``
     :return: ``(episodes,)``
     """
+    normalizer = model.get_vec_normalize_env()
     envs = [make_env() for _ in range(episodes)]
     observations: dict[int, Any] = {i: env.reset(seed=first_seed + i)[0] for i, env in enumerate(envs)}
     returns = np.zeros(episodes)
     while observations:
         running = list(observations)
-        actions, _ = model.predict(_stack(list(observations.values())), deterministic=deterministic)
+        batch = _stack(list(observations.values()))
+        actions, _ = model.predict(
+            batch if normalizer is None else normalizer.normalize_obs(batch), deterministic=deterministic
+        )
         for i, action in zip(running, actions, strict=True):
             observations[i], reward, terminated, truncated, _ = envs[i].step(action)
             returns[i] += float(reward)

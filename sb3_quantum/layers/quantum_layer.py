@@ -50,6 +50,9 @@ class QuantumLayer(nn.Module):
     :raises ValueError: if an argument is not one of those accepted
     """
 
+    #: as for the classical blocks: its outputs depend on the values of its inputs
+    reads_inputs = True
+
     def __init__(
         self,
         n_qubits: int = 10,

@@ -119,7 +119,7 @@ class QuantumActor(_NormalizedFeatures, BasePolicy):
         self.pre = nn.Sequential(*create_mlp(features_dim, ansatz.n_inputs + n_links, pre_arch, activation_fn))
         self.encoding = make_encoding(encoding, ansatz, encoding_kwargs)
         if quantum_layer is None:
-            self.block: nn.Module = make_block(block, ansatz)
+            self.block: Any = make_block(block, ansatz)
         else:
             # Not registered here: its qtDNN must be in neither this actor's optimizer nor the polyak average
             object.__setattr__(self, "block", quantum_layer)
@@ -136,7 +136,7 @@ class QuantumActor(_NormalizedFeatures, BasePolicy):
         :return: circuit inputs ``(batch, n_inputs)`` and links ``(batch, n_links)``
         """
         features = self.extract_features(obs, self.features_extractor, normalized)
-        if not getattr(self.block, "reads_inputs", True):
+        if not self.block.reads_inputs:
             # What nobody reads need not be computed; its gradient is zero either way
             last = self.pre[-1]
             assert isinstance(last, nn.Linear)
@@ -167,7 +167,7 @@ class QuantumActor(_NormalizedFeatures, BasePolicy):
         :return: differentiable actions in [-1, 1], ``(batch, action_dim)``
         """
         inputs, links = self.encode(obs, normalized)
-        return self.decode(self.block.surrogate(inputs), links)  # type: ignore[operator]
+        return self.decode(self.block.surrogate(inputs), links)
 
     def forward(self, obs: PyTorchObs, readout: str = "mean", generator: np.random.Generator | None = None) -> th.Tensor:
         """

@@ -142,6 +142,7 @@ class QuantumTD3Policy(TD3Policy):
             n_critics,
             share_features_extractor,
         )
+        self._plain_modules: list[nn.Module] | None = None
         self.seed_predictions(int(th.randint(2**62, ())))
 
     def seed_predictions(self, seed: int) -> None:
@@ -198,6 +199,23 @@ class QuantumTD3Policy(TD3Policy):
             layer = self.quantum_layer
             data.update(backend=layer.backend.name, backend_kwargs=layer.backend.kwargs, gradient=layer.gradient)
         return data
+
+    def set_training_mode(self, mode: bool) -> None:
+        """
+        Put actor and critics into training or evaluation mode, as SB3 does twice per step: without walking through all modules
+        every time, unless one of them has its own idea of what that means.
+
+        :param mode: whether it is training mode
+        """
+        if self._plain_modules is None:
+            modules = [*self.actor.modules(), *self.critic.modules()]
+            self._plain_modules = modules if all(type(module).train is nn.Module.train for module in modules) else []
+        if not self._plain_modules:
+            super().set_training_mode(mode)
+            return
+        for module in self._plain_modules:
+            module.__dict__["training"] = mode
+        self.training = mode
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> QuantumActor:  # type: ignore[override]
         return QuantumActor(**self._update_features_extractor(self.actor_kwargs, features_extractor)).to(self.device)

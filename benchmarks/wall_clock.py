@@ -1,0 +1,260 @@
+"""
+Return per hour on Humanoid-v4: trainings that end when the clock says so, not after a number of steps.
+
+The clock is the CPU time of one thread, evaluations excluded: two runs may then share a machine of two cores, and a pause
+costs neither of them anything. Each run writes its curve and its model, and is skipped when they are there already;
+``--report`` prints the table and draws the curves, against steps and against hours.
+
+    python benchmarks/wall_clock.py --minutes 10 --arms shipped n_envs_8 ...   # screening
+    python benchmarks/wall_clock.py --minutes 45 --seeds 0 1 --arms shipped td3 td3_same zeros
+    python benchmarks/wall_clock.py --out benchmarks/results/wall_clock --report     # the published runs
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+import yaml
+from stable_baselines3 import TD3
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_quantum import QuantumTD3
+from sb3_quantum.common import interquartile_mean, interval, returns_of
+
+ENV = "Humanoid-v4"
+HYPERPARAMETERS = Path(__file__).parents[1] / "hyperparams" / "qtd3.yml"
+#: minutes between two evaluations, their episodes, and those at the end
+EVAL_EVERY, EVAL_EPISODES, EPISODES, FIRST_RESET_SEED = 5.0, 20, 100, 10_000
+#: the zoo's settings for TD3 on this environment
+TD3_OWN: dict[str, Any] = dict(
+    learning_starts=10_000, learning_rate=1e-3, batch_size=256, policy_kwargs=dict(net_arch=[400, 300])
+)
+
+
+def shipped() -> dict[str, Any]:
+    """
+    :return: the entry of hyperparams/qtd3.yml, as the zoo would read it
+    """
+    settings = dict(yaml.safe_load(HYPERPARAMETERS.read_text())[ENV])
+    assert settings.pop("noise_type") == "normal" and settings.pop("policy") == "MlpPolicy"
+    del settings["n_timesteps"]
+    if "policy_kwargs" in settings:
+        settings["policy_kwargs"] = eval(settings["policy_kwargs"])
+    return settings
+
+
+def quantum(seed: int, **changes: Any) -> OffPolicyAlgorithm:
+    """
+    QuantumTD3 with the shipped settings, or with some of them changed.
+
+    :param seed: of everything
+    :param changes: hyperparameters
+    :return: the model, not trained yet
+    """
+    settings = {**shipped(), **changes}
+    env = make_vec_env(ENV, settings.pop("n_envs", 1), seed=seed)
+    return QuantumTD3("MlpPolicy", env, action_noise=settings.pop("noise_std"), seed=seed, **settings)
+
+
+def td3(seed: int, same: bool) -> OffPolicyAlgorithm:
+    """
+    SB3's TD3, with the zoo's settings for it, or with the shipped ones of QuantumTD3 and normalized observations.
+
+    :param seed: of everything
+    :param same: the latter
+    :return: the model, not trained yet
+    """
+    settings = {**shipped(), "policy_kwargs": dict(net_arch=[256, 256])} if same else {**TD3_OWN, "noise_std": 0.1}
+    env = make_vec_env(ENV, settings.pop("n_envs", 1), seed=seed)
+    n_actions = env.action_space.shape[0]  # type: ignore[index]
+    noise = NormalActionNoise(np.zeros(n_actions), np.full(n_actions, settings.pop("noise_std")))
+    if same:
+        env = VecNormalize(env, norm_reward=False)
+    return TD3("MlpPolicy", env, action_noise=noise, seed=seed, **settings)
+
+
+ARMS: dict[str, Callable[[int], OffPolicyAlgorithm]] = {
+    "shipped": quantum,
+    "td3": partial(td3, same=False),
+    "td3_same": partial(td3, same=True),
+    "zeros": partial(quantum, policy_kwargs=dict(block="zeros")),
+    # Candidates: one thing changed at a time
+    "n_envs_1": partial(quantum, n_envs=1),
+    "n_envs_2": partial(quantum, n_envs=2),
+    "n_envs_8": partial(quantum, n_envs=8),
+    "n_envs_16": partial(quantum, n_envs=16),
+    "batch_128": partial(quantum, batch_size=128),
+    "batch_512": partial(quantum, batch_size=512),
+    "lr_1e-3": partial(quantum, learning_rate=1e-3),
+    "lr_1e-4": partial(quantum, learning_rate=1e-4),
+    "readout_mean": partial(quantum, policy_kwargs=dict(readout="mean")),
+    "n_steps_3": partial(quantum, n_steps=3),
+    "raw_observations": partial(quantum, policy_kwargs=dict(normalize_observations=False)),
+}
+
+
+class Clock(BaseCallback):
+    """
+    Ends the training after so many minutes of CPU time, and evaluates in between, with the clock stopped.
+
+    :param minutes: of training
+    """
+
+    def __init__(self, minutes: float):
+        super().__init__()
+        self.minutes = minutes
+        self.curve: list[dict[str, float]] = []
+        self._evaluating = 0.0
+
+    def _on_training_start(self) -> None:
+        self._start = time.process_time()
+
+    @property
+    def elapsed(self) -> float:
+        """Minutes of training so far."""
+        return (time.process_time() - self._start - self._evaluating) / 60
+
+    def _on_rollout_start(self) -> None:
+        if self.elapsed >= EVAL_EVERY * (len(self.curve) + 1):
+            self.evaluate()
+
+    def evaluate(self) -> None:
+        """Add a point to the curve."""
+        minutes, start = self.elapsed, time.process_time()
+        assert isinstance(self.model, OffPolicyAlgorithm)
+        returns = returns_of(self.model, lambda: gym.make(ENV), EVAL_EPISODES, FIRST_RESET_SEED)
+        training = [info["r"] for info in self.model.ep_info_buffer or []]
+        point = {
+            "minutes": round(minutes, 2),
+            "steps": self.num_timesteps,
+            "updates": self.model._n_updates,
+            "return": round(float(returns.mean()), 1),
+            "training_return": round(float(np.mean(training)), 1) if training else float("nan"),
+        }
+        self.curve.append(point)
+        print("  ", point, flush=True)
+        self._evaluating += time.process_time() - start
+
+    def _on_step(self) -> bool:
+        return self.elapsed < self.minutes
+
+
+def run(folder: Path, arm: str, minutes: float, seed: int) -> None:
+    """
+    Train and evaluate one model, unless that was done before.
+
+    :param folder: where the model and the figures go
+    :param arm: a key of ARMS
+    :param minutes: of CPU time
+    :param seed: of everything
+    """
+    path = folder / f"{minutes:g}min-{arm}-{seed}.json"
+    if path.exists():
+        return
+    print(path.stem, flush=True)
+    clock, model = Clock(minutes), ARMS[arm](seed)
+    model.learn(10**9, callback=clock, log_interval=10**9)
+    returns = returns_of(model, lambda: gym.make(ENV), EPISODES, FIRST_RESET_SEED)
+    model.save(path.with_suffix(".zip"))
+    figures = {
+        "arm": arm,
+        "seed": seed,
+        "minutes": minutes,
+        "steps": model.num_timesteps,
+        "updates": model._n_updates,
+        "curve": clock.curve,
+        "returns": [round(float(value), 1) for value in returns],
+    }
+    path.write_text(json.dumps(figures) + "\n")
+    print(f"   end: {returns.mean():.1f} +- {returns.std():.1f} after {model.num_timesteps} steps", flush=True)
+
+
+def report(folder: Path, plot: Path | None) -> None:
+    """
+    Print a table of what there is, and draw the curves of the longest runs.
+
+    :param folder: where the figures are
+    :param plot: where the picture goes
+    """
+    runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    for minutes in sorted({figures["minutes"] for figures in runs}):
+        print(f"\n{minutes:g} minutes of one core: IQM over seeds and {EPISODES} episodes, 95 % interval; mean of each seed")
+        arms: dict[str, list[dict[str, Any]]] = {}
+        for figures in runs:
+            if figures["minutes"] == minutes:
+                arms.setdefault(figures["arm"], []).append(figures)
+        for arm, group in sorted(arms.items(), key=lambda item: -np.mean([figures["returns"] for figures in item[1]])):
+            returns = np.array([figures["returns"] for figures in group])
+            low, high = interval(returns)
+            speed = np.mean([figures["steps"] for figures in group]) / minutes / 60
+            means = "  ".join(f"{figures['seed']}: {np.mean(figures['returns']):6.1f}" for figures in group)
+            print(f"  {arm:17s} {interquartile_mean(returns):7.1f} [{low:6.1f}, {high:6.1f}]  {speed:5.0f} steps/s   {means}")
+    if plot is not None:
+        longest = max(figures["minutes"] for figures in runs)
+        draw([figures for figures in runs if figures["minutes"] == longest], plot)
+
+
+def draw(runs: list[dict[str, Any]], path: Path) -> None:
+    """
+    Curves against steps and against hours, one colour per arm.
+
+    :param runs: the runs' figures
+    :param path: where the picture goes
+    """
+    import matplotlib.pyplot as plt
+
+    names = {"shipped": "qtd3", "td3": "TD3, the zoo's settings", "td3_same": "TD3, qtd3's settings", "zeros": "zeros block"}
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    arms = list(dict.fromkeys(run["arm"] for run in runs))
+    for run_figures in runs:
+        arm = run_figures["arm"]
+        colour = f"C{arms.index(arm)}"
+        label = names.get(arm, arm) if run_figures["seed"] == min(r["seed"] for r in runs if r["arm"] == arm) else None
+        values = [point["return"] for point in run_figures["curve"]]
+        for axis, places in zip(
+            axes,
+            ([p["steps"] / 1000 for p in run_figures["curve"]], [p["minutes"] / 60 for p in run_figures["curve"]]),
+            strict=True,
+        ):
+            axis.plot(places, values, color=colour, label=label)
+    axes[0].set_xlabel("thousand steps")
+    axes[1].set_xlabel("hours of one core")
+    axes[0].set_ylabel(f"return ({EVAL_EPISODES} episodes)")
+    axes[0].legend(frameon=False)
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("logs/wall_clock"), help="folder of models and figures")
+    parser.add_argument("--minutes", type=float, default=45, help="CPU time of each training")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["shipped", "td3", "td3_same", "zeros"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--report", action="store_true", help="print what there is")
+    parser.add_argument("--plot", type=Path, help="with --report: draw the longest runs' curves")
+    args = parser.parse_args()
+    th.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.report:
+        report(args.out, args.plot)
+        return
+    for seed in args.seeds:
+        for arm in args.arms:
+            run(args.out, arm, args.minutes, seed)
+
+
+if __name__ == "__main__":
+    main()
