@@ -11,7 +11,7 @@ CHECKPOINT_FREQ ?= 25000
 
 LINT_PATHS = sb3_quantum sb3_quantum_autoload.py setup.py benchmarks examples tests docs/conf.py
 
-.PHONY: train test lint format type docs fidelity links-cut clean
+.PHONY: train humanoid test lint format type docs fidelity links-cut speed wall-clock clean
 
 $(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,10 @@ $(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
 train: $(VENV)/installed
 	$(BIN)/python -m sb3_quantum.train --algo qtd3 --env $(ENV) $(if $(STEPS),-n $(STEPS)) --progress \
 		--resume --checkpoint-freq $(CHECKPOINT_FREQ) $(ARGS)
+
+# Two million steps with the wall-clock settings (or STEPS), in as many pieces as it takes; logs/humanoid has what came of it
+humanoid: $(VENV)/installed
+	$(BIN)/python benchmarks/humanoid.py $(if $(STEPS),--steps $(STEPS)) $(ARGS)
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --durations=10
@@ -49,6 +53,15 @@ fidelity: $(VENV)/installed
 
 links-cut: $(VENV)/installed
 	$(BIN)/python benchmarks/links_cut.py --out logs/links_cut
+
+# Minutes, and hours; docs/speed.md has the last results
+speed: $(VENV)/installed
+	$(BIN)/python benchmarks/training_speed.py --json benchmarks/results/training_speed.json --plot docs/images/training_speed.png
+	$(BIN)/python benchmarks/training_speed.py --profile benchmarks/results/training_profile.txt
+	$(BIN)/python benchmarks/scaling.py --json benchmarks/results/scaling.json
+
+wall-clock: $(VENV)/installed
+	$(BIN)/python benchmarks/wall_clock.py --minutes 45 --seeds 0 1
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info docs/_build

@@ -1,12 +1,15 @@
 """The benchmark scripts: what they read and compute, on small cases. Their figures are not tests."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sb3_quantum import FidelityCallback
+from sb3_quantum import FidelityCallback, QuantumTD3
 from tests.qtd3.test_train import pendulum
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -75,3 +78,71 @@ def test_links_are_cut_in_every_arm(tmp_path: Path, capsys: pytest.CaptureFixtur
     printed = capsys.readouterr().out
     assert "default's interval clears that of frozen" in printed
     assert "default's interval does not clear that of noise" in printed
+
+
+def test_humanoid_script_goes_on_where_it_was(tmp_path: Path) -> None:
+    """The script behind `make humanoid`, on a small environment and in two pieces."""
+    command = [sys.executable, str(BENCHMARKS / "humanoid.py"), "--env", "Pendulum-v1", "--folder", str(tmp_path)]
+    command += ["--episodes", "3", "--eval-freq", "200", "--checkpoint-freq", "200", "--num-threads", "1"]
+    for steps in (250, 450):
+        subprocess.run([*command, "--steps", str(steps)], check=True, timeout=180, capture_output=True)
+        results = json.loads((tmp_path / "results.json").read_text())
+        assert results["steps"] == steps and results["episodes"] == 3
+        assert results["min"] <= results["interquartile_mean"] <= results["max"] < 0
+    # The zoo counts from the start of each piece
+    assert [step for step, _ in results["curve"]] == [200, 450]
+    assert (tmp_path / "curve.png").stat().st_size > 1000 and (tmp_path / results["agent"]).is_file()
+    assert (tmp_path / "log.txt").read_text().count("$ ") == 2
+
+
+def test_phases_are_timed_without_those_inside_of_them() -> None:
+    from training_speed import Stopwatch
+
+    model = pendulum(batch_size=16).learn(110)
+    watch = Stopwatch(model)
+    start = time.perf_counter()
+    model.learn(20, reset_num_timesteps=False)
+    total = time.perf_counter() - start
+    assert {"act", "circuit", "env", "store", "sample", "qtdnn fit", "critics", "actor", "soft update"} <= set(watch.seconds)
+    assert 0.5 * total < sum(watch.seconds.values()) < total and min(watch.seconds.values()) > 0
+    # Nested as they are: measuring within acting, gathering within a mini-batch
+    inside = Stopwatch(pendulum(batch_size=16).learn(110))
+    slow = inside._timed(lambda: time.sleep(0.02), "inner")
+    inside._timed(lambda: (time.sleep(0.01), slow()), "outer")()
+    assert 0.02 <= inside.seconds["inner"] and 0.01 <= inside.seconds["outer"] < inside.seconds["inner"]
+
+
+@pytest.mark.parametrize("arm", ["shipped", "td3", "td3_same", "zeros", "readout_mean"])
+def test_wall_clock_arms(arm: str) -> None:
+    """Controls differ from the shipped settings in what they say, and in nothing else."""
+    from wall_clock import ARMS, shipped
+
+    model = ARMS[arm](3)
+    same = arm != "td3"
+    assert model.seed == 3 and model.batch_size == shipped().get("batch_size", 256)
+    assert model.n_envs == (shipped()["n_envs"] if same else 1)
+    assert (model.get_vec_normalize_env() is not None) == (arm == "td3_same")
+    assert model.learning_rate == (shipped()["learning_rate"] if same else 1e-3)
+    assert isinstance(model, QuantumTD3) == (not arm.startswith("td3"))
+    if arm == "zeros":
+        assert model.policy.quantum_layer is None
+
+
+def test_wall_clock_ends_by_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import wall_clock
+
+    monkeypatch.setattr(wall_clock, "ENV", "Pendulum-v1")
+    monkeypatch.setattr(wall_clock, "EVAL_EVERY", 0.02)
+    monkeypatch.setattr(wall_clock, "EPISODES", 2)
+    monkeypatch.setitem(wall_clock.ARMS, "zeros", lambda seed: pendulum(policy_kwargs=dict(block="zeros"), seed=seed))
+    start = time.process_time()
+    wall_clock.run(tmp_path, "zeros", 0.05, 1)
+    (path,) = tmp_path.glob("*.json")
+    figures = json.loads(path.read_text())
+    assert 0.05 * 60 < time.process_time() - start and figures["steps"] > 100 and len(figures["returns"]) == 2
+    assert [point["minutes"] for point in figures["curve"]] == pytest.approx([0.02, 0.04], abs=0.02)
+    wall_clock.run(tmp_path, "zeros", 0.05, 1)  # is there already
+    wall_clock.report(tmp_path, tmp_path / "curves.png")
+    assert "zeros" in capsys.readouterr().out and (tmp_path / "curves.png").stat().st_size > 1000
