@@ -2,8 +2,8 @@
 How the cost of a training grows: with qubits, layers, environments and batch size; what it takes of memory; and what an update
 would cost with the circuit's own gradient in place of the qtDNN's.
 
-Along each axis everything else is at its default on Humanoid-v4, the points take turns, and medians are printed, with the slope
-between the largest two points in doubly logarithmic terms: 1 is proportional, 0 is free.
+Along each axis everything else is at its default on Humanoid-v4, the points take turns, and medians are printed, with the
+slope between the largest two points in doubly logarithmic terms: 1 is proportional, 0 is free.
 
     python benchmarks/scaling.py --json benchmarks/results/scaling.json
     python benchmarks/scaling.py --quick          # fewer points
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,8 @@ def along(axis: str, points: list[int], rounds: int) -> dict[int, dict[str, floa
     found: dict[int, dict[str, list[float]]] = {point: {"update": [], "act": []} for point in points}
     for _ in range(rounds):
         for point, model in models.items():
-            found[point]["update"].append(milliseconds(lambda model=model: model.train(4, model.batch_size), 1) / 4)
-            act = milliseconds(lambda model=model: model._sample_action(0, model.action_noise, model.n_envs), 10)
+            found[point]["update"].append(milliseconds(partial(model.train, 4, model.batch_size), 1) / 4)
+            act = milliseconds(partial(model._sample_action, 0, model.action_noise, model.n_envs), 10)
             found[point]["act"].append(act / model.n_envs)
     return {point: {key: float(np.median(values)) for key, values in row.items()} for point, row in found.items()}
 
@@ -128,7 +129,7 @@ def gradients(rounds: int) -> dict[str, float]:
     found: dict[str, list[float]] = {gradient: [] for gradient in models}
     for _ in range(rounds):
         for gradient, model in models.items():
-            found[gradient].append(milliseconds(lambda model=model: model.train(4, 256), 1) / 4)
+            found[gradient].append(milliseconds(partial(model.train, 4, 256), 1) / 4)
     shift = models["exact"]
     assert shift.policy.quantum_layer is not None
     shift.policy.quantum_layer.gradient = shift.gradient = "parameter_shift"
