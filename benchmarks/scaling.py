@@ -50,7 +50,7 @@ def make(**changes: Any) -> QuantumTD3:
     :param changes: of n_qubits, n_layers, n_envs, batch_size or any argument of QuantumTD3
     :return: the model
     """
-    policy_kwargs = {name: changes.pop(name) for name in ("n_qubits", "n_layers") if name in changes}
+    policy_kwargs: dict[str, Any] = {name: changes.pop(name) for name in ("n_qubits", "n_layers") if name in changes}
     env = make_vec_env(ENV, changes.pop("n_envs", 1), seed=0)
     settings: dict[str, Any] = dict(buffer_size=20_000, learning_starts=WARM_UP, batch_size=256, seed=0)
     return QuantumTD3("MlpPolicy", env, policy_kwargs=policy_kwargs, **{**settings, **changes}).learn(WARM_UP + 20)

@@ -229,7 +229,7 @@ def main() -> None:
     for name in missing:
         print(f"{name} is left out: its package is not installed")
     watches = {name: Stopwatch(model) for name, model in models.items()}
-    rounds, steps = (5, 40) if args.quick else (15, 100)
+    rounds, steps = (5, 40) if args.quick else (9, 100)
     results = {}
     for threads in (2,) if args.quick else (1, 2):
         results[threads] = measure(models, watches, threads, rounds, steps)
