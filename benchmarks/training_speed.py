@@ -7,6 +7,7 @@ without the phases inside of it. SBX's TD3 is timed as a whole, because it is co
 
     python benchmarks/training_speed.py --json benchmarks/results/training_speed.json --plot docs/images/training_speed.png
     python benchmarks/training_speed.py --profile benchmarks/results/training_profile.txt
+    python benchmarks/training_speed.py --compile        # the zeros block with its updates under torch.compile, beside itself
     python benchmarks/training_speed.py --quick          # a minute, at two threads
 """
 
@@ -54,6 +55,16 @@ MAKERS: dict[str, Callable[[], OffPolicyAlgorithm]] = {
 }
 
 
+def compiled_zeros() -> OffPolicyAlgorithm:
+    """
+    :return: the zeros block, whose updates hold nothing but torch operations, under torch.compile; it needs a C++ compiler
+    """
+    model = MAKERS["zeros"]()
+    for name in ("_update_critics", "_update_actor"):
+        setattr(model, name, th.compile(getattr(model, name)))
+    return model
+
+
 class Stopwatch:
     """
     Times the phases of a model's steps and updates, each without those inside of it.
@@ -97,12 +108,13 @@ class Stopwatch:
         return timed
 
 
-def make_all() -> tuple[dict[str, OffPolicyAlgorithm], list[str]]:
+def make_all(makers: dict[str, Callable[[], OffPolicyAlgorithm]]) -> tuple[dict[str, OffPolicyAlgorithm], list[str]]:
     """
+    :param makers: of MAKERS
     :return: every model, with its buffer filled and everything compiled; and the names of those whose package is missing
     """
     models, missing = {}, []
-    for name, maker in MAKERS.items():
+    for name, maker in makers.items():
         try:
             models[name] = maker().learn(WARM_UP + 60)
         except ModuleNotFoundError:
@@ -218,6 +230,7 @@ def profile(path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter pieces, at two threads only")
+    parser.add_argument("--compile", action="store_true", help="what torch.compile brings, and nothing else")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--plot", type=Path, help="also draw them here")
     parser.add_argument("--profile", type=Path, help="nothing but a profile of the updates, written here")
@@ -225,7 +238,10 @@ def main() -> None:
     if args.profile is not None:
         profile(args.profile)
         return
-    models, missing = make_all()
+    makers = MAKERS
+    if args.compile:
+        makers = {name: MAKERS[name] for name in ("sb3_td3", "zeros")} | {"compiled": compiled_zeros}
+    models, missing = make_all(makers)
     for name in missing:
         print(f"{name} is left out: its package is not installed")
     watches = {name: Stopwatch(model) for name, model in models.items()}
