@@ -22,6 +22,8 @@ class RunningNormalizer(nn.Module):
     mean: th.Tensor
     var: th.Tensor
     count: th.Tensor
+    shift: th.Tensor
+    factor: th.Tensor
 
     def __init__(self, shape: tuple[int, ...], clip: float = 10.0, epsilon: float = 1e-8):
         super().__init__()
@@ -31,6 +33,9 @@ class RunningNormalizer(nn.Module):
         self.register_buffer("mean", th.zeros(shape, dtype=th.float64))
         self.register_buffer("var", th.ones(shape, dtype=th.float64))
         self.register_buffer("count", th.tensor(epsilon, dtype=th.float64))
+        # What observations are multiplied with after the mean was subtracted, and that mean, in single precision
+        self.register_buffer("shift", th.zeros(shape), persistent=False)
+        self.register_buffer("factor", th.ones(shape), persistent=False)
 
     def update(self, observations: th.Tensor) -> None:
         """
@@ -51,6 +56,16 @@ class RunningNormalizer(nn.Module):
         delta = batch_mean - mean
         mean += weight * delta
         var += weight * (batch_var - var) + weight * (1 - weight) * delta**2
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Single precision, from double precision."""
+        self.shift.copy_(self.mean)
+        self.factor.copy_(th.rsqrt(self.var + self.epsilon))
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._refresh()
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
         """
@@ -58,8 +73,8 @@ class RunningNormalizer(nn.Module):
         :return: normalized and clipped, float32, the same shape
         """
         # In place behind the first operation, which makes a tensor of its own: no gradient reaches observations
-        normalized = observations.float() - self.mean.float()
-        return normalized.mul_(th.rsqrt(self.var + self.epsilon).float()).clamp_(-self.clip, self.clip)
+        normalized = observations.float() - self.shift
+        return normalized.mul_(self.factor).clamp_(-self.clip, self.clip)
 
 
 class ObservationNormalizer(nn.Module):

@@ -2,6 +2,7 @@ from sb3_quantum.layers.blocks import BLOCKS, FCBlock, RBGBlock, ZerosBlock, mak
 from sb3_quantum.layers.encoding import ENCODINGS, RawEncoding, RMSEncoding, make_encoding
 from sb3_quantum.layers.fidelity import circuit_statistics, fit_quality, gradient_fidelity, meyer_wallach, shot_fidelity
 from sb3_quantum.layers.gradients import FITTED_GRADIENTS, GRADIENTS, circuits_per_gradient, parameter_shift, shift_rule, spsa
+from sb3_quantum.layers.mlp import mlp
 from sb3_quantum.layers.qtdnn import QTDNN_FEATURES, QTDNN_PRIORS, QtDNN
 from sb3_quantum.layers.quantum_layer import QuantumLayer
 from sb3_quantum.layers.readout import READOUTS, check_readout, read
@@ -29,6 +30,7 @@ __all__ = [
     "make_block",
     "make_encoding",
     "meyer_wallach",
+    "mlp",
     "parameter_shift",
     "read",
     "shift_rule",

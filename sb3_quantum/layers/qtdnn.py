@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 
 import torch as th
-from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 
 from sb3_quantum.circuits import Ansatz, mean_field_bits, mean_field_features, wrap_angles
+from sb3_quantum.layers.mlp import mlp
 
 #: what the qtDNN is shown of the circuit's inputs
 QTDNN_FEATURES = ("raw", "periodic")
@@ -58,7 +58,7 @@ class QtDNN(nn.Module):
         n_features = 2 * ansatz.n_inputs if features == "periodic" else ansatz.n_inputs
         if prior == "mean_field":
             n_features += ansatz.n_qubits
-        self.net = nn.Sequential(*create_mlp(n_features, ansatz.n_qubits, list(net_arch), activation_fn))
+        self.net = mlp(n_features, ansatz.n_qubits, net_arch, activation_fn)
         if prior == "mean_field":
             for parameter in self.net[-1].parameters():
                 nn.init.zeros_(parameter)

@@ -8,14 +8,14 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import BaseModel, BasePolicy, ContinuousCritic
 from stable_baselines3.common.preprocessing import get_action_dim
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 from torch.nn import functional as F
 
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.normalization import ObservationNormalizer
-from sb3_quantum.layers import QuantumLayer, make_block, make_encoding, read
+from sb3_quantum.layers import QuantumLayer, make_block, make_encoding, mlp, read
 
 
 class ActorStep(NamedTuple):
@@ -116,7 +116,7 @@ class QuantumActor(_NormalizedFeatures, BasePolicy):
         self.ansatz = ansatz
         self.n_links = n_links
         self._share_normalizer(normalizer)
-        self.pre = nn.Sequential(*create_mlp(features_dim, ansatz.n_inputs + n_links, pre_arch, activation_fn))
+        self.pre = mlp(features_dim, ansatz.n_inputs + n_links, pre_arch, activation_fn)
         self.encoding = make_encoding(encoding, ansatz, encoding_kwargs)
         if quantum_layer is None:
             self.block: Any = make_block(block, ansatz)
@@ -124,8 +124,7 @@ class QuantumActor(_NormalizedFeatures, BasePolicy):
             # Not registered here: its qtDNN must be in neither this actor's optimizer nor the polyak average
             object.__setattr__(self, "block", quantum_layer)
         action_dim = get_action_dim(self.action_space)
-        post = create_mlp(ansatz.n_qubits + n_links, action_dim, post_arch, activation_fn, squash_output=True)
-        self.post = nn.Sequential(*post)
+        self.post = mlp(ansatz.n_qubits + n_links, action_dim, post_arch, activation_fn, squash_output=True)
 
     def encode(self, obs: PyTorchObs, normalized: bool = False) -> tuple[th.Tensor, th.Tensor]:
         """
@@ -138,11 +137,12 @@ class QuantumActor(_NormalizedFeatures, BasePolicy):
         features = self.extract_features(obs, self.features_extractor, normalized)
         if not self.block.reads_inputs:
             # What nobody reads need not be computed; its gradient is zero either way
-            last = self.pre[-1]
+            *hidden_layers, last = self.pre
             assert isinstance(last, nn.Linear)
+            for layer in hidden_layers:
+                features = layer(features)
             n_inputs = self.ansatz.n_inputs
-            hidden = self.pre[:-1](features)
-            links = F.linear(hidden, last.weight[n_inputs:], last.bias[n_inputs:])
+            links = F.linear(features, last.weight[n_inputs:], last.bias[n_inputs:])
             return links.new_zeros(1, 1).expand(len(links), n_inputs), links
         outputs = self.pre(features)
         outputs, links = outputs.split([self.ansatz.n_inputs, self.n_links], dim=1)
@@ -222,9 +222,9 @@ class _QNetwork(nn.Module):
     def __init__(self, features_dim: int, action_dim: int, critic_arch: list[int], activation_fn: type[nn.Module]):
         super().__init__()
         before, after = split_arch(critic_arch)
-        self.before = nn.Sequential(*create_mlp(features_dim, -1, before, activation_fn))
+        self.before = mlp(features_dim, -1, before, activation_fn)
         width = before[-1] if before else features_dim
-        self.after = nn.Sequential(*create_mlp(width + action_dim, 1, after, activation_fn))
+        self.after = mlp(width + action_dim, 1, after, activation_fn)
 
     def forward(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
         return self.after(th.cat([self.before(features), actions], dim=1))
