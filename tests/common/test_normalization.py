@@ -60,3 +60,13 @@ def test_values_are_clipped() -> None:
     normalizer = ObservationNormalizer(spaces.Box(-np.inf, np.inf, (1,)))
     normalizer.update(th.tensor([[0.0], [1.0]]))
     assert normalizer(th.tensor([[1e30], [-1e30]])).tolist() == [[10.0], [-10.0]]
+
+
+def test_loaded_statistics_are_used() -> None:
+    space = spaces.Box(-np.inf, np.inf, (2,))
+    old, new = ObservationNormalizer(space), ObservationNormalizer(space)
+    old.update(th.tensor([[1.0, 10.0], [3.0, 50.0]]))
+    new.load_state_dict(old.state_dict())
+    batch = th.tensor([[2.0, 20.0]])
+    assert th.equal(new(batch), old(batch)) and not th.equal(new(batch), batch)
+    assert set(old.state_dict()) == {f"parts.box_.{name}" for name in ("mean", "var", "count")}

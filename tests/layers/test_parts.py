@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -32,6 +33,24 @@ def test_rms_encoding_survives_huge_and_zero_outputs() -> None:
     encoding = RMSEncoding(ANSATZ)
     for size in (0.0, 1e30):
         assert bool(th.isfinite(encoding(th.full((2, ANSATZ.n_inputs), size))).all())
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (10, 10)])
+def test_compiled_rms_encoding_equals_the_torch_path(shape: tuple[int, int]) -> None:
+    """Values and gradients; in double precision torch's own operations run."""
+    ansatz = Ansatz(*shape)
+    compiled = RMSEncoding(ansatz, angle_scale=0.3, index_scale=0.7, bias_range=1.0)
+    in_torch = copy.deepcopy(compiled).double()
+    outputs, weights = 3 * th.randn(20, ansatz.n_inputs), th.randn(20, ansatz.n_inputs)
+    found = []
+    for encoding, dtype in ((compiled, th.float32), (in_torch, th.float64)):
+        leaf = outputs.to(dtype).requires_grad_(True)
+        inputs = encoding(leaf)
+        grads = th.autograd.grad((inputs * weights).sum(), [leaf, encoding.angle_bias, encoding.index_bias])
+        found.append([inputs.detach(), *grads])
+    for ours, reference in zip(*found, strict=True):
+        assert ours.dtype == th.float32 and reference.dtype == th.float64
+        assert th.allclose(ours.double(), reference, atol=1e-4, rtol=1e-4)
 
 
 def test_raw_encoding_changes_nothing() -> None:

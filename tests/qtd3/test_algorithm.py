@@ -105,3 +105,41 @@ def test_normalizer_knows_the_observations_that_were_acted_on() -> None:
         # Actor and critic both see normalized observations
         assert th.allclose(model.actor.extract_features(th.as_tensor(seen), model.actor.features_extractor), normalized)
         assert th.allclose(model.critic.extract_features(th.as_tensor(seen), model.critic.features_extractor), normalized)
+
+
+def test_the_actors_step_gives_the_critic_no_gradients() -> None:
+    """Nobody uses them; and the actor's are those of a backward pass through everything."""
+    model = make()
+    assert model.replay_buffer is not None
+    data = model._sample_batch(64)
+    model.critic.optimizer.zero_grad()
+    model._update_actor(data)
+    assert all(parameter.grad is None for parameter in model.critic.parameters())
+    found = [parameter.grad.clone() for parameter in model.actor.parameters() if parameter.grad is not None]
+    model.actor.optimizer.zero_grad()
+    actions = model.actor.surrogate(data.observations, normalized=True)
+    (-model.critic.q1_forward(data.observations, actions, normalized=True).mean()).backward()
+    again = [parameter.grad for parameter in model.actor.parameters() if parameter.grad is not None]
+    # The actor has moved by one step of Adam in between
+    assert len(found) == len(again) > 0
+    cosine = F.cosine_similarity(th.cat([g.flatten() for g in found]), th.cat([g.flatten() for g in again]), dim=0)
+    assert float(cosine) > 0.99
+
+
+def test_modes_are_switched_everywhere() -> None:
+    model = make()
+    for mode in (True, False):
+        model.policy.set_training_mode(mode)
+        modules = [*model.actor.modules(), *model.critic.modules(), model.policy]
+        assert {module.training for module in modules} == {mode}
+
+    class Stubborn(th.nn.Linear):
+        """A layer that never trains."""
+
+        def train(self, mode: bool = True) -> "Stubborn":
+            return super().train(False)
+
+    model.actor.post[0] = Stubborn(2, 2)
+    model.policy._plain_modules = None
+    model.policy.set_training_mode(True)
+    assert model.actor.post[2].training and not model.actor.post[0].training
