@@ -17,7 +17,11 @@ from types import ModuleType
 #: set it to 0 to switch the hook off
 VARIABLE = "SB3_QUANTUM_ZOO_HOOK"
 #: modules of rl_zoo3 to wait for, and the name in each that is needed
-TARGETS = {"rl_zoo3.utils": "ALGOS", "rl_zoo3.exp_manager": "ExperimentManager"}
+TARGETS = {
+    "rl_zoo3.utils": "ALGOS",
+    "rl_zoo3.hyperparams_opt": "HYPERPARAMS_CONVERTER",
+    "rl_zoo3.exp_manager": "ExperimentManager",
+}
 
 
 def _register(module: ModuleType) -> None:

@@ -35,6 +35,14 @@ def _register_algorithm(utils: ModuleType) -> None:
     utils.ALGOS.setdefault(ALGO, QuantumTD3)
 
 
+def _register_search(hyperparams_opt: ModuleType) -> None:
+    """Add qtd3's search space to those of ``rl_zoo3.hyperparams_opt``, which the whole zoo shares by reference."""
+    from sb3_quantum.zoo.search import convert_qtd3_params, sample_qtd3_params
+
+    hyperparams_opt.HYPERPARAMS_SAMPLER.setdefault(ALGO, sample_qtd3_params)
+    hyperparams_opt.HYPERPARAMS_CONVERTER.setdefault(ALGO, convert_qtd3_params)
+
+
 def _register_hyperparams(exp_manager: ModuleType) -> None:
     """Let the zoo find our YAML for qtd3 where its own folder has none; ``-conf`` still wins."""
     original = exp_manager.ExperimentManager.__init__
@@ -56,6 +64,7 @@ def _register_hyperparams(exp_manager: ModuleType) -> None:
 #: what is done with each module of rl_zoo3
 REGISTRARS: dict[str, Callable[[ModuleType], None]] = {
     "rl_zoo3.utils": _register_algorithm,
+    "rl_zoo3.hyperparams_opt": _register_search,
     "rl_zoo3.exp_manager": _register_hyperparams,
 }
 
