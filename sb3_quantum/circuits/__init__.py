@@ -12,7 +12,7 @@ from sb3_quantum.circuits.cost import (
     training_runs,
     training_seconds,
 )
-from sb3_quantum.circuits.mean_field import mean_field_bits, mean_field_features
+from sb3_quantum.circuits.mean_field import mean_field_bits, mean_field_features, periodic_features
 
 __all__ = [
     "CHIPS",
@@ -26,6 +26,7 @@ __all__ = [
     "job_seconds",
     "mean_field_bits",
     "mean_field_features",
+    "periodic_features",
     "shot_seconds",
     "training_runs",
     "training_seconds",

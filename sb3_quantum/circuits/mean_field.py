@@ -27,15 +27,27 @@ def mean_field_bits(ansatz: Ansatz, inputs: th.Tensor) -> th.Tensor:
     """
     if _is_compiled(inputs):
         return _Compiled.apply(inputs, ansatz, 0.0)[:, 2 * ansatz.n_inputs :]
-    cos, sin = _trigonometry(ansatz, inputs)
+    cos, sin = periodic_features(ansatz, inputs)
     return _bits(ansatz, inputs, cos, sin)
+
+
+def periodic_features(ansatz: Ansatz, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """
+    Cosines and sines of the angles, and then of the CZ indices, with ``n_qubits`` as a whole turn: the circuit is as periodic.
+
+    :param ansatz: the circuit's shape
+    :param inputs: circuit inputs, ``(batch, n_inputs)``
+    :return: cosines and sines, each ``(batch, n_inputs)``
+    """
+    angles, indices = ansatz.split(inputs)
+    turns = th.cat([angles, indices * (2 * math.pi / ansatz.n_qubits)], dim=1)
+    return turns.cos(), turns.sin()
 
 
 def mean_field_features(ansatz: Ansatz, inputs: th.Tensor, margin: float) -> th.Tensor:
     """
-    What a network that learns the circuit is shown: cosines and sines of all inputs, because the circuit is 2-pi periodic in
-    every angle and n_qubits-periodic in every CZ index; and the logits of :func:`mean_field_bits`, which come from the same
-    cosines and sines.
+    What a network that learns the circuit is shown: :func:`periodic_features`, and the logits of :func:`mean_field_bits`,
+    which come from the same cosines and sines.
 
     :param ansatz: the circuit's shape
     :param inputs: circuit inputs, ``(batch, n_inputs)``
@@ -44,19 +56,12 @@ def mean_field_features(ansatz: Ansatz, inputs: th.Tensor, margin: float) -> th.
     """
     if _is_compiled(inputs):
         return _Compiled.apply(inputs, ansatz, margin)
-    cos, sin = _trigonometry(ansatz, inputs)
+    cos, sin = periodic_features(ansatz, inputs)
     return th.cat([cos, sin, th.logit(_bits(ansatz, inputs, cos, sin), eps=margin)], dim=1)
 
 
 def _is_compiled(inputs: th.Tensor) -> bool:
     return inputs.device.type == "cpu" and inputs.dtype in (th.float32, th.float64)
-
-
-def _trigonometry(ansatz: Ansatz, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """Cosines and sines of the angles, and then of the CZ indices, ``n_qubits`` being a whole turn: ``(batch, n_inputs)``."""
-    angles, indices = ansatz.split(inputs)
-    turns = th.cat([angles, indices * (2 * math.pi / ansatz.n_qubits)], dim=1)
-    return turns.cos(), turns.sin()
 
 
 def _bits(ansatz: Ansatz, inputs: th.Tensor, cos: th.Tensor, sin: th.Tensor) -> th.Tensor:

@@ -1,12 +1,11 @@
 """The qtDNN: a small classical network that stands in for the circuit, so that gradients can flow."""
 
-import math
 from collections.abc import Sequence
 
 import torch as th
 from torch import nn
 
-from sb3_quantum.circuits import Ansatz, mean_field_bits, mean_field_features, wrap_angles
+from sb3_quantum.circuits import Ansatz, mean_field_bits, mean_field_features, periodic_features, wrap_angles
 from sb3_quantum.layers.mlp import mlp
 
 #: what the qtDNN is shown of the circuit's inputs
@@ -80,10 +79,9 @@ class QtDNN(nn.Module):
 
     def _features(self, inputs: th.Tensor) -> th.Tensor:
         """Circuit inputs as the network sees them, without the prior."""
-        angles, indices = self.ansatz.split(inputs)
         if self.features == "periodic":
-            turns = th.cat([angles, indices * (2 * math.pi / self.ansatz.n_qubits)], dim=1)
-            return th.cat([turns.cos(), turns.sin()], dim=1)
+            return th.cat(periodic_features(self.ansatz, inputs), dim=1)
+        angles, indices = self.ansatz.split(inputs)
         # Wrapped as in the replay buffer, whose rows it is fitted to
         turns = th.floor(indices.detach() / self.ansatz.n_qubits)
         return th.cat([wrap_angles(angles), th.sub(indices, turns, alpha=self.ansatz.n_qubits)], dim=1)
