@@ -38,6 +38,8 @@ def test_rms_encoding_survives_huge_and_zero_outputs() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (10, 10)])
 def test_compiled_rms_encoding_equals_the_torch_path(shape: tuple[int, int]) -> None:
     """Values and gradients; in double precision torch's own operations run."""
+    # Seeded: where a row's outputs are all close to zero the slopes are steep, and single precision says little
+    th.manual_seed(0)
     ansatz = Ansatz(*shape)
     compiled = RMSEncoding(ansatz, angle_scale=0.3, index_scale=0.7, bias_range=1.0)
     in_torch = copy.deepcopy(compiled).double()
