@@ -369,6 +369,7 @@ def test_training() -> None:
     model.learn(30)
     backend = model.policy.quantum_layer.backend
     assert (plan.circuits, plan.shots, plan.jobs) == (backend.usage.circuits, backend.usage.shots, backend.usage.jobs)
+    model._record_training()
     assert 0 < model.logger.name_to_value["quantum/template_hit_rate"] <= 1
 
 
