@@ -49,6 +49,8 @@ def test_every_key_is_explained() -> None:
     callback = FidelityCallback(n_states=16)
     callback.init_callback(model)
     text = DOCS.read_text()
+    model._record_training()
+    assert {"qtdnn/loss", "quantum/circuits"} <= set(model.logger.name_to_value)
     keys = set(callback.measure()) | {key for key in model.logger.name_to_value if key.startswith(("qtdnn/", "quantum/"))}
     assert {key for key in keys if f"`{key}`" not in text} == set()
 

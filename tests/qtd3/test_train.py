@@ -197,7 +197,9 @@ def test_references_run_circuits_inside_train_and_need_no_fit() -> None:
     for gradient, extra in (("exact", 0), ("parameter_shift", 36)):
         model = pendulum(gradient=gradient, batch_size=8).learn(60)
         assert model.policy.quantum_layer is not None and model.replay_buffer is not None
-        assert model.replay_buffer.probe is None and "qtdnn/loss" not in model.logger.name_to_value
+        model._record_training()
+        logged = model.logger.name_to_value
+        assert model.replay_buffer.probe is None and "qtdnn/loss" not in logged and "train/critic_loss" in logged
         updates = model._n_updates
         circuits = 60 + 8 * updates + 8 * (1 + extra) * (updates // 2)
         assert model.policy.quantum_layer.backend.usage.circuits == circuits
