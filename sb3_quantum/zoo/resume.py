@@ -131,6 +131,22 @@ class CheckpointWriter(BaseCallback):
             print(f"Checkpoint at {self.model.num_timesteps} steps: {path}")
 
 
+class _Continued:
+    """
+    A model whose ``learn(n)``, which the zoo calls, does not count from 0 again. Nothing is put on the model itself: it would
+    be saved with it.
+    """
+
+    def __init__(self, model: BaseAlgorithm):
+        self.model = model
+
+    def learn(self, total_timesteps: int, **kwargs: Any) -> None:
+        self.model.learn(total_timesteps, reset_num_timesteps=False, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+
 class ResumableExperimentManager(ExperimentManager):
     """
     The zoo's experiment manager, which continues the newest run of the same algorithm and environment if that has a
@@ -198,13 +214,7 @@ class ResumableExperimentManager(ExperimentManager):
             if self.n_timesteps <= 0:
                 print(f"Nothing left to do: {model.num_timesteps} of {total} steps are done")
                 return
-            learn = model.learn
-            # The zoo calls learn(n) and would count from 0 again
-            model.learn = lambda n, **kwargs: learn(n, reset_num_timesteps=False, **kwargs)  # type: ignore[method-assign]
-            try:
-                super().learn(model)
-            finally:
-                del model.learn
+            super().learn(_Continued(model))  # type: ignore[arg-type]
         # A forced stop may have come in the middle of an update; the checkpoint before it stands
         if not self.writer.forced:
             self.writer.write()
