@@ -72,7 +72,7 @@ def test_other_algorithms_are_untouched(tmp_path: Path) -> None:
 
 
 def resumable(folder: Path, steps: int, normalize: bool) -> list[str]:
-    """The command of ``make train``, on a tiny model. VecNormalize keeps its environments out of pickles, and others do not."""
+    """The command of ``make train``, on a tiny model. VecNormalize keeps its environments out of pickles."""
     return [
         sys.executable, "-u", "-m", "sb3_quantum.train", "--algo", "qtd3", "--env", "Pendulum-v1",
         "-n", str(steps), "--resume",
