@@ -105,13 +105,13 @@ class _CompiledRMS(th.autograd.Function):
 @jit
 def _inner(one, other, is_angle):
     """Mean product of two rows, over the angles and over the CZ indices. In double precision, where 1e30 has a square."""
-    both = angles = n_angles = 0.0
+    angles = indices = n_angles = 0.0
     for column in range(one.size):
         product = np.float64(one[column]) * np.float64(other[column])
-        both += (1 - is_angle[column]) * product
         angles += is_angle[column] * product
+        indices += (1 - is_angle[column]) * product
         n_angles += is_angle[column]
-    return angles / n_angles, both / (one.size - n_angles)
+    return angles / n_angles, indices / (one.size - n_angles)
 
 
 @jit

@@ -465,10 +465,7 @@ class QuantumTD3(TD3):
         optimizer = self.actor.optimizer
         optimizer.zero_grad()
         # Without its inputs named, backward would also work out the gradients of the critic, which nobody uses
-        parameters = [
-            parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad
-        ]
-        actor_loss.backward(inputs=parameters)
+        actor_loss.backward(inputs=self._actor_parameters)
         optimizer.step()
         return actor_loss.detach()
 
