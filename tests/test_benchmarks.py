@@ -1,9 +1,11 @@
 """The benchmark scripts: what they read and compute, on small cases. Their figures are not tests."""
 
+import itertools
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -95,21 +97,33 @@ def test_humanoid_script_goes_on_where_it_was(tmp_path: Path) -> None:
     assert (tmp_path / "log.txt").read_text().count("$ ") == 2
 
 
-def test_phases_are_timed_without_those_inside_of_them() -> None:
+def ticking(seconds: float) -> Callable[[], float]:
+    """A clock that is so much later whenever it is read, so that no test depends on a machine's speed."""
+    ticks = itertools.count()
+    return lambda: next(ticks) * seconds
+
+
+def test_phases_are_timed_without_those_inside_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     from training_speed import Stopwatch
 
     model = pendulum(batch_size=16).learn(110)
     watch = Stopwatch(model)
-    start = time.perf_counter()
+    clock = ticking(1)
+    monkeypatch.setattr(time, "perf_counter", clock)
+    inner = watch._timed(lambda: None, "inner")
+    outer = watch._timed(lambda: (inner(), inner()), "outer")
+    outer()
+    # Read at 0 by the outer one, at 1 to 2 and 3 to 4 by the inner one, at 5 by the outer one
+    assert watch.seconds == {"inner": 2, "outer": 3}
+    watch.seconds.clear()
+    start = clock()
     model.learn(20, reset_num_timesteps=False)
-    total = time.perf_counter() - start
-    assert {"act", "circuit", "env", "store", "sample", "qtdnn fit", "critics", "actor", "soft update"} <= set(watch.seconds)
-    assert 0.5 * total < sum(watch.seconds.values()) < total and min(watch.seconds.values()) > 0
-    # Nested as they are: measuring within acting, gathering within a mini-batch
-    inside = Stopwatch(pendulum(batch_size=16).learn(110))
-    slow = inside._timed(lambda: time.sleep(0.02), "inner")
-    inside._timed(lambda: (time.sleep(0.01), slow()), "outer")()
-    assert 0.02 <= inside.seconds["inner"] and 0.01 <= inside.seconds["outer"] < inside.seconds["inner"]
+    total = clock() - start
+    phases = {"act", "circuit", "env", "store", "sample", "qtdnn fit", "critics", "actor", "soft update", "rest"}
+    assert set(watch.seconds) == phases and min(watch.seconds.values()) > 0
+    assert sum(watch.seconds.values()) < total
+    # Twenty steps, each of them one reading apart; ten of the twenty updates move the actor
+    assert watch.seconds["env"] == watch.seconds["critics"] == 2 * watch.seconds["actor"] == 20
 
 
 @pytest.mark.parametrize("arm", ["shipped", "td3", "td3_same", "zeros", "readout_mean"])
@@ -137,12 +151,13 @@ def test_wall_clock_ends_by_the_clock(
     monkeypatch.setattr(wall_clock, "EVAL_EVERY", 0.02)
     monkeypatch.setattr(wall_clock, "EPISODES", 2)
     monkeypatch.setitem(wall_clock.ARMS, "zeros", lambda seed: pendulum(policy_kwargs=dict(block="zeros"), seed=seed))
-    start = time.process_time()
+    monkeypatch.setattr(time, "process_time", ticking(0.01))
     wall_clock.run(tmp_path, "zeros", 0.05, 1)
     (path,) = tmp_path.glob("*.json")
     figures = json.loads(path.read_text())
-    assert 0.05 * 60 < time.process_time() - start and figures["steps"] > 100 and len(figures["returns"]) == 2
-    assert [point["minutes"] for point in figures["curve"]] == pytest.approx([0.02, 0.04], abs=0.02)
+    # The clock is read twice per step, 0.01 s apart, and stands still during evaluations
+    assert figures["steps"] == pytest.approx(0.05 * 60 / 0.02, abs=3) and len(figures["returns"]) == 2
+    assert [point["minutes"] for point in figures["curve"]] == pytest.approx([0.02, 0.04], abs=0.001)
     wall_clock.run(tmp_path, "zeros", 0.05, 1)  # is there already
     wall_clock.report(tmp_path, tmp_path / "curves.png")
     assert "zeros" in capsys.readouterr().out and (tmp_path / "curves.png").stat().st_size > 1000
