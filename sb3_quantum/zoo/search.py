@@ -42,8 +42,8 @@ def convert_qtd3_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
 
 def sample_qtd3_params(trial: "optuna.Trial", n_actions: int, n_envs: int, additional_args: dict[str, Any]) -> dict[str, Any]:
     """
-    Sampler for qtd3's hyperparameters. What they share with TD3 has the zoo's ranges; the circuit's size is not searched for,
-    because it is what a machine can run.
+    Sampler for qtd3's hyperparameters. What they share with TD3 has the zoo's ranges, but for batches, which start at 32, and
+    noise, which is Gaussian; the circuit's size is not searched for, because it is what a machine can run.
 
     :param trial: of a study
     :param n_actions: unused; ``QuantumTD3`` makes the noise of the right size itself
@@ -52,7 +52,7 @@ def sample_qtd3_params(trial: "optuna.Trial", n_actions: int, n_envs: int, addit
     :return: arguments of ``QuantumTD3``
     """
     trial.suggest_float("one_minus_gamma", 0.0001, 0.03, log=True)
-    trial.suggest_int("batch_size_pow", 5, 10)
+    trial.suggest_int("batch_size_pow", 5, 11)
     trial.suggest_float("learning_rate", 1e-5, 0.002, log=True)
     trial.suggest_float("qf_learning_rate", 1e-5, 0.002, log=True)
     trial.suggest_int("train_freq", 1, 10)
