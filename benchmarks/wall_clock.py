@@ -89,7 +89,7 @@ ARMS: dict[str, Callable[[int], OffPolicyAlgorithm]] = {
     "td3": partial(td3, same=False),
     "td3_same": partial(td3, same=True),
     "zeros": partial(quantum, policy_kwargs=dict(block="zeros")),
-    # Candidates: one thing changed at a time
+    # Candidates: one thing changed at a time, and what came of it
     "n_envs_1": partial(quantum, n_envs=1),
     "n_envs_2": partial(quantum, n_envs=2),
     "n_envs_8": partial(quantum, n_envs=8),
@@ -98,6 +98,7 @@ ARMS: dict[str, Callable[[int], OffPolicyAlgorithm]] = {
     "batch_512": partial(quantum, batch_size=512),
     "lr_1e-3": partial(quantum, learning_rate=1e-3),
     "lr_1e-4": partial(quantum, learning_rate=1e-4),
+    "n_envs_8_lr_1e-3": partial(quantum, n_envs=8, learning_rate=1e-3),
     "readout_mean": partial(quantum, policy_kwargs=dict(readout="mean")),
     "n_steps_3": partial(quantum, n_steps=3),
     "raw_observations": partial(quantum, policy_kwargs=dict(normalize_observations=False)),

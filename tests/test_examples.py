@@ -29,8 +29,8 @@ def test_both_processes_of_the_dask_cluster_take_part() -> None:
 
 
 def test_python_example_of_the_readme(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The first one; the second needs an account at IBM."""
-    code, _ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    """The first one; the others need an account at the Hub or at IBM."""
+    code, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     script = tmp_path / "example.py"
     script.write_text(code.replace("20_000", "300"))

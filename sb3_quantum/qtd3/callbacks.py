@@ -1,11 +1,17 @@
 """Watching the quantum layer while it is trained."""
 
-from collections.abc import Callable
+import csv
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback, EventCallback
+from stable_baselines3.common.env_util import unwrap_wrapper
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.type_aliases import PyTorchObs
+from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.nn import functional as F
 
 from sb3_quantum.backends import StatevectorBackend
@@ -16,6 +22,99 @@ from sb3_quantum.qtd3.qtd3 import QuantumTD3
 
 #: from a block's outputs to the actions that the PostDNN makes of them, and their Q
 QFunction = Callable[[th.Tensor], tuple[th.Tensor, th.Tensor]]
+#: what FidelityCallback writes into a run's folder
+FIDELITY_FILE = "fidelity.csv"
+
+
+def measure_fidelity(
+    model: QuantumTD3,
+    observations: PyTorchObs,
+    n_samples: int = 16,
+    n_shift_states: int = 0,
+    shift_shots: int = 1000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """
+    Is the qtDNN's gradient the circuit's on these states, and does the agent use the circuit? docs/metrics.md explains each
+    key. No replay buffer is needed, and none of the model's generators is moved; the policy is left in evaluation mode.
+
+    :param model: a model with a circuit
+    :param observations: ``(n_states, ...)``, or a dictionary of such tensors, on the model's device: as the policy takes them,
+        by ``VecNormalize`` if there is one, but not yet by the policy's own normalizer
+    :param n_samples: bitstrings per state for the surrogate gap
+    :param n_shift_states: of the first so many states the gradient is also estimated as a chip would have to, see
+        :class:`FidelityCallback`
+    :param shift_shots: shots of every shifted circuit
+    :param seed: of what the measurement draws
+    :return: log keys and values
+    :raises ValueError: if the policy has no circuit
+    """
+    layer = model.policy.quantum_layer
+    if layer is None:
+        raise ValueError('this policy has no circuit: its block is not "pqc"')
+    model.policy.set_training_mode(False)
+    with th.enable_grad():
+        inputs, links = model.actor.encode(observations)
+    fixed_inputs, links = inputs.detach(), links.detach()
+
+    def q_of(outputs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        actions = model.actor.decode(outputs, links)
+        return actions, model.critic.q1_forward(observations, actions)
+
+    expected = layer.surrogate(fixed_inputs).detach().requires_grad_(True)
+    with th.enable_grad():
+        (weights,) = th.autograd.grad(-q_of(expected)[1].mean(), expected)
+    random = th.randn(weights.shape, generator=th.Generator().manual_seed(seed)).to(weights)
+    mean_field = partial(mean_field_bits, layer.ansatz)
+    measured = {
+        **{f"qtdnn/{key}": value for key, value in gradient_fidelity(layer, fixed_inputs, weights).items()},
+        "qtdnn/cosine_random": gradient_fidelity(layer, fixed_inputs, random)["cosine"],
+        "qtdnn/cosine_mean_field": gradient_fidelity(layer, fixed_inputs, weights, mean_field)["cosine"],
+        "qtdnn/cosine_prednn": _prednn_cosine(model, layer, inputs, weights),
+        **{f"qtdnn/{key}": value for key, value in fit_quality(layer, fixed_inputs).items()},
+        **{f"quantum/{key}": value for key, value in circuit_statistics(layer.ansatz, fixed_inputs).items()},
+    }
+    if n_shift_states > 0:
+        few = slice(n_shift_states)
+        estimate = shot_fidelity(layer, fixed_inputs[few], weights[few], shift_shots, np.random.default_rng(seed))
+        measured.update({f"qtdnn/{key}": value for key, value in estimate.items()})
+    with th.no_grad():
+        backend = StatevectorBackend(layer.ansatz, seed=seed)
+        draws = backend.sample(fixed_inputs, shots=n_samples + 1)
+        mean = backend.expected_bits(fixed_inputs)
+        acting = {"sample": draws[:, 0], "mean": mean, "majority": (mean > 0.5).to(mean.dtype)}
+        readout = model.policy.readout
+        again = draws[:, 1] if readout == "sample" else acting[readout]
+        measured.update(_use(acting[readout], again, q_of))
+        sampled_q = th.stack([q_of(draws[:, shot])[1] for shot in range(1, n_samples + 1)]).mean(0)
+        measured["qtdnn/surrogate_gap"] = float((q_of(expected.detach())[1] - sampled_q).mean())
+    return measured
+
+
+def _prednn_cosine(model: QuantumTD3, layer: QuantumLayer, inputs: th.Tensor, weights: th.Tensor) -> float:
+    """Cosine of the batch-summed gradients that reach the PreDNN through the block."""
+    parameters = list(model.actor.pre.parameters())
+    with th.enable_grad():
+        exact = StatevectorBackend(layer.ansatz).expected_bits(inputs)
+        theirs = th.autograd.grad((exact * weights).sum(), parameters, retain_graph=True)
+        surrogate = layer.surrogate(inputs)
+        if not surrogate.requires_grad:  # gradient="frozen"
+            return 0.0
+        ours = th.autograd.grad((surrogate * weights).sum(), parameters)
+    flat = [th.cat([gradient.flatten() for gradient in gradients]) for gradients in (ours, theirs)]
+    return float(F.cosine_similarity(flat[0], flat[1], dim=0, eps=1e-20))
+
+
+def _use(outputs: th.Tensor, again: th.Tensor, q_of: QFunction) -> dict[str, float]:
+    """What changes when the bits are drawn again, shuffled over the states, or zeroed."""
+    actions, q = q_of(outputs)
+    shuffled = outputs.roll(len(outputs) // 2, dims=0)
+    measured = {}
+    for name, other in (("resampled", again), ("shuffled", shuffled), ("zeroed", th.zeros_like(outputs))):
+        other_actions, other_q = q_of(other)
+        measured[f"quantum/use_action_{name}"] = float((other_actions - actions).abs().mean())
+        measured[f"quantum/use_q_{name}"] = float((q - other_q).mean())
+    return measured
 
 
 class FidelityCallback(BaseCallback):
@@ -24,6 +123,9 @@ class FidelityCallback(BaseCallback):
     docs/metrics.md explains each key. It looks at replay states that were not in the last update's mini-batch, at the current
     actor's unprobed inputs, and compares with exact simulation, whatever backend acts. It moves none of the training's
     generators and none of its counters.
+
+    Measurements are logged, and appended to ``fidelity.csv`` beside the run's monitor files or evaluations, if it has any:
+    ``python -m sb3_quantum.plot`` reads them there.
 
     :param freq: environment steps between two measurements
     :param n_states: states per measurement
@@ -43,6 +145,9 @@ class FidelityCallback(BaseCallback):
         self.n_samples = n_samples
         self.n_shift_states = n_shift_states
         self.shift_shots = shift_shots
+        #: the last measurement, log keys and values; empty before the first one
+        self.latest: dict[str, float] = {}
+        self._file: Path | None = None
         self._last = 0
 
     def _init_callback(self) -> None:
@@ -52,6 +157,10 @@ class FidelityCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._last = self.model.num_timesteps
+        folder = _run_folder(self)
+        self._file = None if folder is None else folder / FIDELITY_FILE
+        if self._file is not None:
+            _cut(self._file, self.model.num_timesteps)
 
     def _on_step(self) -> bool:
         return True
@@ -64,6 +173,10 @@ class FidelityCallback(BaseCallback):
             self._last = self.model.num_timesteps
             for key, value in self.measure().items():
                 self.logger.record(key, value)
+            if self._file is not None:
+                assert isinstance(self.model, QuantumTD3) and self.model.policy.quantum_layer is not None
+                circuits = self.model.policy.quantum_layer.backend.usage.circuits
+                _append(self._file, {"steps": self.model.num_timesteps, "quantum/circuits": circuits, **self.latest})
 
     def measure(self) -> dict[str, float]:
         """
@@ -73,76 +186,64 @@ class FidelityCallback(BaseCallback):
         """
         model = self.model
         assert isinstance(model, QuantumTD3) and isinstance(model.replay_buffer, QuantumReplayBuffer)
-        layer = model.policy.quantum_layer
-        assert layer is not None
-        model.policy.set_training_mode(False)
-        obs = model.replay_buffer.sample_held_out(
-            self.n_states, np.random.default_rng(model.num_timesteps), model._vec_normalize_env
+        seed = model.num_timesteps
+        observations = model.replay_buffer.sample_held_out(
+            self.n_states, np.random.default_rng(seed), model._vec_normalize_env
         )
-        generator = th.Generator().manual_seed(model.num_timesteps)
-        with th.enable_grad():
-            inputs, links = model.actor.encode(obs)
-        fixed_inputs, links = inputs.detach(), links.detach()
+        self.latest = measure_fidelity(model, observations, self.n_samples, self.n_shift_states, self.shift_shots, seed=seed)
+        return self.latest
 
-        def q_of(outputs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-            actions = model.actor.decode(outputs, links)
-            return actions, model.critic.q1_forward(obs, actions)
 
-        expected = layer.surrogate(fixed_inputs).detach().requires_grad_(True)
-        with th.enable_grad():
-            (weights,) = th.autograd.grad(-q_of(expected)[1].mean(), expected)
-        random = th.randn(weights.shape, generator=generator).to(weights)
-        quality = fit_quality(layer, fixed_inputs)
-        measured = {
-            **{f"qtdnn/{key}": value for key, value in gradient_fidelity(layer, fixed_inputs, weights).items()},
-            "qtdnn/cosine_random": gradient_fidelity(layer, fixed_inputs, random)["cosine"],
-            "qtdnn/cosine_mean_field": gradient_fidelity(layer, fixed_inputs, weights, partial(mean_field_bits, layer.ansatz))[
-                "cosine"
-            ],
-            "qtdnn/cosine_prednn": self._prednn_cosine(layer, inputs, weights),
-            **{f"qtdnn/{key}": value for key, value in quality.items()},
-            **{f"quantum/{key}": value for key, value in circuit_statistics(layer.ansatz, fixed_inputs).items()},
-        }
-        if self.n_shift_states > 0:
-            few = slice(self.n_shift_states)
-            draws = np.random.default_rng(model.num_timesteps)
-            estimate = shot_fidelity(layer, fixed_inputs[few], weights[few], self.shift_shots, draws)
-            measured.update({f"qtdnn/{key}": value for key, value in estimate.items()})
-        with th.no_grad():
-            measured.update(self._use(layer, fixed_inputs, expected.detach(), q_of))
-        return measured
+def walk(callback: BaseCallback) -> Iterator[BaseCallback]:
+    """
+    A callback and those that it calls.
 
-    def _prednn_cosine(self, layer: QuantumLayer, inputs: th.Tensor, weights: th.Tensor) -> float:
-        """Cosine of the batch-summed gradients that reach the PreDNN through the block."""
-        assert isinstance(self.model, QuantumTD3)
-        parameters = list(self.model.actor.pre.parameters())
-        with th.enable_grad():
-            exact = StatevectorBackend(layer.ansatz).expected_bits(inputs)
-            theirs = th.autograd.grad((exact * weights).sum(), parameters, retain_graph=True)
-            surrogate = layer.surrogate(inputs)
-            if not surrogate.requires_grad:  # gradient="frozen"
-                return 0.0
-            ours = th.autograd.grad((surrogate * weights).sum(), parameters)
-        flat = [th.cat([gradient.flatten() for gradient in gradients]) for gradients in (ours, theirs)]
-        return float(F.cosine_similarity(flat[0], flat[1], dim=0, eps=1e-20))
+    :param callback: of a training; in ``learn``'s callbacks, ``self.locals["callback"]`` is all of them together
+    :return: all of them, one by one
+    """
+    yield callback
+    if isinstance(callback, CallbackList):
+        for child in callback.callbacks:
+            yield from walk(child)
+    elif isinstance(callback, EventCallback) and callback.callback is not None:
+        yield from walk(callback.callback)
 
-    def _use(self, layer: QuantumLayer, inputs: th.Tensor, surrogate: th.Tensor, q_of: QFunction) -> dict[str, float]:
-        """What changes when the bits are drawn again, shuffled over the states, or zeroed; and the surrogate gap."""
-        assert isinstance(self.model, QuantumTD3)
-        backend = StatevectorBackend(layer.ansatz, seed=self.model.num_timesteps)
-        draws = backend.sample(inputs, shots=self.n_samples + 1)
-        acting = {"sample": draws[:, 0], "mean": backend.expected_bits(inputs)}
-        acting["majority"] = (acting["mean"] > 0.5).to(inputs.dtype)
-        readout = self.model.policy.readout
-        outputs = acting[readout]
-        again = draws[:, 1] if readout == "sample" else outputs
-        shuffled = outputs.roll(len(outputs) // 2, dims=0)
-        actions, q = q_of(outputs)
-        measured = {}
-        for name, other in (("resampled", again), ("shuffled", shuffled), ("zeroed", th.zeros_like(outputs))):
-            other_actions, other_q = q_of(other)
-            measured[f"quantum/use_action_{name}"] = float((other_actions - actions).abs().mean())
-            measured[f"quantum/use_q_{name}"] = float((q - other_q).mean())
-        sampled_q = th.stack([q_of(draws[:, shot])[1] for shot in range(1, self.n_samples + 1)]).mean(0)
-        measured["qtdnn/surrogate_gap"] = float((q_of(surrogate)[1] - sampled_q).mean())
-        return measured
+
+def _run_folder(callback: BaseCallback) -> Path | None:
+    """
+    Where a training leaves its files: the folder of its monitor files, or that of its evaluations where the environments live
+    in other processes (open files cannot be sent); ``None`` if it writes neither.
+    """
+    env = callback.training_env.unwrapped
+    if isinstance(env, DummyVecEnv):
+        monitor = unwrap_wrapper(env.envs[0], Monitor)
+        if isinstance(monitor, Monitor) and monitor.results_writer is not None:
+            return Path(monitor.results_writer.file_handler.name).parent
+    for other in walk(callback.locals["callback"]):
+        if isinstance(other, EvalCallback) and other.log_path is not None:
+            return Path(other.log_path).parent
+    return None
+
+
+def _cut(path: Path, steps: int) -> None:
+    """Keep the measurements until a step: a new run begins a new file, and a continued one goes on where it does."""
+    if not path.is_file():
+        return
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if None not in row.values() and int(row["steps"]) <= steps]
+    path.unlink()
+    for row in rows:
+        _append(path, row)
+
+
+def _append(path: Path, row: Mapping[str, float | str]) -> None:
+    """Add a line to a table, in its columns, or begin the table."""
+    columns = list(row)
+    if path.is_file():
+        with path.open(newline="") as file:
+            columns = next(csv.reader(file))
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="nan", extrasaction="ignore")
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerow(row)

@@ -1,12 +1,16 @@
+import json
 import warnings
+import zipfile
 from dataclasses import asdict
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise, NormalActionNoise
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
 from stable_baselines3.common.utils import polyak_update, update_learning_rate
 from stable_baselines3.td3.td3 import TD3
@@ -291,18 +295,27 @@ class QuantumTD3(TD3):
         self._keep_plain_spec()
 
     @classmethod
-    def load(cls: type[SelfQuantumTD3], *args: Any, **kwargs: Any) -> SelfQuantumTD3:
+    def load(cls: type[SelfQuantumTD3], path: Any, *args: Any, **kwargs: Any) -> SelfQuantumTD3:
         """
         Load the model from a zip-file, as TD3's. ``backend`` and ``backend_kwargs`` choose another backend than that of the
         file; with ``backend`` alone it starts from its own defaults, not from the keyword arguments of the file's.
 
+        :param path: path to the file (or a file-like) where to load the agent from
         :param args: see ``TD3.load``
         :param kwargs: likewise, and anything to change, an argument of the constructor
         :return: new model with loaded parameters
+        :raises ValueError: if the file is of another algorithm
         """
+        file = open_path(path, "r", suffix="zip")
+        with zipfile.ZipFile(file) as archive:
+            saved = json.loads(archive.read("data")) if "data" in archive.namelist() else {}
+        if file is not path:
+            file.close()
+        if "qtdnn_learning_rate" not in saved:
+            raise ValueError(f"{path} is not a model of QuantumTD3, but of another algorithm")
         if "backend" in kwargs:
             kwargs.setdefault("backend_kwargs", None)
-        return super().load(*args, **kwargs)
+        return super().load(path, *args, **kwargs)
 
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
         """
@@ -517,6 +530,12 @@ class QuantumTD3(TD3):
         except BackendError as error:  # in train(), where only the references among the gradients run circuits
             self._warn_of_end(error)
             return self
+
+    def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
+        """As TD3's. A progress bar, the zoo's included, is one that also shows return, gradient fidelity and circuits."""
+        from sb3_quantum.qtd3.progress import with_progress  # which imports this module
+
+        return super()._init_callback(with_progress(self, callback, progress_bar))
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
         """As TD3's. A spent budget or a lost job ends the training, as a callback can: the model is there to be saved."""

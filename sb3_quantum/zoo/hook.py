@@ -28,10 +28,18 @@ def _register(module: ModuleType) -> None:
     """Register with a module of rl_zoo3. A failure is a warning: other algorithms must go on."""
     try:
         from sb3_quantum.zoo.register import REGISTRARS
-
-        REGISTRARS[module.__name__](module)
     except Exception as error:
-        warnings.warn(f"sb3-quantum could not register qtd3 with {module.__name__}: {error!r}", stacklevel=2)
+        _warn(module, error)
+        return
+    for registrar in REGISTRARS[module.__name__]:
+        try:
+            registrar(module)
+        except Exception as error:
+            _warn(module, error)
+
+
+def _warn(module: ModuleType, error: Exception) -> None:
+    warnings.warn(f"sb3-quantum could not register qtd3 with {module.__name__}: {error!r}", stacklevel=2)
 
 
 class _Finder(importlib.abc.MetaPathFinder):

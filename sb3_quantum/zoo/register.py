@@ -35,6 +35,20 @@ def _register_algorithm(utils: ModuleType) -> None:
     utils.ALGOS.setdefault(ALGO, QuantumTD3)
 
 
+def _repair_hub(utils: ModuleType) -> None:
+    """Mend ``rl_zoo3.push_to_hub`` and ``rl_zoo3.load_from_hub``, which are not imported yet."""
+    from sb3_quantum.zoo.repairs import repair_hub
+
+    repair_hub(utils)
+
+
+def _publish_more(utils: ModuleType) -> None:
+    """Let ``rl_zoo3.push_to_hub`` publish of a qtd3 model what it does not know of."""
+    from sb3_quantum.zoo.publish import publish_more
+
+    publish_more(utils)
+
+
 def _register_search(hyperparams_opt: ModuleType) -> None:
     """Add qtd3's search space to those of ``rl_zoo3.hyperparams_opt``, which the whole zoo shares by reference."""
     from sb3_quantum.zoo.search import convert_qtd3_params, sample_qtd3_params
@@ -61,11 +75,62 @@ def _register_hyperparams(exp_manager: ModuleType) -> None:
     exp_manager.ExperimentManager.__init__ = __init__
 
 
-#: what is done with each module of rl_zoo3
-REGISTRARS: dict[str, Callable[[ModuleType], None]] = {
-    "rl_zoo3.utils": _register_algorithm,
-    "rl_zoo3.hyperparams_opt": _register_search,
-    "rl_zoo3.exp_manager": _register_hyperparams,
+def _around(
+    cls: type,
+    name: str,
+    before: Callable[..., None] = lambda *args, **kwargs: None,
+    after: Callable[[Any, Any], None] = lambda self, result: None,
+) -> None:
+    """Do more in a method of the zoo, for qtd3 only."""
+    original = getattr(cls, name)
+    if hasattr(original, "_sb3_quantum"):
+        return
+
+    @functools.wraps(original)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.algo != ALGO:
+            return original(self, *args, **kwargs)
+        before(self, *args, **kwargs)
+        result = original(self, *args, **kwargs)
+        after(self, result)
+        return result
+
+    method._sb3_quantum = True  # type: ignore[attr-defined]
+    setattr(cls, name, method)
+
+
+def _register_checks(exp_manager: ModuleType) -> None:
+    """Look at hyperparameters and studies when the zoo has read them and made nothing of them yet: no folder, no trial."""
+    from sb3_quantum.zoo import checks, studies
+    from sb3_quantum.zoo.search import sample_qtd3_params
+
+    def after_preprocessing(self: Any, result: Any) -> None:
+        checks.check_kwargs(result[0])
+        # Somebody else's search space is theirs to check
+        if self.optimize_hyperparameters and exp_manager.HYPERPARAMS_SAMPLER[ALGO] is sample_qtd3_params:
+            studies.check_study(self)
+
+    def before_trial(self: Any, trial: Any) -> None:
+        studies.sign_trial(trial)
+        studies.fail_abandoned(trial.study)
+
+    manager = exp_manager.ExperimentManager
+    _around(
+        manager,
+        "read_hyperparameters",
+        before=studies.check_trial_id,
+        after=lambda self, result: checks.check_hyperparams(result[0]),
+    )
+    _around(manager, "_preprocess_hyperparams", after=after_preprocessing)
+    _around(manager, "hyperparameters_optimization", before=studies.fail_abandoned_of)
+    _around(manager, "objective", before=before_trial)
+
+
+#: what is done with each module of rl_zoo3. One step does not depend on another
+REGISTRARS: dict[str, tuple[Callable[[ModuleType], None], ...]] = {
+    "rl_zoo3.utils": (_register_algorithm, _repair_hub, _publish_more),
+    "rl_zoo3.hyperparams_opt": (_register_search,),
+    "rl_zoo3.exp_manager": (_register_hyperparams, _register_checks),
 }
 
 
@@ -82,4 +147,5 @@ def register() -> None:
             raise
         raise ImportError('qtd3 in the zoo needs rl_zoo3: pip install "sb3-quantum[zoo]"') from error
     for module in modules:
-        REGISTRARS[module.__name__](module)
+        for registrar in REGISTRARS[module.__name__]:
+            registrar(module)

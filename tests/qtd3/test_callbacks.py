@@ -1,14 +1,17 @@
+import copy
+import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch as th
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecNormalize
 
 from sb3_quantum import FidelityCallback, QuantumTD3
+from sb3_quantum.qtd3.callbacks import measure_fidelity
 from tests.envs import SMALL, CountingEnv
 from tests.qtd3.test_train import equal, pendulum, weights
 
@@ -143,3 +146,66 @@ def test_controls_are_measured_too(gradient: str) -> None:
         # 256 cosines of standard deviation 1/4 (16 directions): their mean is within 0.1 at a false-alarm rate of 1e-9
         assert abs(measured["qtdnn/cosine"]) < 0.1
     assert measured["qtdnn/cosine_mean_field"] > 0.9
+
+
+def test_measures_states_without_a_replay_buffer() -> None:
+    """States met in an evaluation are enough, on a loaded model too; the callback's own measurement is the same function's."""
+    model = pendulum(buffer_size=300).learn(100)
+    callback = FidelityCallback(n_states=16)
+    assert callback.latest == {}
+    callback.init_callback(model)
+    measured = callback.measure()
+    assert callback.latest == measured
+    observations = model.replay_buffer.sample_held_out(16, np.random.default_rng(100))  # type: ignore[union-attr]
+    model.replay_buffer = None
+    before = copy.deepcopy(weights(model))
+    assert measure_fidelity(model, observations, seed=100) == measured
+    assert measure_fidelity(model, observations, seed=1)["qtdnn/surrogate_gap"] != measured["qtdnn/surrogate_gap"]
+    assert equal(weights(model), before)
+    with pytest.raises(ValueError, match='its block is not "pqc"'):
+        measure_fidelity(pendulum(policy_kwargs={"block": "zeros"}), observations)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("kind", ["dummy", "normalized", "subprocesses"])
+def test_measurements_are_kept_beside_the_runs_other_files(tmp_path: Path, kind: str) -> None:
+    subprocesses = kind == "subprocesses"
+    env: Any = make_vec_env(CountingEnv, 2, monitor_dir=str(tmp_path), vec_env_cls=SubprocVecEnv if subprocesses else None)
+    if kind == "normalized":
+        env = VecNormalize(env)
+    kwargs: dict[str, Any] = dict(learning_starts=20, buffer_size=200, batch_size=16, policy_kwargs=SMALL, seed=0)
+    model = QuantumTD3("MlpPolicy", env, **kwargs)
+    fidelity = FidelityCallback(freq=30, n_states=20)
+    # Open files of other processes cannot be asked for, and an evaluation's folder is the run's too
+    evaluation = EvalCallback(make_vec_env(CountingEnv), log_path=str(tmp_path), eval_freq=1000, verbose=0)
+    model.learn(100, callback=[fidelity, evaluation] if subprocesses else fidelity)
+    path = tmp_path / "fidelity.csv"
+    rows = rows_of(path)
+    assert [int(row["steps"]) for row in rows] == [30, 60, 90] == [int(row["quantum/circuits"]) for row in rows]
+    assert {key: float(rows[-1][key]) for key in fidelity.latest} == fidelity.latest
+
+    # As after a kill: what was measured past the checkpoint is measured again, and a line may be torn
+    path.write_text(path.read_text() + "70,70,0.5")
+    model.num_timesteps = 70
+    model.learn(40, callback=[fidelity, evaluation] if subprocesses else fidelity, reset_num_timesteps=False)
+    again = rows_of(path)
+    assert [int(row["steps"]) for row in again] == [30, 60, 100] and again[:2] == rows[:2]
+    # Further columns do not shift those that are there
+    fidelity.n_shift_states = 1
+    model.learn(40, callback=[fidelity, evaluation] if subprocesses else fidelity, reset_num_timesteps=False)
+    assert list(rows_of(path)[-1]) == list(rows[0]) and float(rows_of(path)[-1]["quantum/entropy"]) <= 1
+    # A new run in the same folder begins a new file
+    model.learn(40, callback=[fidelity, evaluation] if subprocesses else fidelity)
+    assert [int(row["steps"]) for row in rows_of(path)] == [30]
+    env.close()
+
+
+def test_nothing_is_written_for_a_training_that_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fidelity = FidelityCallback(freq=30, n_states=8)
+    pendulum(learning_starts=20, batch_size=8).learn(60, callback=fidelity)
+    assert fidelity.latest and list(tmp_path.iterdir()) == []

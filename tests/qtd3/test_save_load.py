@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3 import PPO, TD3
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.save_util import save_to_pkl
 
@@ -171,3 +172,15 @@ def test_schedules_survive(tmp_path: Path) -> None:
     pendulum(qf_learning_rate="lin_1e-3").save(tmp_path / "model")
     loaded = QuantumTD3.load(tmp_path / "model", qtdnn_learning_rate="lin_1e-2")
     assert loaded.qf_lr_schedule(0.5) == pytest.approx(5e-4) and loaded.qtdnn_lr_schedule(0.5) == pytest.approx(5e-3)
+
+
+@pytest.mark.parametrize("other", [TD3, PPO])
+def test_file_of_another_algorithm_is_refused(tmp_path: Path, other: type[TD3 | PPO]) -> None:
+    other("MlpPolicy", "Pendulum-v1").save(tmp_path / "model")
+    for path in (tmp_path / "model", str(tmp_path / "model.zip")):
+        with pytest.raises(ValueError, match="is not a model of QuantumTD3, but of another algorithm"):
+            QuantumTD3.load(path)
+    pendulum().save(tmp_path / "ours")
+    with open(tmp_path / "ours.zip", "rb") as file:
+        assert isinstance(QuantumTD3.load(file), QuantumTD3)
+        assert not file.closed

@@ -99,6 +99,21 @@ def test_a_failed_registration_is_a_warning() -> None:
     assert "sb3-quantum could not register qtd3 with rl_zoo3.utils" in printed
 
 
+def test_one_step_of_a_registration_does_not_need_another() -> None:
+    printed = run(
+        "import sys, warnings\n"
+        "sys.modules['sb3_quantum.zoo.repairs'] = sys.modules['sb3_quantum.zoo.checks'] = None\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    import rl_zoo3.exp_manager\n"
+        "assert 'qtd3' in rl_zoo3.ALGOS\n"
+        "assert hasattr(rl_zoo3.exp_manager.ExperimentManager.__init__, '_sb3_quantum')\n"
+        "print([str(w.message) for w in caught if 'sb3-quantum' in str(w.message)])"
+    )
+    assert printed.count("could not register qtd3 with rl_zoo3.utils") == 1
+    assert printed.count("could not register qtd3 with rl_zoo3.exp_manager") == 1
+
+
 def test_missing_rl_zoo3_names_the_extra() -> None:
     printed = run(
         "import sys\n"

@@ -1,4 +1,4 @@
-"""The zoo's own commands, unmodified, as subprocesses."""
+"""With the hook switched off, with other algorithms, and runs that can be interrupted."""
 
 import os
 import signal
@@ -12,35 +12,7 @@ import numpy as np
 import pytest
 from stable_baselines3.common.monitor import load_results
 
-SMALL = "policy_kwargs:dict(n_qubits=3,n_layers=2,qtdnn_arch=[16],net_arch=[16,16])"
-
-
-def zoo(folder: Path, *command: str, expect: int = 0, **environment: str) -> str:
-    """Run ``python -m ...`` in a folder and return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=folder, capture_output=True, text=True, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )  # fmt: skip
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def test_train_and_enjoy(tmp_path: Path) -> None:
-    """The two literal commands, with the zoo's evaluation callback in between."""
-    printed = zoo(
-        tmp_path, "rl_zoo3.train", "--algo", "qtd3", "--env", "Pendulum-v1", "-n", "400", "--eval-freq", "200", "--seed", "3",
-        "-params", "learning_starts:100", SMALL,
-    )  # fmt: skip
-    assert "hyperparams/qtd3.yml" in printed and "Applying normal noise with std 0.1" in printed
-    run = tmp_path / "logs" / "qtd3" / "Pendulum-v1_1"
-    assert {"best_model.zip", "Pendulum-v1.zip", "evaluations.npz", "0.monitor.csv"} <= {path.name for path in run.iterdir()}
-    for extra in ((), ("--load-best", "--stochastic")):
-        printed = zoo(
-            tmp_path, "rl_zoo3.enjoy", "--algo", "qtd3", "--env", "Pendulum-v1", "-f", "logs",
-            "--no-render", "-n", "400", *extra,
-        )  # fmt: skip
-        assert "2 Episodes" in printed and "Mean reward" in printed
+from tests.zoo.helpers import SMALL, zoo
 
 
 def test_without_the_hook(tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""What is said of a model when it is published: its returns on stated seeds, and whether its quantum layer is trained."""
+
+import datetime
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv, VecVideoRecorder
+
+from sb3_quantum.common import interquartile_mean, interval
+from sb3_quantum.layers import FITTED_GRADIENTS
+from sb3_quantum.qtd3 import QuantumTD3, measure_fidelity
+
+#: states that the gradient is compared on
+N_STATES = 256
+
+
+@dataclass
+class Report:
+    """
+    An evaluation.
+
+    :param returns: of the episodes
+    :param first_seed: the i-th episode was reset with ``first_seed + i``
+    :param deterministic: whether actions were those of the policy's ``eval_readout``
+    :param backend: that ran the circuits; ``None`` without a circuit
+    :param fidelity: see docs/metrics.md; empty without a fitted qtDNN
+    :param date: of the evaluation
+    """
+
+    returns: list[float]
+    first_seed: int
+    deterministic: bool
+    backend: str | None
+    fidelity: dict[str, float] = field(default_factory=dict)
+    date: str = field(default_factory=lambda: datetime.date.today().isoformat())
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(np.mean(self.returns))
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns."""
+        return float(np.std(self.returns))
+
+    def as_dict(self) -> dict[str, Any]:
+        """
+        :return: everything, as JSON can hold it, under the names that the zoo uses too where it has one
+        """
+        return {
+            "mean_reward": self.mean,
+            "std_reward": self.std,
+            "is_deterministic": self.deterministic,
+            "n_eval_episodes": len(self.returns),
+            "eval_datetime": self.date,
+            "returns": self.returns,
+            "first_seed": self.first_seed,
+            "interquartile_mean": interquartile_mean(np.array(self.returns)),
+            "interval_95": list(interval(np.array([self.returns]))),
+            "backend": self.backend,
+            "fidelity": self.fidelity,
+        }
+
+
+def evaluate(model: QuantumTD3, env: VecEnv, n_eval_episodes: int, first_seed: int, deterministic: bool = True) -> Report:
+    """
+    Run episodes on stated reset seeds, and compare the qtDNN's gradient with the circuit's on the states that were met.
+
+    :param model: the model
+    :param env: one environment, observations normalized as the model expects
+    :param n_eval_episodes: how many episodes
+    :param first_seed: reset seed of the first
+    :param deterministic: whether to act on the policy's ``eval_readout``, or on its ``readout``
+    :return: what was found
+    :raises ValueError: if there are several environments, or no episodes asked for
+    """
+    if env.num_envs != 1 or n_eval_episodes < 1:
+        raise ValueError(f"one environment and at least one episode, not {env.num_envs} and {n_eval_episodes}")
+    states: list[Any] = []
+    returns: list[float] = []
+
+    def remember(local: dict[str, Any], _: dict[str, Any]) -> None:
+        states.append(local["observations"])
+
+    for episode in range(n_eval_episodes):
+        env.seed(first_seed + episode)
+        rewards, _ = evaluate_policy(model, env, 1, deterministic, callback=remember, return_episode_rewards=True)
+        returns += cast(list[float], rewards)
+    layer = model.policy.quantum_layer
+    fidelity = {}
+    if layer is not None and model.gradient in FITTED_GRADIENTS:
+        chosen = np.random.default_rng(first_seed).permutation(len(states))[:N_STATES]
+        fidelity = measure_fidelity(model, _batch(model, [states[i] for i in chosen]))
+    return Report(
+        [round(float(value), 3) for value in returns],
+        first_seed,
+        deterministic,
+        layer.backend.name if layer else None,
+        fidelity,
+    )
+
+
+def _batch(model: QuantumTD3, states: list[Any]) -> th.Tensor | dict[str, th.Tensor]:
+    """States as one batch on the model's device."""
+    if isinstance(states[0], dict):
+        stacked: Any = {key: np.concatenate([state[key] for state in states]) for key in states[0]}
+    else:
+        stacked = np.concatenate(states)
+    return model.policy.obs_to_tensor(stacked)[0]
+
+
+def film(model: QuantumTD3, env: VecEnv, path: Path, length: int, seed: int) -> None:
+    """
+    Film a model.
+
+    :param model: the model
+    :param env: one environment, its render mode ``"rgb_array"``
+    :param path: where the video goes, an mp4 file
+    :param length: in steps
+    :param seed: reset seed of the first episode
+    :raises ImportError: if moviepy is missing
+    """
+    env.seed(seed)
+    recorder = VecVideoRecorder(env, str(path.parent), lambda step: step == 0, video_length=length, name_prefix=path.stem)
+    observations = recorder.reset()
+    for _ in range(length):
+        observations, _, _, _ = recorder.step(model.predict(observations, deterministic=True)[0])  # type: ignore[arg-type]
+    Path(recorder.video_path).rename(path)

@@ -1,0 +1,192 @@
+"""To the Hugging Face Hub and back."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.type_aliases import GymEnv
+
+from sb3_quantum.hub.safe_files import CONFIG, WEIGHTS, load_safe, save_safe
+from sb3_quantum.qtd3 import QuantumTD3
+
+try:
+    from huggingface_hub import HfApi, constants, get_token
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        HTTPError,
+        LocalEntryNotFoundError,
+        RemoteEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+except ImportError as error:
+    raise ImportError('the Hub needs huggingface_hub: pip install "sb3-quantum[hub]"') from error
+
+
+class HubError(RuntimeError):
+    """Something went wrong between this machine and the Hub; the message says what, and what was published (nothing)."""
+
+
+def push_to_hub(
+    model: QuantumTD3,
+    repo_id: str,
+    env_id: str,
+    env_kwargs: dict[str, Any] | None = None,
+    n_eval_episodes: int = 20,
+    first_seed: int = 10_000,
+    video_length: int = 1000,
+    commit_message: str = "Model, evaluation and model card",
+    private: bool = False,
+    token: str | None = None,
+) -> str:
+    """
+    Evaluate a model, write its card, film it, and publish all that in one commit: the model as safetensors and JSON, SB3's zip
+    beside it, ``README.md``, ``results.json``, a drawing of the circuit (with the extra ``plots``) and ``replay.mp4``.
+
+    What is evaluated is the model as :func:`load_from_hub` will load it: read back from its files, on the exact simulator. The
+    model itself, its counters and its environment are left as they are.
+
+    :param model: the model
+    :param repo_id: ``"owner/name"``; made if it does not exist, overwritten if it does
+    :param env_id: id of the environment to evaluate on
+    :param env_kwargs: keyword arguments for ``gymnasium.make``
+    :param n_eval_episodes: episodes of the evaluation
+    :param first_seed: reset seed of the first, counted up for the others
+    :param video_length: in steps; 0 for no video
+    :param commit_message: of the commit
+    :param private: whether the repository is private, if it has to be made
+    :param token: access token; that of ``hf auth login`` or the environment variable ``HF_TOKEN`` by default
+    :return: the address of the commit
+    :raises HubError: if the Hub cannot be reached or refuses; nothing is published then
+    :raises ValueError: if the model has no form without pickle, or something private would be published
+    :raises gymnasium.error.Error: if there is no such environment
+    """
+    token = token or get_token()
+    if token is None:
+        raise HubError("no access token: log in with `hf auth login`, set HF_TOKEN, or pass token=")
+    if repo_id.count("/") != 1:
+        raise HubError(f"repo_id must be 'owner/name', got {repo_id!r}")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        _prepare(folder, model, repo_id, env_id, env_kwargs or {}, n_eval_episodes, first_seed, video_length, token)
+        api = HfApi(token=token)
+        with _explained(f"{repo_id} was not published"):
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=commit_message))
+
+
+def _prepare(
+    folder: Path,
+    model: QuantumTD3,
+    repo_id: str,
+    env_id: str,
+    env_kwargs: dict[str, Any],
+    n_eval_episodes: int,
+    first_seed: int,
+    video_length: int,
+    token: str,
+) -> None:
+    """Write everything that will be published."""
+    from sb3_quantum.hub.model_card import DIAGRAM, VIDEO, draw, model_card
+    from sb3_quantum.hub.private import check_nothing_private
+    from sb3_quantum.hub.report import evaluate, film
+
+    save_safe(model, folder)
+    # Where this machine's logs are is nobody's business
+    model.save(folder / f"{repo_id.split('/')[1]}.zip", exclude=["tensorboard_log"])
+    env = make_vec_env(env_id, env_kwargs={**env_kwargs, **({"render_mode": "rgb_array"} if video_length else {})})
+    published = load_safe(folder, env=env, buffer_size=1, backend="statevector")
+    normalized = published.get_env()
+    assert normalized is not None
+    report = evaluate(published, normalized, n_eval_episodes, first_seed)
+    if video_length:
+        film(published, normalized, folder / VIDEO, video_length, first_seed)
+    diagram = draw(published, folder / DIAGRAM)
+    normalized.close()
+    (folder / "results.json").write_text(json.dumps(report.as_dict(), indent=1) + "\n")
+    hyperparameters = json.loads((folder / CONFIG).read_text())["arguments"]
+    card = model_card(model, report, env_id, repo_id, env_kwargs, hyperparameters, diagram=diagram, video=bool(video_length))
+    (folder / "README.md").write_text(card)
+    check_nothing_private(folder, token)
+
+
+def load_from_hub(
+    repo_id: str,
+    env: GymEnv | None = None,
+    device: th.device | str = "auto",
+    revision: str | None = None,
+    token: str | None = None,
+    allow_pickle: bool = False,
+    filename: str | None = None,
+    **kwargs: Any,
+) -> QuantumTD3:
+    """
+    Load a model from the Hub. Its safetensors and JSON are preferred, and nothing in them is executed.
+
+    Whatever machine the model was trained on, it is loaded onto the exact simulator unless ``backend`` says otherwise: a file
+    from the network does not spend money on a chip.
+
+    :param repo_id: ``"owner/name"``
+    :param env: the environment to run the model on, as for :func:`load_safe`
+    :param device: where the networks go
+    :param revision: branch, tag or commit; the newest by default
+    :param token: access token, for private repositories
+    :param allow_pickle: whether SB3's zip may be loaded where there is no other form; it runs code of whoever made it
+    :param filename: of that zip, the repository's name by default
+    :param kwargs: anything to change, an argument of the constructor
+    :return: the model
+    :raises HubError: if there is no such repository, no model in it, only a pickle, or the Hub cannot be reached
+    :raises ValueError: if the files are of another algorithm, or not what they should be
+    """
+    kwargs.setdefault("backend", "statevector")
+    api, config = HfApi(token=token), None
+    # There is a repository at least: RemoteEntryNotFoundError comes from nowhere else
+    with _explained(f"{repo_id} was not loaded"), suppress(RemoteEntryNotFoundError):
+        config = Path(api.hf_hub_download(repo_id, CONFIG, revision=revision))
+        # From the same commit, which the cache names its folder after
+        api.hf_hub_download(repo_id, WEIGHTS, revision=config.parent.name)
+    if config is not None:
+        return load_safe(config.parent, env, device, **kwargs)
+    if not allow_pickle:
+        raise HubError(
+            f"{repo_id} was not loaded: it has no {CONFIG} and {WEIGHTS}. If there is a zip of SB3, that is a pickle, "
+            "which runs code of whoever made it: allow_pickle=True if you trust them"
+        )
+    with _explained(f"{repo_id} was not loaded"):
+        path = api.hf_hub_download(repo_id, filename or f"{repo_id.split('/')[-1]}.zip", revision=revision)
+    return QuantumTD3.load(path, env=env, device=device, **kwargs)
+
+
+@contextmanager
+def _explained(outcome: str) -> Iterator[None]:
+    """Say what an error of the Hub means for the user."""
+    try:
+        yield
+    except RevisionNotFoundError as error:
+        raise HubError(f"{outcome}: there is no such revision") from error
+    except LocalEntryNotFoundError as error:
+        raise HubError(
+            f"{outcome}: the Hub ({constants.ENDPOINT}) cannot be reached, and there is no copy on this machine"
+        ) from error
+    except RemoteEntryNotFoundError as error:
+        raise HubError(f"{outcome}: there is no model in it") from error
+    except RepositoryNotFoundError as error:
+        raise HubError(f"{outcome}: there is no such repository, or the token may not see it") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        meaning = {
+            401: "the access token is not valid",
+            403: "the access token may not write there; the name may be somebody else's",
+            409: "the name is taken",
+        }
+        raise HubError(f"{outcome}: {meaning.get(status, 'the Hub failed')} (HTTP {status}: {error})") from error
+    except HFValidationError as error:
+        raise HubError(f"{outcome}: {error}") from error
+    except (HTTPError, ConnectionError) as error:
+        raise HubError(f"{outcome}: the Hub ({constants.ENDPOINT}) cannot be reached ({error})") from error

@@ -1,0 +1,5 @@
+from sb3_quantum.plots.callback import FigureCallback
+from sb3_quantum.plots.circuit import circuit_figure
+from sb3_quantum.plots.runs import Curve, Run, load_run, runs_figure
+
+__all__ = ["Curve", "FigureCallback", "Run", "circuit_figure", "load_run", "runs_figure"]

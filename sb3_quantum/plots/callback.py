@@ -1,0 +1,114 @@
+"""Pictures in TensorBoard while a model is trained."""
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import CSVOutputFormat, Figure, HumanOutputFormat, JSONOutputFormat
+from stable_baselines3.common.type_aliases import PyTorchObs
+
+from sb3_quantum.plots.circuit import circuit_figure
+from sb3_quantum.plots.figure import new_figure
+from sb3_quantum.plots.runs import Curve, Run, runs_figure
+from sb3_quantum.qtd3 import FidelityCallback, QuantumTD3
+from sb3_quantum.qtd3.callbacks import walk
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+#: formats that hold no pictures
+_TEXT = ("stdout", "log", "json", "csv")
+
+
+class FigureCallback(BaseCallback):
+    """
+    Draws every so many steps, for TensorBoard: ``figures/circuit``, the circuit with the current policy's angles, always for
+    the first observation that the training saw, so that it is the policy that changes; and ``figures/curves``, return,
+    gradient cosine and circuits since this training began. The cosine is that of a ``FidelityCallback`` in the same training.
+    A policy without a circuit has the curves only. It moves none of the training's generators and none of its counters.
+
+    Figures are written with the log, that is when the next episode ends it.
+
+    :param freq: environment steps between two drawings
+    :param window: training episodes that the return is averaged over
+    :param layers_per_row: the drawing of the circuit goes on below after so many layers
+    :raises ImportError: if matplotlib is missing
+    """
+
+    def __init__(self, freq: int = 10_000, window: int = 20, layers_per_row: int = 5):
+        super().__init__()
+        # A training should not end at its first drawing
+        new_figure(1, 1)
+        self.freq = freq
+        self.window = window
+        self.layers_per_row = layers_per_row
+        self._last = 0
+        self._obs: PyTorchObs | None = None
+        self._fidelity: FidelityCallback | None = None
+        self._seen: dict[str, float] = {}
+        self._rows: dict[str, list[tuple[int, float]]] = {}
+
+    def _on_training_start(self) -> None:
+        assert isinstance(self.model, QuantumTD3) and self.model._last_obs is not None
+        self._last = self.model.num_timesteps
+        obs, _ = self.model.policy.obs_to_tensor(self.model._last_obs)
+        self._obs = {key: part[:1].clone() for key, part in obs.items()} if isinstance(obs, dict) else obs[:1].clone()
+        found = (callback for callback in walk(self.locals["callback"]) if isinstance(callback, FidelityCallback))
+        self._fidelity = next(found, None)
+        self._seen = {}
+        self._rows = {"episodes": [], "circuits": [], "cosine": [], "mean_field": []}
+        if not self._is_drawn_for():
+            warnings.warn("FigureCallback draws nothing: no tensorboard_log is given", stacklevel=2)
+
+    def _is_drawn_for(self) -> bool:
+        """Whether the logger writes anything that can hold a picture."""
+        text = (CSVOutputFormat, HumanOutputFormat, JSONOutputFormat)
+        return any(not isinstance(form, text) for form in self.logger.output_formats)
+
+    def _on_step(self) -> bool:
+        assert isinstance(self.model, QuantumTD3)
+        for info in self.locals["infos"]:
+            if "episode" in info:
+                self._rows["episodes"].append((self.model.num_timesteps, info["episode"]["r"]))
+                self._record_circuits()
+        return True
+
+    def _record_circuits(self) -> None:
+        assert isinstance(self.model, QuantumTD3)
+        if self.model.policy.quantum_layer is not None:
+            self._rows["circuits"].append((self.model.num_timesteps, self.model.policy.quantum_layer.backend.usage.circuits))
+
+    def _on_rollout_start(self) -> None:
+        steps = self.model.num_timesteps
+        if self._fidelity is not None and self._fidelity.latest is not self._seen:
+            self._seen = self._fidelity.latest
+            if self._seen:
+                self._rows["cosine"].append((steps, self._seen["qtdnn/cosine"]))
+                self._rows["mean_field"].append((steps, self._seen["qtdnn/cosine_mean_field"]))
+        if steps - self._last >= self.freq and self._is_drawn_for():
+            self._last = steps
+            for key, figure in self.draw().items():
+                self.logger.record(f"figures/{key}", Figure(figure, close=False), exclude=_TEXT)
+
+    def draw(self) -> dict[str, "matplotlib.figure.Figure"]:
+        """
+        Draw now.
+
+        :return: ``curves``, and ``circuit`` if there is one
+        :raises ImportError: if pylatexenc is missing, which Qiskit's drawings need
+        """
+        model = self.model
+        assert isinstance(model, QuantumTD3) and self._obs is not None
+        rows = {key: Curve(*np.array(row, dtype=float).T) for key, row in self._rows.items() if row}
+        title = f"after {model.num_timesteps:,d} steps"
+        figures = {"curves": runs_figure([Run(type(model).__name__, **rows)], self.window, title)}  # type: ignore[arg-type]
+        layer = model.policy.quantum_layer
+        if layer is not None:
+            model.policy.set_training_mode(False)
+            with th.no_grad():
+                inputs, _ = model.actor.encode(self._obs)
+            title = f"The policy's circuit {title}, for the first observation of this training"
+            figures["circuit"] = circuit_figure(layer.ansatz, inputs, title, self.layers_per_row)
+        return figures

@@ -1,0 +1,93 @@
+"""A picture of the circuit that is run."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch as th
+
+from sb3_quantum.circuits import Ansatz
+from sb3_quantum.plots.figure import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from qiskit import QuantumCircuit
+
+#: inches per column and per qubit of Qiskit's drawing
+_INCHES = 0.66
+#: fonts, in points, that fit the boxes at that size
+_FONTS = {"fontsize": 10.5, "subfontsize": 7.5}
+_STYLE = {
+    **_FONTS,
+    "barrierfacecolor": "#EEEEEE",
+    "displaycolor": {"r": ("#DCE9F5", "#000000"), "cz": ("#D55E00", "#D55E00")},
+}
+#: what the drawing does not say itself
+_CAPTION = "R(theta, phi) in radians; CZ in orange; every qubit is measured at the end"
+#: inches that title and caption take
+_HEAD = 0.75
+_MIN_WIDTH = 6.2
+
+
+def circuit_figure(ansatz: Ansatz, inputs: "th.Tensor | np.ndarray", title: str = "", layers_per_row: int = 5) -> "Figure":
+    """
+    Draw one circuit with Qiskit's drawer: a box for every rotation, with theta and phi in radians to two decimals, and a line
+    for every CZ. A numbered line ends each layer. The measurement of all qubits at the end is left out.
+
+    :param ansatz: the circuit's shape
+    :param inputs: circuit inputs, ``(n_inputs,)`` or ``(1, n_inputs)``
+    :param title: above the circuit
+    :param layers_per_row: the drawing goes on below after so many layers
+    :return: the figure
+    :raises ImportError: if matplotlib or pylatexenc is missing
+    """
+    from qiskit.exceptions import MissingOptionalLibraryError
+    from qiskit.visualization import circuit_drawer
+
+    # About as wide as it will be, because lines are scaled by the width; four columns are a layer's
+    figure = new_figure(_INCHES * (4 * min(layers_per_row, ansatz.n_layers) + 1), 1)
+    # Rows are drawings of their own: Qiskit's would break in the middle of a layer
+    rows = []
+    for row, circuit in enumerate(_rows(ansatz, inputs, layers_per_row)):
+        axes = figure.add_axes((0, 0, 1, 1), label=str(row))
+        try:
+            circuit_drawer(circuit, output="mpl", ax=axes, fold=-1, style=_STYLE)
+        except MissingOptionalLibraryError as error:
+            raise ImportError('drawing circuits needs pylatexenc: pip install "sb3-quantum[plots]"') from error
+        rows.append(axes)
+    # Qiskit has scaled its fonts to axes as wide as the figure; here every column is equally wide, in every row
+    widths = [_INCHES * float(np.ptp(axes.get_xlim())) for axes in rows]
+    heights = [_INCHES * float(np.ptp(axes.get_ylim())) for axes in rows]
+    width, height = max(*widths, _MIN_WIDTH), sum(heights) + _HEAD
+    top = height - _HEAD
+    for axes, row_width, row_height in zip(rows, widths, heights, strict=True):
+        for text in axes.texts:
+            text.set_fontsize(float(text.get_fontsize()) * row_width / figure.get_figwidth())
+        top -= row_height
+        axes.set_position((0, top / height, row_width / width, row_height / height))
+    figure.set_size_inches(width, height)
+    figure.text(0.15 / width, 1 - 0.15 / height, f"{title}\n{_CAPTION}".strip(), va="top", fontsize=11, linespacing=1.4)
+    return figure
+
+
+def _rows(ansatz: Ansatz, inputs: "th.Tensor | np.ndarray", layers_per_row: int) -> list["QuantumCircuit"]:
+    """
+    The circuit that is run in pieces of so many layers, its angles rounded. A numbered line behind every layer keeps the gates
+    of the next one from sliding to the left.
+    """
+    from qiskit.circuit.library import Barrier, RGate
+
+    circuit = ansatz.to_qiskit(inputs, measure=False)
+    rows: list[QuantumCircuit] = []
+    rotations = 0
+    for place, instruction in enumerate(circuit.data):
+        operation = instruction.operation
+        if operation.name == "r":
+            if rotations % (layers_per_row * ansatz.n_qubits) == 0:
+                rows.append(circuit.copy_empty_like())
+            rotations += 1
+            operation = RGate(*(round(float(angle), 2) for angle in operation.params))
+        rows[-1].append(operation, instruction.qubits)
+        full = rotations % ansatz.n_qubits == 0
+        if full and (place + 1 == len(circuit.data) or circuit.data[place + 1].operation.name == "r"):
+            rows[-1].append(Barrier(ansatz.n_qubits, label=str(rotations // ansatz.n_qubits)), circuit.qubits)
+    return rows

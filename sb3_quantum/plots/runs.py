@@ -1,0 +1,281 @@
+"""Return, gradient fidelity and circuits of trainings: where they are written, and one figure of several runs."""
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+
+from sb3_quantum.plots.figure import new_figure
+from sb3_quantum.qtd3.callbacks import FIDELITY_FILE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Okabe and Ito's colours, which the colour-blind can tell apart, without the yellow that white paper swallows
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
+#: a second and third time through the colours
+STYLES = ("-", "--", "-.")
+_LOGGED = ("rollout/ep_rew_mean", "eval/mean_reward", "qtdnn/cosine", "qtdnn/cosine_mean_field", "quantum/circuits")
+
+
+class Curve(NamedTuple):
+    """
+    Something over the course of a training.
+
+    :param steps: environment steps, ``(n,)``, ascending
+    :param values: ``(n,)``
+    """
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+@dataclass
+class Run:
+    """
+    What is known of a training; ``None`` is what is not.
+
+    :param label: its name
+    :param episodes: return of every training episode, at the step of its end
+    :param rollouts: mean return of the last training episodes, as SB3 logs it
+    :param evaluations: mean return of an evaluation
+    :param spread: standard deviation over the episodes of each evaluation, ``(n,)``
+    :param cosine: between the qtDNN's and the circuit's gradient
+    :param mean_field: the same cosine for the mean field alone
+    :param circuits: circuits run so far by the training
+    """
+
+    label: str
+    episodes: Curve | None = None
+    rollouts: Curve | None = None
+    evaluations: Curve | None = None
+    spread: np.ndarray | None = None
+    cosine: Curve | None = None
+    mean_field: Curve | None = None
+    circuits: Curve | None = None
+
+
+def load_run(folder: Path, label: str | None = None) -> Run:
+    """
+    Read a run from what it left in a folder: monitor files, ``evaluations.npz``, ``fidelity.csv`` and ``progress.csv`` in the
+    folder itself, and TensorBoard files in it or anywhere below, which are only opened if returns or logged values are
+    missing. Where two of them say the same thing, the one that is named first here is taken.
+
+    :param folder: of one run
+    :param label: its name; the folder's by default
+    :return: the run
+    :raises FileNotFoundError: if there is no such folder
+    :raises ValueError: if it holds no run, several, or files that cannot be read
+    :raises ImportError: if its TensorBoard files are needed and tensorboard is missing
+    """
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder} is not there")
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file; a run is given by its folder")
+    run = Run(label or folder.resolve().name)
+    run.episodes = _episodes(folder)
+    if (folder / "evaluations.npz").is_file():
+        run.evaluations, run.spread = _evaluations(folder / "evaluations.npz")
+    logged = _table(folder / FIDELITY_FILE, "steps")
+    for key, curve in _table(folder / "progress.csv", "time/total_timesteps").items():
+        logged.setdefault(key, curve)
+    if not logged or run.episodes is None:
+        for key, curve in _tensorboard(folder).items():
+            logged.setdefault(key, curve)
+    run.rollouts = logged.get("rollout/ep_rew_mean")
+    run.evaluations = run.evaluations or logged.get("eval/mean_reward")
+    run.cosine = logged.get("qtdnn/cosine")
+    run.mean_field = logged.get("qtdnn/cosine_mean_field")
+    run.circuits = logged.get("quantum/circuits")
+    if not any((run.episodes, run.rollouts, run.evaluations, run.cosine, run.circuits)):
+        below = sorted({path.parent.name for path in folder.glob("*/*monitor.csv")})
+        hint = f"; give one of the runs in it: {', '.join(below)}" if below else ""
+        raise ValueError(f"{folder} holds no run: no episode in a *.monitor.csv, no evaluations, no logged values{hint}")
+    return run
+
+
+def _episodes(folder: Path) -> Curve | None:
+    """Returns from monitor files. The environments of a training step together, so that each counts for all of them."""
+    files = sorted(folder.glob("*monitor.csv"))
+    steps, values = [np.zeros(0)], [np.zeros(0)]
+    for path in files:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+        try:
+            steps.append(len(files) * np.cumsum([int(row["l"]) for row in rows], dtype=float))
+            values.append(np.array([float(row["r"]) for row in rows]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a monitor file of Stable-Baselines3") from error
+    together = np.concatenate(steps)
+    order = np.argsort(together, kind="stable")
+    return Curve(together[order], np.concatenate(values)[order]) if len(together) > 0 else None
+
+
+def _evaluations(path: Path) -> tuple[Curve, np.ndarray]:
+    """Mean and standard deviation of every evaluation, as ``EvalCallback`` writes them."""
+    try:
+        with np.load(path) as data:
+            steps, results = data["timesteps"], data["results"]
+    except (EOFError, KeyError, OSError, ValueError, BadZipFile) as error:
+        raise ValueError(f"{path} is not a file of Stable-Baselines3's EvalCallback") from error
+    return Curve(steps.astype(float), results.mean(1)), results.std(1)
+
+
+def _table(path: Path, steps: str) -> dict[str, Curve]:
+    """The columns of a CSV file that are drawn; cells may be empty."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    curves = {}
+    try:
+        for key in _LOGGED:
+            filled = [(float(row[steps]), float(row[key])) for row in rows if row.get(key) and row[steps]]
+            if filled:
+                curves[key] = Curve(*np.array(filled).T)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a table with the column {steps!r}") from error
+    return curves
+
+
+def _tensorboard(folder: Path) -> dict[str, Curve]:
+    """The logged values that are drawn, from the event files of one run."""
+    folders = sorted({path.parent for path in folder.rglob("events.out.tfevents.*")})
+    if len(folders) == 0:
+        return {}
+    if len(folders) > 1:
+        names = ", ".join(str(path.relative_to(folder)) for path in folders)
+        raise ValueError(f"{folder} holds several TensorBoard runs, give one of them: {names}")
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    except ImportError as error:
+        raise ImportError(f'reading {folders[0]} needs tensorboard: pip install "sb3-quantum[zoo]"') from error
+    accumulator = EventAccumulator(str(folders[0]), size_guidance={"scalars": 0, "images": 1})
+    accumulator.Reload()
+    curves = {}
+    for key in accumulator.Tags()["scalars"]:
+        if key in _LOGGED:
+            # A continued run may have logged a step twice: the later one counts
+            values = {event.step: event.value for event in accumulator.Scalars(key)}
+            steps = sorted(values)
+            curves[key] = Curve(np.array(steps, dtype=float), np.array([values[step] for step in steps]))
+    return curves
+
+
+def running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """
+    Mean of the last so many values, of fewer at the beginning.
+
+    :param values: ``(n,)``
+    :param window: how many
+    :return: ``(n,)``
+    """
+    sums = np.cumsum(np.insert(values, 0, 0.0))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - window, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
+    """
+    Draw runs side by side: return, cosine of the gradients and circuits against environment steps, one colour for each run. A
+    run is missing from the panels that it has nothing for.
+
+    :param runs: at least one
+    :param window: training episodes that the return is averaged over
+    :param title: above the figure
+    :return: the figure
+    :raises ImportError: if matplotlib is missing
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+    figure = new_figure(8, 9, layout="constrained")
+    panels = figure.subplots(3, 1, sharex=True, height_ratios=(4, 3, 3))
+    returns, cosines, circuits = panels
+    shown: defaultdict[Any, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for place, run in enumerate(runs):
+        look = _look(place)
+        shown[returns].update(_draw_returns(returns, run, window, look))
+        shown[cosines].update(_draw_cosines(cosines, run, look))
+        if run.circuits is not None:
+            # Runs with the same settings run the same circuits: the later ones are thinner, so that all of them are seen
+            later = sum(other.circuits is not None for other in runs[place + 1 :])
+            width = 1.5 + 1.5 * min(later, 4)
+            circuits.plot(*run.circuits, linewidth=width, **look)
+    returns.set_ylabel("return of an episode")
+    cosines.set_ylabel("cosine of the qtDNN's\nand the circuit's gradient")
+    low = min((float(line.get_ydata().min()) for line in cosines.lines if len(line.get_ydata()) > 0), default=0.0)
+    cosines.set_ylim(min(low - 0.05, -0.05), 1.05)
+    circuits.set_ylabel("circuits run in training")
+    circuits.set_xlabel("environment steps")
+    circuits.set_ylim(bottom=0)
+    circuits.set_xlim(left=0)
+    circuits.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    circuits.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    circuits.xaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
+    for axes in panels:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        if not axes.has_data():
+            axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", va="center", color="0.4")
+        # What the kinds of lines mean is said in grey, once; whose they are, by colour above the figure
+        kinds = [Line2D([], [], label=name, **{"color": "0.35", **kind}) for name, kind in shown[axes].items()]
+        if kinds:
+            axes.legend(handles=kinds, fontsize=9, framealpha=0.85)
+    handles = [Line2D([], [], linewidth=2, **_look(place)) for place in range(len(runs))]
+    figure.legend(handles, [run.label for run in runs], loc="outside upper center", ncols=_columns(runs), title=title or None)
+    return figure
+
+
+def _look(place: int) -> dict[str, Any]:
+    """Colour and dashes of the run in a place."""
+    return {"color": COLOURS[place % len(COLOURS)], "linestyle": STYLES[place // len(COLOURS) % len(STYLES)]}
+
+
+def _draw_returns(axes: "Axes", run: Run, window: int, look: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A run's returns; gives the kinds of lines used, for the legend."""
+    shown: dict[str, dict[str, Any]] = {}
+    if run.episodes is not None:
+        steps, values = run.episodes
+        dots = {"linestyle": "none", "marker": ".", "markersize": 6, "alpha": 0.45}
+        axes.plot(steps, values, **{**look, **dots}, markeredgewidth=0)
+        axes.plot(steps, running_mean(values, window), linewidth=1.8, **look)
+        shown["training episode"] = dots
+        shown[f"mean of the last {window}"] = {"linewidth": 1.8}
+    elif run.rollouts is not None:
+        axes.plot(*run.rollouts, linewidth=1.8, **look)
+        shown["mean of the last episodes, as logged"] = {"linewidth": 1.8}
+    if run.evaluations is not None:
+        marks = {"linestyle": "none", "marker": "o", "markersize": 5, "markerfacecolor": "white"}
+        axes.errorbar(*run.evaluations, yerr=run.spread, capsize=3, elinewidth=1, **{**look, **marks})
+        shown["evaluation" if run.spread is None else "evaluation, mean and standard deviation"] = marks
+    return shown
+
+
+def _draw_cosines(axes: "Axes", run: Run, look: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A run's cosines; gives the kinds of lines used, for the legend."""
+    shown: dict[str, dict[str, Any]] = {}
+    if run.mean_field is not None:
+        kind = {"linestyle": ":", "linewidth": 1.2}
+        axes.plot(*run.mean_field, **{**look, **kind})
+        shown["mean field alone, without a fit"] = kind
+    if run.cosine is not None:
+        axes.plot(*run.cosine, marker=_marker(run.cosine), markersize=3, linewidth=1.5, **look)
+        shown["qtDNN"] = {"linewidth": 1.5}
+    return shown
+
+
+def _marker(curve: Curve) -> str:
+    """A few measurements are shown as what they are; many are a line."""
+    return "o" if len(curve.steps) <= 50 else ""
+
+
+def _columns(runs: list[Run]) -> int:
+    """Columns of the legend that fit the figure's width."""
+    return max(1, min(len(runs), 72 // (max(len(run.label) for run in runs) + 8)))

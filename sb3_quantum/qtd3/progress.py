@@ -1,0 +1,123 @@
+"""SB3's progress bar, with what matters in a hybrid training beside it."""
+
+import math
+
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback, ProgressBarCallback
+from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.utils import safe_mean
+
+from sb3_quantum.layers import FITTED_GRADIENTS
+from sb3_quantum.qtd3.callbacks import FidelityCallback, walk
+from sb3_quantum.qtd3.qtd3 import QuantumTD3
+
+
+class QuantumProgressBarCallback(ProgressBarCallback):
+    """
+    SB3's progress bar, followed by the mean return of the last episodes (``stats_window_size``), the gradient cosine of the
+    last ``FidelityCallback`` measurement and the circuits that the training has run so far. What a policy does not have is
+    left out.
+
+    :raises ImportError: if tqdm or rich is missing
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: what stands behind the bar
+        self.figures = ""
+        self._fidelity: FidelityCallback | None = None
+
+    def _on_training_start(self) -> None:
+        from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.text import Text
+        from tqdm.rich import RateColumn, tqdm
+
+        found = (callback for callback in walk(self.locals["callback"]) if isinstance(callback, FidelityCallback))
+        self._fidelity = next(found, None)
+        outer = self
+
+        class Figures(ProgressColumn):
+            """tqdm's bar for rich drops the postfix of tqdm's other bars; a column is its place here."""
+
+            def render(self, task: Task) -> Text:
+                return Text(outer.figures)
+
+        self.figures = self._write()
+        self.pbar = tqdm(
+            total=self.locals["total_timesteps"] - self.model.num_timesteps,
+            # Looks at the clock in every step, and draws ten times per second at most
+            miniters=1,
+            progress=(
+                "[progress.percentage]{task.percentage:>3.0f}%",
+                BarColumn(bar_width=16),
+                # Unlike tqdm's, it is never cut where a terminal is narrow
+                TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+                TimeElapsedColumn(),
+                "<",
+                TimeRemainingColumn(),
+                RateColumn(unit="steps"),
+                Figures(),
+            ),
+        )
+
+    def _on_step(self) -> bool:
+        # True when tqdm has drawn: the text need not be written more often than it is seen
+        if self.pbar.update(self.training_env.num_envs):
+            self.figures = self._write()
+        return True
+
+    def _on_training_end(self) -> None:
+        self.figures = self._write()
+        super()._on_training_end()
+
+    def _write(self) -> str:
+        """What there is to show now."""
+        assert isinstance(self.model, QuantumTD3)
+        parts = []
+        if self.model.ep_info_buffer:
+            parts.append(f"return {safe_mean([episode['r'] for episode in self.model.ep_info_buffer]):.1f}")
+        if self._fidelity is not None:
+            cosine = self._fidelity.latest.get("qtdnn/cosine", math.nan)
+            parts.append("cosine -" if math.isnan(cosine) else f"cosine {cosine:.3f}")
+        if self.model.policy.quantum_layer is not None:
+            parts.append(f"circuits {self.model.policy.quantum_layer.backend.usage.circuits:,d}")
+        return "  ".join(parts)
+
+
+def with_progress(model: QuantumTD3, callback: MaybeCallback, progress_bar: bool) -> MaybeCallback:
+    """
+    What a training calls, with our progress bar where SB3's would be: for ``progress_bar=True``, and in place of a
+    ``ProgressBarCallback`` in a list, which is how the zoo's ``-P`` asks for one. A list is changed itself, because the zoo
+    ends the bar in its own list after Ctrl-C.
+
+    If there is a bar, and a qtDNN but no ``FidelityCallback``, one of 64 states is added, which measures every 20th part of
+    the training, but not more often than every 1,000 steps and not less often than every 10,000.
+
+    :param model: about to learn
+    :param callback: what ``learn`` was given
+    :param progress_bar: likewise
+    :return: what to pass on
+    """
+    if isinstance(callback, list):
+        callback = CallbackList(callback)
+    if not isinstance(callback, BaseCallback):
+        callback = ConvertCallback(callback)
+    # Subclasses are somebody's own bars
+    if type(callback) is ProgressBarCallback:
+        callback = QuantumProgressBarCallback()
+    for node in walk(callback):
+        if isinstance(node, CallbackList):
+            node.callbacks[:] = [
+                QuantumProgressBarCallback() if type(child) is ProgressBarCallback else child for child in node.callbacks
+            ]
+    if progress_bar:
+        callback = CallbackList([callback, QuantumProgressBarCallback()])
+    used = list(walk(callback))
+    fitted = model.policy.quantum_layer is not None and model.gradient in FITTED_GRADIENTS
+    if (
+        fitted
+        and any(isinstance(node, QuantumProgressBarCallback) for node in used)
+        and not any(isinstance(node, FidelityCallback) for node in used)
+    ):
+        steps = model._total_timesteps - model._num_timesteps_at_start
+        callback = CallbackList([callback, FidelityCallback(freq=min(max(steps // 20, 1_000), 10_000), n_states=64)])
+    return callback

@@ -1,0 +1,106 @@
+"""
+What ``rl_zoo3.push_to_hub`` publishes of a qtd3 model beside its own files: the form without pickle, a drawing of the circuit,
+and a model card that says more. Paths and addresses of this machine are taken out of what it publishes.
+
+Two of the functions that it calls are wrapped: the one that evaluates, which is handed the model and the folder, and the one
+that completes the card, which is the last before the upload.
+"""
+
+import functools
+import json
+import re
+import sys
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+from stable_baselines3.common.vec_env import VecEnv
+
+#: reset seed of the first episode of the evaluation
+FIRST_SEED = 10_000
+
+
+def publish_more(utils: ModuleType) -> None:
+    """
+    Wrap what ``rl_zoo3.push_to_hub`` will import.
+
+    :param utils: the module ``rl_zoo3.utils``, which has imported huggingface_sb3
+    """
+    import huggingface_hub.repocard as repocard
+
+    push_to_hub = sys.modules["huggingface_sb3.push_to_hub"]
+    evaluate_agent, metadata_save = push_to_hub._evaluate_agent, repocard.metadata_save
+    if hasattr(evaluate_agent, "_sb3_quantum"):
+        return
+    cards: dict[Path, Callable[[str], str]] = {}
+
+    @functools.wraps(evaluate_agent)
+    def evaluate(model: Any, env: VecEnv, n_episodes: int, deterministic: bool, folder: Path) -> tuple[float, float]:
+        from sb3_quantum.qtd3 import QuantumTD3
+
+        if not isinstance(model, QuantumTD3):
+            return evaluate_agent(model, env, n_episodes, deterministic, folder)
+        mean, std, cards[Path(folder)] = _describe(model, env, n_episodes, deterministic, Path(folder))
+        return mean, std
+
+    @functools.wraps(metadata_save)
+    def save(path: str | Path, data: dict[str, Any]) -> None:
+        folder = Path(path).parent
+        if folder not in cards:
+            metadata_save(path, data)
+            return
+        from huggingface_hub import get_token
+
+        from sb3_quantum.hub.private import check_nothing_private
+
+        # The zoo's card is there by now. It knows where the model goes
+        organization = re.findall(r"-orga (\S+)", Path(path).read_text())[0]
+        Path(path).write_text(cards.pop(folder)(f"{organization}/{folder.name}"))
+        check_nothing_private(folder, get_token())
+
+    evaluate._sb3_quantum = True  # type: ignore[attr-defined]
+    setattr(push_to_hub, "_evaluate_agent", evaluate)  # noqa: B010
+    setattr(repocard, "metadata_save", save)  # noqa: B010
+
+
+def _describe(
+    model: Any, env: VecEnv, n_episodes: int, deterministic: bool, folder: Path
+) -> tuple[float, float, Callable[[str], str]]:
+    """Evaluate, write our files and clean the zoo's; the card is written when it is known where it goes."""
+    from sb3_quantum.hub import save_safe
+    from sb3_quantum.hub.model_card import DIAGRAM, VIDEO, draw, model_card
+    from sb3_quantum.hub.private import clean_arguments
+    from sb3_quantum.hub.report import evaluate
+
+    report = evaluate(model, env, n_episodes, FIRST_SEED, deterministic)
+    (folder / "results.json").write_text(json.dumps(report.as_dict(), indent=1) + "\n")
+    safe = True
+    try:
+        save_safe(model, folder)
+    except ValueError as error:
+        warnings.warn(f"published as a pickle only: {error}", stacklevel=3)
+        safe = False
+    for archive in folder.glob("*.zip"):
+        unpacked = archive.with_suffix("")
+        if unpacked.is_dir():
+            model.save(archive, exclude=["tensorboard_log"])
+            zipfile.ZipFile(archive).extractall(unpacked)
+    clean_arguments(folder / "args.yml")
+    diagram = draw(model, folder / DIAGRAM)
+    env_kwargs = yaml.safe_load((folder / "env_kwargs.yml").read_text())
+    env_kwargs.pop("render_mode", None)
+    # Written by this machine's zoo, with Python's tag for ordered dictionaries
+    hyperparameters = yaml.load((folder / "config.yml").read_text(), Loader=yaml.UnsafeLoader)
+
+    def card(repo_id: str) -> str:
+        video = (folder / VIDEO).is_file()
+        return model_card(
+            model, report, env.get_attr("spec")[0].id, repo_id, env_kwargs, hyperparameters,
+            from_zoo=True, diagram=diagram, video=video, safe=safe,
+        )  # fmt: skip
+
+    return report.mean, report.std, card
