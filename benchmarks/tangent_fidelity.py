@@ -5,7 +5,7 @@ Offline: circuit inputs are held still, the qtDNN of every recipe is fitted for 
 between its gradient and the exact one (random w, live angles) is measured on held-out states: of a random policy in front of
 fresh networks, and of policies that were trained with either recipe.
 
-Live: the zoo trains with its shipped settings, and ``FidelityCallback`` measures while it does. ``--logs`` reads what such
+Live: the zoo trains with its settings and four environments, and ``FidelityCallback`` measures while it does. ``--logs`` reads what such
 runs printed instead of running them.
 
     python benchmarks/tangent_fidelity.py --quick                                  # a minute
@@ -42,7 +42,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         qtdnn_gradient_steps=2, probe_std=0.2, policy_kwargs=dict(qtdnn_prior="none", qtdnn_arch=[512])
     ),
 }  # fmt: skip
-#: the floors below which a cosine says nothing, and environment steps per update in the shipped settings for Humanoid-v4
+#: the floors below which a cosine says nothing, and environments (with one update per step of them all) of the live runs
 FLOORS = {"marginal_std": 0.2, "input_std": 0.15}
 STEPS_PER_UPDATE = 4
 HELD_OUT, BATCH = 256, 256
@@ -383,11 +383,15 @@ def main() -> None:
         name, path = entry.split("=", 1)
         runs[name] = read_log(Path(path).read_text())
     if args.quick and not runs:
-        runs["default, seed 0"] = read_log(train_live(["-params", "learning_starts:400"], 1000, 250, 0, args.folder))
+        runs["default, seed 0"] = read_log(
+            train_live(["-params", f"n_envs:{STEPS_PER_UPDATE}", "learning_starts:400"], 1000, 250, 0, args.folder)
+        )
     elif not runs:
         for seed in args.seeds:
-            runs[f"default, seed {seed}"] = read_log(train_live(["-params"], args.steps + 100, 10_000, seed, args.folder))
-        paper = ["-conf", str(hyperparams_path("qtd3-paper")), "-params", "n_envs:4"]
+            runs[f"default, seed {seed}"] = read_log(
+                train_live(["-params", f"n_envs:{STEPS_PER_UPDATE}"], args.steps + 100, 10_000, seed, args.folder)
+            )
+        paper = ["-conf", str(hyperparams_path("qtd3-paper")), "-params", f"n_envs:{STEPS_PER_UPDATE}"]
         runs["paper, seed 0"] = read_log(train_live(paper, args.steps + 100, 10_000, 0, args.folder))
     for name, rows in runs.items():
         print_live(name, rows)

@@ -89,19 +89,20 @@ ARMS: dict[str, Callable[[int], OffPolicyAlgorithm]] = {
     "td3": partial(td3, same=False),
     "td3_same": partial(td3, same=True),
     "zeros": partial(quantum, policy_kwargs=dict(block="zeros")),
-    # Candidates: one thing changed at a time, and what came of it
+    # Candidates: one thing changed at a time against four environments, and what came of it
     "n_envs_1": partial(quantum, n_envs=1),
     "n_envs_2": partial(quantum, n_envs=2),
+    "n_envs_4": partial(quantum, n_envs=4),
     "n_envs_8": partial(quantum, n_envs=8),
     "n_envs_16": partial(quantum, n_envs=16),
-    "batch_128": partial(quantum, batch_size=128),
-    "batch_512": partial(quantum, batch_size=512),
-    "lr_1e-3": partial(quantum, learning_rate=1e-3),
-    "lr_1e-4": partial(quantum, learning_rate=1e-4),
+    "batch_128": partial(quantum, n_envs=4, batch_size=128),
+    "batch_512": partial(quantum, n_envs=4, batch_size=512),
+    "lr_1e-3": partial(quantum, n_envs=4, learning_rate=1e-3),
+    "lr_1e-4": partial(quantum, n_envs=4, learning_rate=1e-4),
     "n_envs_8_lr_1e-3": partial(quantum, n_envs=8, learning_rate=1e-3),
-    "readout_mean": partial(quantum, policy_kwargs=dict(readout="mean")),
-    "n_steps_3": partial(quantum, n_steps=3),
-    "raw_observations": partial(quantum, policy_kwargs=dict(normalize_observations=False)),
+    "readout_mean": partial(quantum, n_envs=4, policy_kwargs=dict(readout="mean")),
+    "n_steps_3": partial(quantum, n_envs=4, n_steps=3),
+    "raw_observations": partial(quantum, n_envs=4, policy_kwargs=dict(normalize_observations=False)),
 }
 
 
