@@ -5,7 +5,7 @@ Offline: circuit inputs are held still, the qtDNN of every recipe is fitted for 
 between its gradient and the exact one (random w, live angles) is measured on held-out states: of a random policy in front of
 fresh networks, and of policies that were trained with either recipe.
 
-Live: the zoo trains with its settings and four environments, and ``FidelityCallback`` measures while it does. ``--logs`` reads what such
+Live: the zoo trains with four environments, and ``FidelityCallback`` measures while it does. ``--logs`` reads what such
 runs printed instead of running them.
 
     python benchmarks/tangent_fidelity.py --quick                                  # a minute
