@@ -128,13 +128,13 @@ def test_phases_are_timed_without_those_inside_of_them(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("arm", ["shipped", "td3", "td3_same", "zeros", "readout_mean"])
 def test_wall_clock_arms(arm: str) -> None:
-    """Controls differ from the shipped settings in what they say, and in nothing else."""
+    """Controls differ from the shipped settings in what they say, and in nothing else; candidates have four environments."""
     from wall_clock import ARMS, shipped
 
     model = ARMS[arm](3)
     same = arm != "td3"
     assert model.seed == 3 and model.batch_size == shipped().get("batch_size", 256)
-    assert model.n_envs == (shipped()["n_envs"] if same else 1)
+    assert model.n_envs == {"td3": 1, "readout_mean": 4}.get(arm, shipped()["n_envs"])
     assert (model.get_vec_normalize_env() is not None) == (arm == "td3_same")
     assert model.learning_rate == (shipped()["learning_rate"] if same else 1e-3)
     assert isinstance(model, QuantumTD3) == (not arm.startswith("td3"))

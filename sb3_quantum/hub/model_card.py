@@ -194,7 +194,6 @@ def _training(model: QuantumTD3) -> str:
     rows: dict[str, Any] = {
         "environment steps": f"{model.num_timesteps:,}",
         "updates": f"{model._n_updates:,}",
-        "environments side by side": model.n_envs,
         "seed": model.seed,
     }
     layer = model.policy.quantum_layer

@@ -34,6 +34,8 @@ _OWN_FORM = {"train_freq", "backend", "backend_kwargs"}
 _PROGRESS = (
     "num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_episode_num", "_n_updates", "_stats_window_size"
 )  # fmt: skip
+_SPACES = ("observation_space", "action_space")
+_KEYS = ("format_version", "algorithm", "policy", "arguments", "progress", "n_envs", *_SPACES, "optimizers")
 _NORMALIZE_FLAGS = ("norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon", "norm_obs_keys")
 
 
@@ -80,8 +82,7 @@ def save_safe(model: QuantumTD3, folder: str | Path) -> None:
         },
         "progress": {name: getattr(model, name) for name in _PROGRESS},
         "n_envs": model.n_envs,
-        "observation_space": encode_space(model.observation_space),
-        "action_space": encode_space(model.action_space),
+        **{name: encode_space(getattr(model, name)) for name in _SPACES},
         "optimizers": {},
     }
     tensors: dict[str, th.Tensor] = {}
@@ -139,7 +140,7 @@ def load_safe(folder: str | Path, env: GymEnv | None = None, device: th.device |
     data["train_freq"] = tuple(data["train_freq"])
     data.update({name: config["progress"][name] for name in _PROGRESS})
     data["n_envs"] = config["n_envs"]
-    for name in ("observation_space", "action_space"):
+    for name in _SPACES:
         data[name] = decode_space(config[name])
     if "backend" in kwargs:
         kwargs.setdefault("backend_kwargs", None)
@@ -169,6 +170,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError(f"{path} is not of a model of sb3-quantum")
+    missing = [key for key in _KEYS if key not in config]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(map(repr, missing))}")
     if config["format_version"] > FORMAT_VERSION:
         raise ValueError(
             f"{path} is in version {config['format_version']} of the format; sb3-quantum {__version__} reads {FORMAT_VERSION}"

@@ -76,6 +76,12 @@ def _describe(
     from sb3_quantum.hub.private import clean_arguments
     from sb3_quantum.hub.report import evaluate
 
+    # The zoo's own files, with Python's tags for ordered dictionaries: read as the zoo itself reads them
+    hyperparameters, arguments = (
+        yaml.load((folder / name).read_text(), Loader=yaml.UnsafeLoader) for name in ("config.yml", "args.yml")
+    )
+    # The script has loaded the model with a seed of its own
+    model.seed = arguments["seed"]
     report = evaluate(model, env, n_episodes, FIRST_SEED, deterministic)
     (folder / "results.json").write_text(json.dumps(report.as_dict(), indent=1) + "\n")
     safe = True
@@ -93,8 +99,6 @@ def _describe(
     diagram = draw(model, folder / DIAGRAM)
     env_kwargs = yaml.safe_load((folder / "env_kwargs.yml").read_text())
     env_kwargs.pop("render_mode", None)
-    # Written by this machine's zoo, with Python's tag for ordered dictionaries
-    hyperparameters = yaml.load((folder / "config.yml").read_text(), Loader=yaml.UnsafeLoader)
 
     def card(repo_id: str) -> str:
         video = (folder / VIDEO).is_file()

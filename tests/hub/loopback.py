@@ -126,8 +126,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif action.startswith("info"):
             objects = []
             for file in json.loads(body)["objects"]:
-                upload = {"href": f"{server.address}/blobs/{file['oid']}", "header": {}}
-                objects.append({**file, "actions": {} if file["oid"] in server.blobs else {"upload": upload}})
+                upload = {"upload": {"href": f"{server.address}/blobs/{file['oid']}", "header": {}}}
+                # Without actions: it is there already
+                objects.append(file if file["oid"] in server.blobs else {**file, "actions": upload})
             self.answer(200, {"transfer": "basic", "objects": objects}, Content_Type="application/vnd.git-lfs+json")
         else:
             files = dict(server.files(repo))

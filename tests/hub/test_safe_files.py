@@ -205,6 +205,9 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("{")
     with pytest.raises(ValueError, match="is not JSON"):
         load_safe(tmp_path)
+    (tmp_path / "model.json").write_text('{"format": "sb3-quantum", "format_version": 1}')
+    with pytest.raises(ValueError, match="lacks 'algorithm', 'policy'"):
+        load_safe(tmp_path)
 
 
 def test_spaces_of_the_environment_are_checked(tmp_path: Path) -> None:

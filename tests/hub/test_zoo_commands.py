@@ -66,7 +66,7 @@ def test_push_with_video_and_load(hub: LoopbackHub, tmp_path: Path) -> None:
     assert value == f"{results['mean_reward']:.2f} +/- {results['std_reward']:.2f}" and len(results["returns"]) == 10
     assert {"Pendulum-v1", "sb3-quantum", "reinforcement-learning"} <= set(metadata["tags"])
     for line in (
-        "| qubits | 3 |", f"{REPO}/resolve/main/replay.mp4", "reset with seeds 10000 to 10009", "| `cosine` |",
+        "| qubits | 3 |", "| seed | 3 |", f"{REPO}/resolve/main/replay.mp4", "reset with seeds 10000 to 10009", "| `cosine` |",
         f"load_from_hub --algo qtd3 --env Pendulum-v1 -orga {OWNER} -name qtd3-Pendulum-v1", "'learning_starts': 100",
     ):  # fmt: skip
         assert line in card, card
