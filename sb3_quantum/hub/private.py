@@ -38,14 +38,12 @@ def check_nothing_private(folder: Path, token: str | None = None) -> None:
     :param token: the token in use
     :raises ValueError: if the token, something like one, the home folder or a path with the user's name is found
     """
-    user, home = getpass.getuser(), Path.home()
+    user, home = _user(), Path.home()
     forbidden = [
         ("the access token", token),
         # A home folder of "/" would be found everywhere
         ("the home folder", str(home) if len(home.parts) > 1 else None),
-        ("the user's name", f"/home/{user}"),
-        ("the user's name", f"/Users/{user}"),
-        ("the user's name", f"\\Users\\{user}"),
+        *[("the user's name", f"{parent}{user}") for parent in ("/home/", "/Users/", "\\Users\\") if user],
     ]
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or any(part.startswith(".") for part in path.relative_to(folder).parts[:-1]):
@@ -56,6 +54,14 @@ def check_nothing_private(folder: Path, token: str | None = None) -> None:
                 found.append("something like an access token")
             if found:
                 raise ValueError(f"not published: {name} contains {' and '.join(dict.fromkeys(found))}")
+
+
+def _user() -> str | None:
+    """The user's name, if the user has one: in a container it may be a number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 def _contents(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:

@@ -1,6 +1,8 @@
 """Models as safetensors and JSON."""
 
+import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +210,18 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text('{"format": "sb3-quantum", "format_version": 1}')
     with pytest.raises(ValueError, match="lacks 'algorithm', 'policy'"):
         load_safe(tmp_path)
+
+
+def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_safe(pendulum(), tmp_path)
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    for call in (lambda: save_safe(pendulum(), tmp_path / "there"), lambda: load_safe(tmp_path)):
+        with pytest.raises(ImportError, match=r"pip install \"sb3-quantum\[hub\]\""):
+            call()
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    monkeypatch.delitem(sys.modules, "sb3_quantum.hub.transfer")
+    with pytest.raises(ImportError, match=r"the Hub needs huggingface_hub: pip install \"sb3-quantum\[hub\]\""):
+        importlib.import_module("sb3_quantum.hub.transfer")
 
 
 def test_spaces_of_the_environment_are_checked(tmp_path: Path) -> None:
