@@ -78,7 +78,11 @@ def push_to_hub(
         api = HfApi(token=token)
         with _explained(f"{repo_id} was not published"):
             api.create_repo(repo_id, private=private, exist_ok=True)
-            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=commit_message))
+            # Pictures of a model before this one do not stay
+            commit = api.upload_folder(
+                repo_id=repo_id, folder_path=folder, commit_message=commit_message, delete_patterns=["*.mp4", "*.png"]
+            )
+            return str(commit)
 
 
 def _prepare(

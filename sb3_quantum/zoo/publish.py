@@ -75,7 +75,10 @@ def _describe(
     from sb3_quantum.hub.model_card import DIAGRAM, VIDEO, draw, model_card
     from sb3_quantum.hub.private import clean_arguments
     from sb3_quantum.hub.report import evaluate
+    from sb3_quantum.hub.safe_files import CONFIG
 
+    # Of a model before this one, if it is there
+    (folder / VIDEO).unlink(missing_ok=True)
     # The zoo's own files, with Python's tags for ordered dictionaries: read as the zoo itself reads them
     hyperparameters, arguments = (
         yaml.load((folder / name).read_text(), Loader=yaml.UnsafeLoader) for name in ("config.yml", "args.yml")
@@ -88,6 +91,9 @@ def _describe(
     try:
         save_safe(model, folder)
     except ValueError as error:
+        # What is there is of a model before this one, and would be loaded in its place
+        if (folder / CONFIG).is_file():
+            raise
         warnings.warn(f"published as a pickle only: {error}", stacklevel=3)
         safe = False
     for archive in folder.glob("*.zip"):

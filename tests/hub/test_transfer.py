@@ -105,8 +105,9 @@ def test_the_code_on_the_card_works(hub: LoopbackHub) -> None:
 
 def test_overwriting_and_revisions(hub: LoopbackHub) -> None:
     first, second = pendulum(seed=1), pendulum(seed=2)
-    for model in (first, second):
-        push_to_hub(model, REPO, "Pendulum-v1", n_eval_episodes=1, video_length=0)
+    for model, length in ((first, 20), (second, 0)):
+        push_to_hub(model, REPO, "Pendulum-v1", n_eval_episodes=1, video_length=length)
+        assert ("replay.mp4" in hub.files(REPO)) == (length > 0) and "circuit.png" in hub.files(REPO)
     commits = list(hub.repositories[REPO])
     assert len(commits) == 3
     assert same(load_from_hub(REPO).get_parameters(), second.get_parameters())
