@@ -68,14 +68,25 @@ class QtDNN(nn.Module):
         :param inputs: circuit inputs, ``(batch, n_inputs)``, wrapped or not
         :return: logits of the expected bits, ``(batch, n_qubits)``
         """
+        features, offset = self.network_inputs(inputs)
+        logits = self.net(features)
+        return logits if offset is None else offset + logits
+
+    def network_inputs(self, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
+        """
+        What the fitted network is shown, and the logits that it adds to.
+
+        :param inputs: circuit inputs, ``(batch, n_inputs)``, wrapped or not
+        :return: features ``(batch, n_features)``, and the prior's logits ``(batch, n_qubits)`` if there is a prior
+        """
         if self.prior == "none":
-            return self.net(self._features(inputs))
+            return self._features(inputs), None
         if self.features == "periodic":
             features = mean_field_features(self.ansatz, inputs, PRIOR_MARGIN)
         else:
             prior = th.logit(mean_field_bits(self.ansatz, inputs), eps=PRIOR_MARGIN)
             features = th.cat([self._features(inputs), prior], dim=1)
-        return features[:, -self.ansatz.n_qubits :] + self.net(features)
+        return features, features[:, -self.ansatz.n_qubits :]
 
     def _features(self, inputs: th.Tensor) -> th.Tensor:
         """Circuit inputs as the network sees them, without the prior."""

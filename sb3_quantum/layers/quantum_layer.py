@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch as th
 from torch import nn
-from torch.nn import functional as F
 
 from sb3_quantum.backends import Backend, Measurement, make_backend
 from sb3_quantum.circuits import Ansatz
+from sb3_quantum.layers.fitting import bce_backward
 from sb3_quantum.layers.gradients import FITTED_GRADIENTS, check_gradient, differentiable_bits, with_noisy_gradient
 from sb3_quantum.layers.qtdnn import QtDNN
 from sb3_quantum.layers.readout import check_readout, read
@@ -158,19 +158,20 @@ class QuantumLayer(nn.Module):
         if targets.shape != (len(inputs), self.ansatz.n_qubits):
             raise ValueError(f"targets must have the shape {(len(inputs), self.ansatz.n_qubits)}, got {tuple(targets.shape)}")
         losses = []
-        self.qtdnn.requires_grad_(True)
+        # All rows at once, and all that does not change in between: many tiny operations take longer than a few small ones
+        if batch_size is not None:
+            rows = th.randint(len(inputs), (gradient_steps * batch_size,), device=inputs.device)
+            inputs, targets = inputs[rows], targets[rows]
+        with th.no_grad():
+            features, offset = self.qtdnn.network_inputs(inputs)
         try:
-            with th.enable_grad():
-                for _ in range(gradient_steps):
-                    rows = slice(None) if batch_size is None else th.randint(len(inputs), (batch_size,), device=inputs.device)
-                    loss = F.binary_cross_entropy_with_logits(self.qtdnn(inputs[rows]), targets[rows])
-                    self.optimizer.zero_grad()
-                    loss.backward()
-                    self.optimizer.step()
-                    losses.append(loss.detach())
+            for step in range(gradient_steps):
+                tiny = slice(None) if batch_size is None else slice(step * batch_size, (step + 1) * batch_size)
+                known = None if offset is None else offset[tiny]
+                losses.append(bce_backward(self.qtdnn.net, features[tiny], targets[tiny], known))
+                self.optimizer.step()
         finally:
             self.optimizer.zero_grad()
-            self.qtdnn.requires_grad_(False)
         return th.stack(losses).mean()
 
     def set_backend(self, backend: str | Backend, backend_kwargs: dict[str, Any] | None = None) -> None:
