@@ -5,6 +5,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_quantum.common import ObservationNormalizer
+from sb3_quantum.common.normalization import RunningNormalizer
 from tests.envs import CountingEnv
 
 
@@ -19,6 +20,16 @@ def test_statistics_equal_sb3s() -> None:
     # SB3 starts with a count of 1e-4, we with 1e-8
     assert np.allclose(running.mean.numpy(), theirs.mean, rtol=1e-4)
     assert np.allclose(running.var.numpy(), theirs.var, rtol=1e-2)
+
+
+def test_compiled_statistics_equal_those_of_any_device() -> None:
+    compiled, plain = RunningNormalizer((2, 3)), RunningNormalizer((2, 3))
+    for size, dtype in ((1, th.float64), (5, th.float32), (3, th.float16)):
+        batch = (3 * th.randn(size, 2, 3, dtype=th.float64, generator=th.Generator().manual_seed(size)) + 7).to(dtype)
+        compiled.update(batch)
+        plain._update_on_device(batch)
+        for name, buffer in plain.named_buffers():
+            th.testing.assert_close(dict(compiled.named_buffers())[name], buffer, rtol=1e-6, atol=0)
 
 
 def test_normalized_observations_equal_vec_normalize() -> None:
