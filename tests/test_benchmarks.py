@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
 from sb3_quantum import FidelityCallback, QuantumTD3
 from tests.qtd3.test_train import pendulum
@@ -128,18 +129,22 @@ def test_phases_are_timed_without_those_inside_of_them(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("arm", ["shipped", "td3", "td3_same", "zeros", "readout_mean"])
 def test_wall_clock_arms(arm: str) -> None:
-    """Controls differ from the shipped settings in what they say, and in nothing else; candidates have four environments."""
+    """Controls differ from the shipped settings in what they say, and in nothing else; candidates are of an earlier form."""
     from wall_clock import ARMS, shipped
 
     model = ARMS[arm](3)
-    same = arm != "td3"
+    same, candidate = arm != "td3", arm == "readout_mean"
     assert model.seed == 3 and model.batch_size == shipped().get("batch_size", 256)
-    assert model.n_envs == {"td3": 1, "readout_mean": 4}.get(arm, shipped()["n_envs"])
+    assert model.n_envs == (1 if not same else 4 if candidate else shipped()["n_envs"])
     assert (model.get_vec_normalize_env() is not None) == (arm == "td3_same")
     assert model.learning_rate == (shipped()["learning_rate"] if same else 1e-3)
     assert isinstance(model, QuantumTD3) == (not arm.startswith("td3"))
-    if arm == "zeros":
-        assert model.policy.quantum_layer is None
+    if isinstance(model, QuantumTD3):
+        assert (model.policy.quantum_layer is None) == (arm == "zeros")
+        normalized = shipped()["policy_kwargs"]["critic_layer_norm"] and not candidate
+        assert any(isinstance(module, nn.LayerNorm) for module in model.critic.modules()) == normalized
+        assert model.qf_learning_rate == (None if candidate else shipped()["qf_learning_rate"])
+        assert model.policy.readout == ("mean" if candidate else "sample")
 
 
 def test_wall_clock_ends_by_the_clock(

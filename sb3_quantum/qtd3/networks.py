@@ -219,12 +219,15 @@ class QuantumActor(_NormalizedFeatures, BasePolicy):
 class _QNetwork(nn.Module):
     """One critic of the paper: the action enters after the first segment."""
 
-    def __init__(self, features_dim: int, action_dim: int, critic_arch: list[int], activation_fn: type[nn.Module]):
+    def __init__(
+        self, features_dim: int, action_dim: int, critic_arch: list[int], activation_fn: type[nn.Module], layer_norm: bool
+    ):
         super().__init__()
         before, after = split_arch(critic_arch)
-        self.before = mlp(features_dim, -1, before, activation_fn)
+        norms: list[type[nn.Module]] = [nn.LayerNorm] if layer_norm else []
+        self.before = mlp(features_dim, -1, before, activation_fn, post_linear_modules=norms)
         width = before[-1] if before else features_dim
-        self.after = mlp(width + action_dim, 1, after, activation_fn)
+        self.after = mlp(width + action_dim, 1, after, activation_fn, post_linear_modules=norms)
 
     def forward(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
         return self.after(th.cat([self.before(features), actions], dim=1))
@@ -244,6 +247,7 @@ class QuantumTD3Critic(_NormalizedFeatures, ContinuousCritic):
     :param normalize_images: whether to divide images by 255
     :param n_critics: number of critics
     :param share_features_extractor: whether the features extractor is the actor's (and learns from the actor's loss only)
+    :param layer_norm: whether every hidden layer is normalized before its activation function
     """
 
     def __init__(
@@ -258,6 +262,7 @@ class QuantumTD3Critic(_NormalizedFeatures, ContinuousCritic):
         normalize_images: bool = True,
         n_critics: int = 2,
         share_features_extractor: bool = False,
+        layer_norm: bool = False,
     ):
         # Past ContinuousCritic, which would build networks of its own shape
         super(ContinuousCritic, self).__init__(
@@ -268,7 +273,7 @@ class QuantumTD3Critic(_NormalizedFeatures, ContinuousCritic):
         self.n_critics = n_critics
         self.q_networks: list[nn.Module] = []
         for idx in range(n_critics):
-            q_net = _QNetwork(features_dim, get_action_dim(self.action_space), critic_arch, activation_fn)
+            q_net = _QNetwork(features_dim, get_action_dim(self.action_space), critic_arch, activation_fn, layer_norm)
             self.add_module(f"qf{idx}", q_net)
             self.q_networks.append(q_net)
 

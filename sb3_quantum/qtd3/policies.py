@@ -48,6 +48,7 @@ class QuantumTD3Policy(TD3Policy):
     :param pre_arch: widths of the PreDNN's hidden layers, wins over ``net_arch``
     :param post_arch: widths of the PostDNN's hidden layers, wins over ``net_arch``
     :param critic_arch: widths of the critics' hidden layers, wins over ``net_arch``; the action enters in the middle
+    :param critic_layer_norm: whether the critics' hidden layers are normalized (layer normalization, not in the paper)
     :param qtdnn_arch: widths of the qtDNN's hidden layers
     :param qtdnn_features: what the qtDNN sees: ``"periodic"`` or ``"raw"`` (the paper)
     :param qtdnn_prior: what the qtDNN knows beforehand: ``"mean_field"`` or ``"none"`` (the paper)
@@ -88,6 +89,7 @@ class QuantumTD3Policy(TD3Policy):
         pre_arch: list[int] | None = None,
         post_arch: list[int] | None = None,
         critic_arch: list[int] | None = None,
+        critic_layer_norm: bool = False,
         qtdnn_arch: list[int] | None = None,
         qtdnn_features: str = "periodic",
         qtdnn_prior: str = "mean_field",
@@ -115,6 +117,7 @@ class QuantumTD3Policy(TD3Policy):
             pre_arch=pre_arch,
             post_arch=post_arch,
             critic_arch=critic_arch,
+            critic_layer_norm=critic_layer_norm,
             qtdnn_arch=[128] if qtdnn_arch is None else qtdnn_arch,
             qtdnn_features=qtdnn_features,
             qtdnn_prior=qtdnn_prior,
@@ -188,7 +191,9 @@ class QuantumTD3Policy(TD3Policy):
             **{key: kwargs[key] for key in ("n_links", "block", "encoding", "encoding_kwargs")},
         )
         self.critic_kwargs.update(
-            critic_arch=critic_arch if kwargs["critic_arch"] is None else kwargs["critic_arch"], normalizer=self.normalizer
+            critic_arch=critic_arch if kwargs["critic_arch"] is None else kwargs["critic_arch"],
+            layer_norm=kwargs["critic_layer_norm"],
+            normalizer=self.normalizer,
         )
         super()._build(lr_schedule)
 

@@ -113,6 +113,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "no noise": {"action_noise": None},
     "schedules": {"learning_rate": "lin_1e-3", "qf_learning_rate": lambda p: 1e-3 * p, "qtdnn_learning_rate": "lin_3e-3"},
     "policy_delay": {"policy_delay": 3},
+    "critic layer norm": {"policy_kwargs": {"critic_layer_norm": True}},
     "three critics": {"policy_kwargs": {"n_critics": 3}},
     "shared features": {"policy_kwargs": {"share_features_extractor": True}},
     "sgd": {"policy_kwargs": {"optimizer_class": th.optim.SGD, "optimizer_kwargs": {"momentum": 0.9}}},
@@ -274,6 +275,19 @@ def test_default_networks_are_the_papers() -> None:
     assert shapes["actor.pre.0.weight"] == (256, 376) and shapes["actor.pre.2.weight"] == (230, 256)
     assert shapes["actor.post.0.weight"] == (256, 20) and shapes["actor.post.2.weight"] == (17, 256)
     assert [shapes[f"critic.qf0.{n}.weight"] for n in ("before.0", "after.0", "after.2")] == [(256, 376), (256, 273), (1, 256)]
+
+
+def test_critics_hidden_layers_are_normalized() -> None:
+    """Every hidden layer of every critic, and nothing of the actor, against the formula."""
+    policy = pendulum(policy_kwargs={"net_arch": [8, 9], "critic_layer_norm": True}).policy
+    assert not any(isinstance(module, nn.LayerNorm) for module in policy.actor.modules())
+    observations, actions = th.randn(5, 3), th.rand(5, 1)
+    for q_net in policy.critic.q_networks:
+        first, _, _ = q_net.before
+        second, _, _, last = q_net.after
+        hidden = F.leaky_relu(F.layer_norm(first(observations), (8,)))
+        hidden = F.leaky_relu(F.layer_norm(second(th.cat([hidden, actions], dim=1)), (9,)))
+        th.testing.assert_close(q_net(observations, actions), last(hidden))
 
 
 def test_blocks_differ_in_nothing_but_the_block() -> None:
