@@ -59,23 +59,38 @@ def quantum(seed: int, **changes: Any) -> OffPolicyAlgorithm:
     QuantumTD3 with the shipped settings, or with some of them changed.
 
     :param seed: of everything
-    :param changes: hyperparameters
+    :param changes: hyperparameters; those of ``policy_kwargs`` beside the shipped ones
     :return: the model, not trained yet
     """
-    settings = {**shipped(), **changes}
+    policy_kwargs = {**shipped().get("policy_kwargs", {}), **changes.pop("policy_kwargs", {})}
+    settings = {**shipped(), **changes, "policy_kwargs": policy_kwargs}
     env = make_vec_env(ENV, settings.pop("n_envs", 1), seed=seed)
     return QuantumTD3("MlpPolicy", env, action_noise=settings.pop("noise_std"), seed=seed, **settings)
 
 
+def candidate(seed: int, **changes: Any) -> OffPolicyAlgorithm:
+    """
+    QuantumTD3 as it was shipped when candidates were first compared: four environments, one learning rate, plain critics.
+
+    :param seed: of everything
+    :param changes: hyperparameters
+    :return: the model, not trained yet
+    """
+    plain = {"critic_layer_norm": False, **changes.pop("policy_kwargs", {})}
+    return quantum(seed, **{"n_envs": 4, "qf_learning_rate": None, "policy_kwargs": plain, **changes})
+
+
 def td3(seed: int, same: bool) -> OffPolicyAlgorithm:
     """
-    SB3's TD3, with the zoo's settings for it, or with the shipped ones of QuantumTD3 and normalized observations.
+    SB3's TD3, with the zoo's settings for it, or with the shipped ones of QuantumTD3 as far as it has them, and normalized
+    observations.
 
     :param seed: of everything
     :param same: the latter
     :return: the model, not trained yet
     """
     settings = {**shipped(), "policy_kwargs": dict(net_arch=[256, 256])} if same else {**TD3_OWN, "noise_std": 0.1}
+    settings.pop("qf_learning_rate", None)
     env = make_vec_env(ENV, settings.pop("n_envs", 1), seed=seed)
     n_actions = env.action_space.shape[0]  # type: ignore[index]
     noise = NormalActionNoise(np.zeros(n_actions), np.full(n_actions, settings.pop("noise_std")))
@@ -89,20 +104,22 @@ ARMS: dict[str, Callable[[int], OffPolicyAlgorithm]] = {
     "td3": partial(td3, same=False),
     "td3_same": partial(td3, same=True),
     "zeros": partial(quantum, policy_kwargs=dict(block="zeros")),
-    # Candidates: one thing changed at a time against four environments, and what came of it
-    "n_envs_1": partial(quantum, n_envs=1),
-    "n_envs_2": partial(quantum, n_envs=2),
-    "n_envs_4": partial(quantum, n_envs=4),
-    "n_envs_8": partial(quantum, n_envs=8),
-    "n_envs_16": partial(quantum, n_envs=16),
-    "batch_128": partial(quantum, n_envs=4, batch_size=128),
-    "batch_512": partial(quantum, n_envs=4, batch_size=512),
-    "lr_1e-3": partial(quantum, n_envs=4, learning_rate=1e-3),
-    "lr_1e-4": partial(quantum, n_envs=4, learning_rate=1e-4),
-    "n_envs_8_lr_1e-3": partial(quantum, n_envs=8, learning_rate=1e-3),
-    "readout_mean": partial(quantum, n_envs=4, policy_kwargs=dict(readout="mean")),
-    "n_steps_3": partial(quantum, n_envs=4, n_steps=3),
-    "raw_observations": partial(quantum, n_envs=4, policy_kwargs=dict(normalize_observations=False)),
+    # Candidates, and what came of them: one thing changed at a time
+    "n_envs_1": partial(candidate, n_envs=1),
+    "n_envs_2": partial(candidate, n_envs=2),
+    "n_envs_4": candidate,
+    "n_envs_8": partial(candidate, n_envs=8),
+    "n_envs_16": partial(candidate, n_envs=16),
+    "batch_128": partial(candidate, batch_size=128),
+    "batch_512": partial(candidate, batch_size=512),
+    "lr_1e-3": partial(candidate, learning_rate=1e-3),
+    "lr_1e-4": partial(candidate, learning_rate=1e-4),
+    "n_envs_8_lr_1e-3": partial(candidate, n_envs=8, learning_rate=1e-3),
+    "readout_mean": partial(candidate, policy_kwargs=dict(readout="mean")),
+    "n_steps_3": partial(candidate, n_steps=3),
+    "raw_observations": partial(candidate, policy_kwargs=dict(normalize_observations=False)),
+    "n_envs_8_qf_lr_1e-3": partial(candidate, n_envs=8, qf_learning_rate=1e-3),
+    "n_envs_8_layer_norm": partial(candidate, n_envs=8, policy_kwargs=dict(critic_layer_norm=True)),
 }
 
 
