@@ -48,7 +48,7 @@ STEPS_PER_UPDATE = 4
 HELD_OUT, BATCH = 256, 256
 CALLBACK = "callback:[{{'sb3_quantum.qtd3.FidelityCallback': {{'freq': {freq}}}}}]"
 #: the zoo's options that leave the algorithm's own defaults of what the shipped settings change
-DEFAULTS = ["-params", f"n_envs:{STEPS_PER_UPDATE}", "qf_learning_rate:None", "policy_kwargs:dict()"]
+LIVE_DEFAULTS = ["-params", f"n_envs:{STEPS_PER_UPDATE}", "qf_learning_rate:None", "policy_kwargs:dict()"]
 LIVE_KEYS = {
     "cosine": "qtdnn/cosine",
     "cosine_random": "qtdnn/cosine_random",
@@ -385,10 +385,10 @@ def main() -> None:
         name, path = entry.split("=", 1)
         runs[name] = read_log(Path(path).read_text())
     if args.quick and not runs:
-        runs["default, seed 0"] = read_log(train_live([*DEFAULTS, "learning_starts:400"], 1000, 250, 0, args.folder))
+        runs["default, seed 0"] = read_log(train_live([*LIVE_DEFAULTS, "learning_starts:400"], 1000, 250, 0, args.folder))
     elif not runs:
         for seed in args.seeds:
-            runs[f"default, seed {seed}"] = read_log(train_live(DEFAULTS, args.steps + 100, 10_000, seed, args.folder))
+            runs[f"default, seed {seed}"] = read_log(train_live(LIVE_DEFAULTS, args.steps + 100, 10_000, seed, args.folder))
         paper = ["-conf", str(hyperparams_path("qtd3-paper")), "-params", f"n_envs:{STEPS_PER_UPDATE}"]
         runs["paper, seed 0"] = read_log(train_live(paper, args.steps + 100, 10_000, 0, args.folder))
     for name, rows in runs.items():
