@@ -70,27 +70,44 @@ def quantum(seed: int, **changes: Any) -> OffPolicyAlgorithm:
 
 def candidate(seed: int, **changes: Any) -> OffPolicyAlgorithm:
     """
-    QuantumTD3 as it was shipped when candidates were first compared: four environments, one learning rate, plain critics.
+    QuantumTD3 as it was shipped when candidates were first compared: four environments, one learning rate, plain critics, slow
+    targets.
 
     :param seed: of everything
     :param changes: hyperparameters
     :return: the model, not trained yet
     """
     plain = {"critic_layer_norm": False, **changes.pop("policy_kwargs", {})}
-    return quantum(seed, **{"n_envs": 4, "qf_learning_rate": None, "policy_kwargs": plain, **changes})
+    return quantum(seed, **{"n_envs": 4, "qf_learning_rate": None, "tau": 0.005, "policy_kwargs": plain, **changes})
 
 
-def td3(seed: int, same: bool) -> OffPolicyAlgorithm:
+def normalized(seed: int, **changes: Any) -> OffPolicyAlgorithm:
     """
-    SB3's TD3, with the zoo's settings for it, or with the shipped ones of QuantumTD3 as far as it has them, and normalized
-    observations.
+    QuantumTD3 as shipped but for its slow targets: what the second candidates differ from.
+
+    :param seed: of everything
+    :param changes: hyperparameters
+    :return: the model, not trained yet
+    """
+    return quantum(seed, **{"tau": 0.005, **changes})
+
+
+def td3(seed: int, same: bool, **changes: Any) -> OffPolicyAlgorithm:
+    """
+    SB3's TD3, with the zoo's settings for it, or with normalized observations and the shipped environments, updates, learning
+    rate, batch and noise of QuantumTD3.
 
     :param seed: of everything
     :param same: the latter
+    :param changes: hyperparameters
     :return: the model, not trained yet
     """
-    settings = {**shipped(), "policy_kwargs": dict(net_arch=[256, 256])} if same else {**TD3_OWN, "noise_std": 0.1}
-    settings.pop("qf_learning_rate", None)
+    settings = {**TD3_OWN, "noise_std": 0.1}
+    if same:
+        settings = {**shipped(), "policy_kwargs": dict(net_arch=[256, 256])}
+        for name in ("qf_learning_rate", "tau"):
+            settings.pop(name, None)
+    settings.update(changes)
     env = make_vec_env(ENV, settings.pop("n_envs", 1), seed=seed)
     n_actions = env.action_space.shape[0]  # type: ignore[index]
     noise = NormalActionNoise(np.zeros(n_actions), np.full(n_actions, settings.pop("noise_std")))
@@ -103,6 +120,8 @@ ARMS: dict[str, Callable[[int], OffPolicyAlgorithm]] = {
     "shipped": quantum,
     "td3": partial(td3, same=False),
     "td3_same": partial(td3, same=True),
+    # The shipped targets too, for which it has no normalized critics
+    "td3_tau": partial(td3, same=True, tau=0.02),
     "zeros": partial(quantum, policy_kwargs=dict(block="zeros")),
     # Candidates, and what came of them: one thing changed at a time
     "n_envs_1": partial(candidate, n_envs=1),
@@ -118,8 +137,11 @@ ARMS: dict[str, Callable[[int], OffPolicyAlgorithm]] = {
     "readout_mean": partial(candidate, policy_kwargs=dict(readout="mean")),
     "n_steps_3": partial(candidate, n_steps=3),
     "raw_observations": partial(candidate, policy_kwargs=dict(normalize_observations=False)),
-    "n_envs_8_qf_lr_1e-3": partial(candidate, n_envs=8, qf_learning_rate=1e-3),
-    "n_envs_8_layer_norm": partial(candidate, n_envs=8, policy_kwargs=dict(critic_layer_norm=True)),
+    # Critics with layer normalization and a learning rate of 0.001
+    "norm": normalized,
+    "norm_lr_1e-3": partial(normalized, learning_rate=1e-3),
+    "norm_readout_mean": partial(normalized, policy_kwargs=dict(readout="mean")),
+    "norm_n_steps_3": partial(normalized, n_steps=3, tau=0.01),
 }
 
 

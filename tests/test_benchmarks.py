@@ -127,7 +127,7 @@ def test_phases_are_timed_without_those_inside_of_them(monkeypatch: pytest.Monke
     assert watch.seconds["env"] == watch.seconds["critics"] == 2 * watch.seconds["actor"] == 20
 
 
-@pytest.mark.parametrize("arm", ["shipped", "td3", "td3_same", "zeros", "readout_mean"])
+@pytest.mark.parametrize("arm", ["shipped", "td3", "td3_same", "td3_tau", "zeros", "readout_mean"])
 def test_wall_clock_arms(arm: str) -> None:
     """Controls differ from the shipped settings in what they say, and in nothing else; candidates are of an earlier form."""
     from wall_clock import ARMS, shipped
@@ -136,7 +136,8 @@ def test_wall_clock_arms(arm: str) -> None:
     same, candidate = arm != "td3", arm == "readout_mean"
     assert model.seed == 3 and model.batch_size == shipped().get("batch_size", 256)
     assert model.n_envs == (1 if not same else 4 if candidate else shipped()["n_envs"])
-    assert (model.get_vec_normalize_env() is not None) == (arm == "td3_same")
+    assert (model.get_vec_normalize_env() is not None) == (arm in ("td3_same", "td3_tau"))
+    assert model.tau == (shipped()["tau"] if arm in ("shipped", "zeros", "td3_tau") else 0.005)
     assert model.learning_rate == (shipped()["learning_rate"] if same else 1e-3)
     assert isinstance(model, QuantumTD3) == (not arm.startswith("td3"))
     if isinstance(model, QuantumTD3):
