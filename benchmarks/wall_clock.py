@@ -255,7 +255,12 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
     """
     import matplotlib.pyplot as plt
 
-    names = {"shipped": "qtd3", "td3": "TD3, the zoo's settings", "td3_same": "TD3, qtd3's environments and updates", "zeros": "zeros block"}
+    names = {
+        "shipped": "qtd3",
+        "td3": "TD3, the zoo's settings",
+        "td3_same": "TD3, qtd3's environments and updates",
+        "zeros": "zeros block",
+    }
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     arms = list(dict.fromkeys(run["arm"] for run in runs))
     for run_figures in runs:
