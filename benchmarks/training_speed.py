@@ -3,7 +3,8 @@ Where the milliseconds of a training go: QuantumTD3 with its default settings, w
 swap, SB3's TD3 and SBX's, with equal hidden layers and one update per environment step; and the shipped wall-clock settings.
 
 All of them take turns in short pieces, so that a busy machine slows all alike; medians over the pieces. Every phase is timed
-without the phases inside of it. SBX's TD3 is timed as a whole, because it is compiled as a whole; it always uses all cores.
+without the phases inside of it. SBX's TD3 is timed as a whole, because it is compiled as a whole; it always uses all cores,
+and is left out unless ``pip install sbx-rl`` was run.
 
     python benchmarks/training_speed.py --json benchmarks/results/training_speed.json --plot docs/images/training_speed.png
     python benchmarks/training_speed.py --profile benchmarks/results/training_profile.txt
