@@ -48,7 +48,14 @@ STEPS_PER_UPDATE = 4
 HELD_OUT, BATCH = 256, 256
 CALLBACK = "callback:[{{'sb3_quantum.qtd3.FidelityCallback': {{'freq': {freq}}}}}]"
 #: the zoo's options that leave the algorithm's own defaults of what the shipped settings change
-LIVE_DEFAULTS = ["-params", f"n_envs:{STEPS_PER_UPDATE}", "qf_learning_rate:None", "policy_kwargs:dict()"]
+LIVE_DEFAULTS = [
+    "-params",
+    f"n_envs:{STEPS_PER_UPDATE}",
+    "qf_learning_rate:None",
+    "tau:0.005",
+    "qtdnn_batch_size:128",
+    "policy_kwargs:dict()",
+]
 LIVE_KEYS = {
     "cosine": "qtdnn/cosine",
     "cosine_random": "qtdnn/cosine_random",

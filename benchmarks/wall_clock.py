@@ -36,6 +36,8 @@ ENV = "Humanoid-v4"
 HYPERPARAMETERS = Path(__file__).parents[1] / "hyperparams" / "qtd3.yml"
 #: minutes between two evaluations, their episodes, and those at the end
 EVAL_EVERY, EVAL_EPISODES, EPISODES, FIRST_RESET_SEED = 5.0, 20, 100, 10_000
+#: hyperparameters that SB3's TD3 has not, and the targets' speed, which goes with the critics' normalization
+QTD3_ONLY = ("qf_learning_rate", "qtdnn_batch_size", "tau")
 #: the zoo's settings for TD3 on this environment
 TD3_OWN: dict[str, Any] = dict(
     learning_starts=10_000, learning_rate=1e-3, batch_size=256, policy_kwargs=dict(net_arch=[400, 300])
@@ -78,18 +80,20 @@ def candidate(seed: int, **changes: Any) -> OffPolicyAlgorithm:
     :return: the model, not trained yet
     """
     plain = {"critic_layer_norm": False, **changes.pop("policy_kwargs", {})}
-    return quantum(seed, **{"n_envs": 4, "qf_learning_rate": None, "tau": 0.005, "policy_kwargs": plain, **changes})
+    return normalized(seed, **{"n_envs": 4, "qf_learning_rate": None, "policy_kwargs": plain, **changes})
 
 
 def normalized(seed: int, **changes: Any) -> OffPolicyAlgorithm:
     """
-    QuantumTD3 as shipped but for its slow targets: what the second candidates differ from.
+    QuantumTD3 as shipped but for its slow targets, the sampled bitstring it acts on and the qtDNN's tiny-batches: what the
+    second candidates differ from.
 
     :param seed: of everything
     :param changes: hyperparameters
     :return: the model, not trained yet
     """
-    return quantum(seed, **{"tau": 0.005, **changes})
+    policy_kwargs = {"readout": "sample", **changes.pop("policy_kwargs", {})}
+    return quantum(seed, **{"tau": 0.005, "qtdnn_batch_size": 128, "policy_kwargs": policy_kwargs, **changes})
 
 
 def td3(seed: int, same: bool, **changes: Any) -> OffPolicyAlgorithm:
@@ -105,7 +109,7 @@ def td3(seed: int, same: bool, **changes: Any) -> OffPolicyAlgorithm:
     settings = {**TD3_OWN, "noise_std": 0.1}
     if same:
         settings = {**shipped(), "policy_kwargs": dict(net_arch=[256, 256])}
-        for name in ("qf_learning_rate", "tau"):
+        for name in QTD3_ONLY:
             settings.pop(name, None)
     settings.update(changes)
     env = make_vec_env(ENV, settings.pop("n_envs", 1), seed=seed)
@@ -142,6 +146,9 @@ ARMS: dict[str, Callable[[int], OffPolicyAlgorithm]] = {
     "norm_lr_1e-3": partial(normalized, learning_rate=1e-3),
     "norm_readout_mean": partial(normalized, policy_kwargs=dict(readout="mean")),
     "norm_n_steps_3": partial(normalized, n_steps=3, tau=0.01),
+    "norm_tau_0.02": partial(normalized, tau=0.02),
+    # One update of the actor per update of the critics, and targets that follow as quickly
+    "delay_1": partial(quantum, policy_delay=1, tau=0.01),
 }
 
 
