@@ -53,6 +53,7 @@ LIVE_DEFAULTS = [
     f"n_envs:{STEPS_PER_UPDATE}",
     "qf_learning_rate:None",
     "tau:0.005",
+    "batch_size:256",
     "qtdnn_batch_size:128",
     "policy_kwargs:dict()",
 ]

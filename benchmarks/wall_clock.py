@@ -36,8 +36,8 @@ ENV = "Humanoid-v4"
 HYPERPARAMETERS = Path(__file__).parents[1] / "hyperparams" / "qtd3.yml"
 #: minutes between two evaluations, their episodes, and those at the end
 EVAL_EVERY, EVAL_EPISODES, EPISODES, FIRST_RESET_SEED = 5.0, 20, 100, 10_000
-#: hyperparameters that SB3's TD3 has not, and the targets' speed, which goes with the critics' normalization
-QTD3_ONLY = ("qf_learning_rate", "qtdnn_batch_size", "tau")
+#: shipped settings that SB3's TD3 does not have, or has its own of: the targets' speed goes with the critics' normalization
+NOT_SHARED = ("batch_size", "qf_learning_rate", "qtdnn_batch_size", "tau")
 #: the zoo's settings for TD3 on this environment
 TD3_OWN: dict[str, Any] = dict(
     learning_starts=10_000, learning_rate=1e-3, batch_size=256, policy_kwargs=dict(net_arch=[400, 300])
@@ -85,21 +85,33 @@ def candidate(seed: int, **changes: Any) -> OffPolicyAlgorithm:
 
 def normalized(seed: int, **changes: Any) -> OffPolicyAlgorithm:
     """
-    QuantumTD3 as shipped but for its slow targets, the sampled bitstring it acts on and the qtDNN's tiny-batches: what the
-    second candidates differ from.
+    QuantumTD3 as shipped but for its slow targets, its batches of 256 and of 128 for the qtDNN, and the sampled bitstring it
+    acts on: what the second candidates differ from.
 
     :param seed: of everything
     :param changes: hyperparameters
     :return: the model, not trained yet
     """
     policy_kwargs = {"readout": "sample", **changes.pop("policy_kwargs", {})}
-    return quantum(seed, **{"tau": 0.005, "qtdnn_batch_size": 128, "policy_kwargs": policy_kwargs, **changes})
+    settings = {"tau": 0.005, "batch_size": 256, "qtdnn_batch_size": 128, "policy_kwargs": policy_kwargs}
+    return quantum(seed, **{**settings, **changes})
+
+
+def mean(seed: int, **changes: Any) -> OffPolicyAlgorithm:
+    """
+    QuantumTD3 as shipped, in batches of 256: what the third candidates differ from.
+
+    :param seed: of everything
+    :param changes: hyperparameters
+    :return: the model, not trained yet
+    """
+    return quantum(seed, **{"batch_size": 256, **changes})
 
 
 def td3(seed: int, same: bool, **changes: Any) -> OffPolicyAlgorithm:
     """
     SB3's TD3, with the zoo's settings for it, or with normalized observations and the shipped environments, updates, learning
-    rate, batch and noise of QuantumTD3.
+    rate and noise of QuantumTD3. Batches are of 256 in either case.
 
     :param seed: of everything
     :param same: the latter
@@ -109,7 +121,7 @@ def td3(seed: int, same: bool, **changes: Any) -> OffPolicyAlgorithm:
     settings = {**TD3_OWN, "noise_std": 0.1}
     if same:
         settings = {**shipped(), "policy_kwargs": dict(net_arch=[256, 256])}
-        for name in QTD3_ONLY:
+        for name in NOT_SHARED:
             settings.pop(name, None)
     settings.update(changes)
     env = make_vec_env(ENV, settings.pop("n_envs", 1), seed=seed)
@@ -126,6 +138,7 @@ ARMS: dict[str, Callable[[int], OffPolicyAlgorithm]] = {
     "td3_same": partial(td3, same=True),
     # The shipped targets too, for which it has no normalized critics
     "td3_tau": partial(td3, same=True, tau=0.02),
+    "td3_batch_128": partial(td3, same=True, batch_size=128),
     "zeros": partial(quantum, policy_kwargs=dict(block="zeros")),
     # Candidates, and what came of them: one thing changed at a time
     "n_envs_1": partial(candidate, n_envs=1),
@@ -147,8 +160,10 @@ ARMS: dict[str, Callable[[int], OffPolicyAlgorithm]] = {
     "norm_readout_mean": partial(normalized, policy_kwargs=dict(readout="mean")),
     "norm_n_steps_3": partial(normalized, n_steps=3, tau=0.01),
     "norm_tau_0.02": partial(normalized, tau=0.02),
-    # One update of the actor per update of the critics, and targets that follow as quickly
-    "delay_1": partial(quantum, policy_delay=1, tau=0.01),
+    # Quick targets and expected bits
+    "mean": mean,
+    "mean_delay_1": partial(mean, policy_delay=1, tau=0.01),
+    "mean_zeros": partial(mean, policy_kwargs=dict(block="zeros")),
 }
 
 
@@ -255,7 +270,7 @@ def report(folder: Path, plot: Path | None) -> None:
 
 def draw(runs: list[dict[str, Any]], path: Path) -> None:
     """
-    Curves against steps and against hours, one colour per arm.
+    Curves against steps and against hours, one colour per arm, solid for its first seed.
 
     :param runs: the runs' figures
     :param path: where the picture goes
@@ -267,20 +282,23 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
         "td3": "TD3, the zoo's settings",
         "td3_same": "TD3, qtd3's environments and updates",
         "zeros": "zeros block",
+        "mean": "qtd3, batches of 256",
+        "norm_tau_0.02": "the same, one sampled bitstring",
+        "mean_zeros": "zeros block, batches of 256",
     }
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     arms = list(dict.fromkeys(run["arm"] for run in runs))
     for run_figures in runs:
         arm = run_figures["arm"]
         colour = f"C{arms.index(arm)}"
-        label = names.get(arm, arm) if run_figures["seed"] == min(r["seed"] for r in runs if r["arm"] == arm) else None
+        first = run_figures["seed"] == min(r["seed"] for r in runs if r["arm"] == arm)
         values = [point["return"] for point in run_figures["curve"]]
         for axis, places in zip(
             axes,
             ([p["steps"] / 1000 for p in run_figures["curve"]], [p["minutes"] / 60 for p in run_figures["curve"]]),
             strict=True,
         ):
-            axis.plot(places, values, color=colour, label=label)
+            axis.plot(places, values, "-" if first else "--", color=colour, label=names.get(arm, arm) if first else None)
     axes[0].set_xlabel("thousand steps")
     axes[1].set_xlabel("hours of one core")
     axes[0].set_ylabel(f"return ({EVAL_EPISODES} episodes)")

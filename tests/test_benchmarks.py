@@ -127,21 +127,21 @@ def test_phases_are_timed_without_those_inside_of_them(monkeypatch: pytest.Monke
     assert watch.seconds["env"] == watch.seconds["critics"] == 2 * watch.seconds["actor"] == 20
 
 
-@pytest.mark.parametrize("arm", ["shipped", "td3", "td3_same", "td3_tau", "zeros", "norm_tau_0.02", "n_envs_8"])
+@pytest.mark.parametrize("arm", ["shipped", "td3", "td3_same", "td3_tau", "zeros", "mean_zeros", "norm_tau_0.02", "n_envs_8"])
 def test_wall_clock_arms(arm: str) -> None:
     """Controls differ from the shipped settings in what they say, and in nothing else; candidates are of an earlier form."""
     from wall_clock import ARMS, shipped
 
     model = ARMS[arm](3)
     same, candidate = arm != "td3", arm == "n_envs_8"
-    assert model.seed == 3 and model.batch_size == shipped().get("batch_size", 256)
+    assert model.seed == 3 and model.batch_size == (shipped()["batch_size"] if arm in ("shipped", "zeros") else 256)
     assert model.n_envs == (shipped()["n_envs"] if same else 1)
     assert (model.get_vec_normalize_env() is not None) == (arm in ("td3_same", "td3_tau"))
     assert model.tau == (0.005 if arm in ("td3", "td3_same", "n_envs_8") else shipped()["tau"])
     assert model.learning_rate == (shipped()["learning_rate"] if same else 1e-3)
     assert isinstance(model, QuantumTD3) == (not arm.startswith("td3"))
     if isinstance(model, QuantumTD3):
-        assert (model.policy.quantum_layer is None) == (arm == "zeros")
+        assert (model.policy.quantum_layer is None) == arm.endswith("zeros")
         normalized = shipped()["policy_kwargs"]["critic_layer_norm"] and not candidate
         assert any(isinstance(module, nn.LayerNorm) for module in model.critic.modules()) == normalized
         assert model.qf_learning_rate == (None if candidate else shipped()["qf_learning_rate"])
