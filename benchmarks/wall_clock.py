@@ -283,7 +283,7 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
         "td3_same": "TD3, qtd3's environments and updates",
         "zeros": "zeros block",
         "mean": "qtd3, batches of 256",
-        "norm_tau_0.02": "the same, one sampled bitstring",
+        "norm_tau_0.02": "qtd3, batches of 256, one bitstring",
         "mean_zeros": "zeros block, batches of 256",
     }
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
@@ -292,16 +292,19 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
         arm = run_figures["arm"]
         colour = f"C{arms.index(arm)}"
         first = run_figures["seed"] == min(r["seed"] for r in runs if r["arm"] == arm)
-        values = [point["return"] for point in run_figures["curve"]]
+        # At the end there are more episodes than an evaluation in between has
+        points = [point for point in run_figures["curve"] if point["minutes"] < run_figures["minutes"]]
+        points.append({**run_figures, "return": float(np.mean(run_figures["returns"]))})
+        values = [point["return"] for point in points]
         for axis, places in zip(
             axes,
-            ([p["steps"] / 1000 for p in run_figures["curve"]], [p["minutes"] / 60 for p in run_figures["curve"]]),
+            ([point["steps"] / 1000 for point in points], [point["minutes"] / 60 for point in points]),
             strict=True,
         ):
             axis.plot(places, values, "-" if first else "--", color=colour, label=names.get(arm, arm) if first else None)
     axes[0].set_xlabel("thousand steps")
     axes[1].set_xlabel("hours of one core")
-    axes[0].set_ylabel(f"return ({EVAL_EPISODES} episodes)")
+    axes[0].set_ylabel(f"return ({EVAL_EPISODES} episodes, {EPISODES} at the end)")
     axes[0].legend(frameon=False)
     for axis in axes:
         axis.grid(alpha=0.3)
