@@ -25,6 +25,7 @@ import torch as th
 
 from sb3_quantum import QuantumTD3, __version__
 from sb3_quantum.common import interquartile_mean, interval, returns_of
+from sb3_quantum.plots.figure import new_figure
 
 FIRST_RESET_SEED = 10_000
 
@@ -119,9 +120,8 @@ def draw(curve: list[list[float]], path: Path) -> None:
     :param curve: steps and mean return of every evaluation in training
     :param path: where the picture goes
     """
-    import matplotlib.pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    figure = new_figure(6, 3.5, layout="constrained")
+    axis = figure.subplots()
     axis.plot([steps / 1000 for steps, _ in curve], [value for _, value in curve])
     axis.set_xlabel("thousand steps")
     axis.set_ylabel("return (10 episodes)")

@@ -40,6 +40,7 @@ from numba import njit
 from simulator_forms import FORMS, Form, LightningQNode, Ours, TensorCircuit, make_inputs
 
 from sb3_quantum.backends import kernel
+from sb3_quantum.plots.figure import new_figure
 
 SIZES = [(10, 1), (10, 4), (10, 16), (10, 256), *((n_qubits, 1) for n_qubits in (2, 4, 6, 8, 12, 14, 16))]
 #: the same with CZ gates in common
@@ -303,12 +304,8 @@ def plot(figures: dict[str, dict[str, float]], path: Path) -> None:
     :param figures: with construction, as from :func:`table`
     :param path: of the image
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
+    figure = new_figure(11, 4.6, layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
     for engine, sizes in figures.items():
         points = sorted((*map(int, size.split(",")), us) for size, us in sizes.items())
         style = dict(marker="o", lw=2.5, color="black", zorder=3) if engine == "ours" else dict(marker=".", lw=1.3)

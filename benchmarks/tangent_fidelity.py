@@ -29,6 +29,7 @@ from gymnasium import spaces
 
 from sb3_quantum import PAPER, MlpPolicy, QuantumTD3
 from sb3_quantum.layers import circuit_statistics, gradient_fidelity
+from sb3_quantum.plots.figure import new_figure
 from sb3_quantum.zoo import hyperparams_path
 
 DATA = Path(__file__).parent / "data" / "humanoid_states.npz"
@@ -49,14 +50,9 @@ HELD_OUT, BATCH = 256, 256
 CALLBACK = "callback:[{{'sb3_quantum.qtd3.FidelityCallback': {{'freq': {freq}}}}}]"
 #: the zoo's options that leave the algorithm's own defaults of what the shipped settings change
 LIVE_DEFAULTS = [
-    "-params",
-    f"n_envs:{STEPS_PER_UPDATE}",
-    "qf_learning_rate:None",
-    "tau:0.005",
-    "batch_size:256",
-    "qtdnn_batch_size:128",
+    "-params", f"n_envs:{STEPS_PER_UPDATE}", "qf_learning_rate:None", "tau:0.005", "batch_size:256", "qtdnn_batch_size:128",
     "policy_kwargs:dict()",
-]
+]  # fmt: skip
 LIVE_KEYS = {
     "cosine": "qtdnn/cosine",
     "cosine_random": "qtdnn/cosine_random",
@@ -294,12 +290,8 @@ def plot(figures: dict[str, Any], path: Path) -> None:
     :param figures: everything that was measured
     :param path: of the image
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4.2), sharey=True, layout="constrained")
+    figure = new_figure(15, 4.2, layout="constrained")
+    axes = figure.subplots(1, 3, sharey=True)
     for axis, states in zip(axes, ("random", "trained"), strict=False):
         for recipe, part in figures["offline"][states].items():
             ms, cosines = ([point[key] for point in part["curve"]] for key in ("ms", "cosine"))

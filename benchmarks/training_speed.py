@@ -27,6 +27,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from wall_clock import quantum
 
 from sb3_quantum import PAPER, QuantumTD3
+from sb3_quantum.plots.figure import new_figure
 
 ENV = "Humanoid-v4"
 WARM_UP = 300
@@ -186,21 +187,20 @@ def draw(results: dict[int, dict[str, dict[str, float]]], path: Path) -> None:
     :param results: of :func:`measure`, by threads
     :param path: where the picture goes
     """
-    import matplotlib.pyplot as plt
+    from matplotlib import colormaps
 
-    figure, axes = plt.subplots(
-        1, len(results), figsize=(5.5 * len(results), 4), sharey=True, layout="constrained", squeeze=False
-    )
-    colours = plt.get_cmap("tab20").colors  # type: ignore[attr-defined]
+    figure = new_figure(5.5 * len(results), 4, layout="constrained")
+    axes = figure.subplots(1, len(results), sharey=True, squeeze=False)
+    colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
     for axis, (threads, ms) in zip(axes[0], results.items(), strict=True):
         left = np.zeros(len(ms))
         for colour, phase in zip(colours, PHASES, strict=False):
             widths = np.array([row.get(phase, 0.0) for row in ms.values()])
             axis.barh(list(ms), widths, left=left, color=colour, label=phase)
             left += widths
-        axis.invert_yaxis()
         axis.set_xlabel("ms per environment step")
         axis.set_title(f"{threads} thread{'s' * (threads > 1)}")
+    axes[0][0].invert_yaxis()  # of all panels, which share it
     axes[0][-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=120)
 

@@ -31,6 +31,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_quantum import QuantumTD3
 from sb3_quantum.common import interquartile_mean, interval, returns_of
+from sb3_quantum.plots.figure import new_figure
 
 ENV = "Humanoid-v4"
 HYPERPARAMETERS = Path(__file__).parents[1] / "hyperparams" / "qtd3.yml"
@@ -111,7 +112,7 @@ def mean(seed: int, **changes: Any) -> OffPolicyAlgorithm:
 def td3(seed: int, same: bool, **changes: Any) -> OffPolicyAlgorithm:
     """
     SB3's TD3, with the zoo's settings for it, or with normalized observations and the shipped environments, updates, learning
-    rate and noise of QuantumTD3. Batches are of 256 in either case.
+    rate and noise of QuantumTD3. Batches are of 256, SB3's default, in either case.
 
     :param seed: of everything
     :param same: the latter
@@ -136,7 +137,7 @@ ARMS: dict[str, Callable[[int], OffPolicyAlgorithm]] = {
     "shipped": quantum,
     "td3": partial(td3, same=False),
     "td3_same": partial(td3, same=True),
-    # The shipped targets too, for which it has no normalized critics
+    # The shipped targets too, for which it has no normalized critics; and the shipped batches
     "td3_tau": partial(td3, same=True, tau=0.02),
     "td3_batch_128": partial(td3, same=True, batch_size=128),
     "zeros": partial(quantum, policy_kwargs=dict(block="zeros")),
@@ -275,8 +276,6 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
     :param runs: the runs' figures
     :param path: where the picture goes
     """
-    import matplotlib.pyplot as plt
-
     names = {
         "shipped": "qtd3",
         "td3": "TD3, the zoo's settings",
@@ -286,7 +285,8 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
         "norm_tau_0.02": "qtd3, batches of 256, one bitstring",
         "mean_zeros": "zeros block, batches of 256",
     }
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
+    figure = new_figure(10, 4, layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
     arms = list(dict.fromkeys(run["arm"] for run in runs))
     for run_figures in runs:
         arm = run_figures["arm"]
