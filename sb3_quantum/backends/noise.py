@@ -272,8 +272,7 @@ def _read_model(plain: dict[str, Any]) -> "NoiseModel":
 def _read_circuit(instructions: list[dict[str, Any]]) -> "QuantumCircuit":
     """One term of an error."""
     from qiskit import QuantumCircuit
-    from qiskit.circuit import Instruction
-    from qiskit.circuit.library import PauliGate, Reset, UnitaryGate, get_standard_gate_name_mapping
+    from qiskit.circuit import Instruction, library
 
     def matrix(pairs: Any) -> np.ndarray:
         numbers = np.asarray(pairs, dtype=float)
@@ -286,13 +285,13 @@ def _read_circuit(instructions: list[dict[str, Any]]) -> "QuantumCircuit":
         if name == "kraus":
             operation = Instruction("kraus", len(qubits), 0, [matrix(kraus) for kraus in params])
         elif name == "unitary":
-            operation = UnitaryGate(matrix(params[0]))
+            operation = library.UnitaryGate(matrix(params[0]))
         elif name == "pauli":
-            operation = PauliGate(params[0])
+            operation = library.PauliGate(params[0])
         elif name == "reset":
-            operation = Reset()
+            operation = library.Reset()
         else:
-            operation = get_standard_gate_name_mapping()[name].base_class(*params)
+            operation = library.get_standard_gate_name_mapping()[name].base_class(*params)
         circuit.append(operation, qubits)
     return circuit
 

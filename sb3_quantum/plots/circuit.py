@@ -74,7 +74,7 @@ def _rows(ansatz: Ansatz, inputs: "th.Tensor | np.ndarray", layers_per_row: int)
     The circuit that is run in pieces of so many layers, its angles rounded. A numbered line behind every layer keeps the gates
     of the next one from sliding to the left.
     """
-    from qiskit.circuit.library import Barrier, RGate
+    from qiskit.circuit import library
 
     circuit = ansatz.to_qiskit(inputs, measure=False)
     rows: list[QuantumCircuit] = []
@@ -85,9 +85,9 @@ def _rows(ansatz: Ansatz, inputs: "th.Tensor | np.ndarray", layers_per_row: int)
             if rotations % (layers_per_row * ansatz.n_qubits) == 0:
                 rows.append(circuit.copy_empty_like())
             rotations += 1
-            operation = RGate(*(round(float(angle), 2) for angle in operation.params))
+            operation = library.RGate(*(round(float(angle), 2) for angle in operation.params))
         rows[-1].append(operation, instruction.qubits)
         full = rotations % ansatz.n_qubits == 0
         if full and (place + 1 == len(circuit.data) or circuit.data[place + 1].operation.name == "r"):
-            rows[-1].append(Barrier(ansatz.n_qubits, label=str(rotations // ansatz.n_qubits)), circuit.qubits)
+            rows[-1].append(library.Barrier(ansatz.n_qubits, label=str(rotations // ansatz.n_qubits)), circuit.qubits)
     return rows

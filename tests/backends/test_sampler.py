@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
-from qiskit.circuit.library import RZGate, SXGate
 from qiskit.primitives import BackendSamplerV2, BaseSamplerV2, StatevectorSampler
 from qiskit.providers.exceptions import JobError as QiskitJobError
 from qiskit.transpiler import InstructionProperties, Target
@@ -310,10 +309,10 @@ def test_object_with_a_target_of_its_own() -> None:
 
 def bare_target(measure: bool, qubits: int = 3) -> Target:
     """Qubits that can be turned, but not entangled."""
-    from qiskit.circuit import Measure, Parameter
+    from qiskit.circuit import Measure, Parameter, library
 
     target = Target(num_qubits=qubits)
-    gates = [RZGate(Parameter("x")), SXGate(), *([Measure()] if measure else [])]
+    gates = [library.RZGate(Parameter("x")), library.SXGate(), *([Measure()] if measure else [])]
     for gate in gates:
         target.add_instruction(gate, {(qubit,): InstructionProperties() for qubit in range(qubits)})
     return target
