@@ -1,5 +1,6 @@
 """The benchmark scripts: what they read and compute, on small cases. Their figures are not tests."""
 
+import inspect
 import itertools
 import json
 import subprocess
@@ -127,17 +128,35 @@ def test_phases_are_timed_without_those_inside_of_them(monkeypatch: pytest.Monke
     assert watch.seconds["env"] == watch.seconds["critics"] == 2 * watch.seconds["actor"] == 20
 
 
-@pytest.mark.parametrize("arm", ["shipped", "td3", "td3_same", "td3_tau", "zeros", "mean_zeros", "norm_tau_0.02", "n_envs_8"])
+def test_live_runs_undo_all_shipped_settings() -> None:
+    """The live figures are the defaults', whatever is shipped for the environment."""
+    from tangent_fidelity import LIVE_DEFAULTS, STEPS_PER_UPDATE
+    from wall_clock import shipped
+
+    undone = dict(option.split(":") for option in LIVE_DEFAULTS[1:])
+    defaults = {name: parameter.default for name, parameter in inspect.signature(QuantumTD3.__init__).parameters.items()}
+    # The zoo's settings for all MuJoCo environments, which the live runs keep
+    kept = {"learning_starts", "noise_std", "train_freq", "gradient_steps", "learning_rate"}
+    assert set(undone) == set(shipped()) - kept
+    assert undone.pop("n_envs") == str(STEPS_PER_UPDATE) and undone.pop("policy_kwargs") == "dict()"
+    assert undone == {name: str(defaults[name]) for name in undone}
+
+
+@pytest.mark.parametrize(
+    "arm",
+    ["shipped", "td3", "td3_same", "td3_tau", "td3_batch_128", "zeros", "mean", "mean_zeros", "norm_tau_0.02", "n_envs_8"],
+)
 def test_wall_clock_arms(arm: str) -> None:
     """Controls differ from the shipped settings in what they say, and in nothing else; candidates are of an earlier form."""
     from wall_clock import ARMS, shipped
 
     model = ARMS[arm](3)
     same, candidate = arm != "td3", arm == "n_envs_8"
-    assert model.seed == 3 and model.batch_size == (shipped()["batch_size"] if arm in ("shipped", "zeros") else 256)
+    shipped_batch = arm in ("shipped", "zeros", "td3_batch_128")
+    assert model.seed == 3 and model.batch_size == (shipped()["batch_size"] if shipped_batch else 256)
     assert model.n_envs == (shipped()["n_envs"] if same else 1)
-    assert (model.get_vec_normalize_env() is not None) == (arm in ("td3_same", "td3_tau"))
-    assert model.tau == (0.005 if arm in ("td3", "td3_same", "n_envs_8") else shipped()["tau"])
+    assert (model.get_vec_normalize_env() is not None) == (arm in ("td3_same", "td3_tau", "td3_batch_128"))
+    assert model.tau == (0.005 if arm in ("td3", "td3_same", "td3_batch_128", "n_envs_8") else shipped()["tau"])
     assert model.learning_rate == (shipped()["learning_rate"] if same else 1e-3)
     assert isinstance(model, QuantumTD3) == (not arm.startswith("td3"))
     if isinstance(model, QuantumTD3):
