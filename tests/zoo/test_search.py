@@ -82,6 +82,9 @@ def test_optimize_and_train_a_trial(tmp_path: Path) -> None:
     assert f"{trials[0].params['learning_rate']}" in printed
 
 
+ENDLESS = 10**6
+
+
 def begin(folder: Path, total: int) -> subprocess.Popen[bytes]:
     """A process that searches until the study has so many trials."""
     return subprocess.Popen(
@@ -90,22 +93,20 @@ def begin(folder: Path, total: int) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-def kill_in_a_trial(process: subprocess.Popen[bytes], folder: Path, finished: int) -> list[FrozenTrial]:
-    """Kill a process in the middle of a trial, after it has finished so many; the trials as they are then."""
+def stop_in_a_trial(process: subprocess.Popen[bytes], folder: Path, finished: int) -> list[FrozenTrial]:
+    """Stop a process in the middle of a trial, after it has finished so many; the trials as they are then."""
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         assert process.poll() is None
-        # What a stopped process has not finished, it never will
+        # What a stopped process has not finished, it does not finish while we look
         process.send_signal(signal.SIGSTOP)
         trials = stored(folder)
         own = [t for t in trials if t.user_attrs.get("process", "- - 0 -").split()[2] == str(process.pid)]
         states = [trial.state for trial in own]
         if states.count(TrialState.COMPLETE) >= finished and TrialState.RUNNING in states:
-            process.kill()
-            process.wait()
-            return stored(folder)
+            return trials
         process.send_signal(signal.SIGCONT)
-        time.sleep(0.3)
+        time.sleep(0.1)
     raise AssertionError("the process never was in a trial")
 
 
@@ -113,24 +114,39 @@ def test_a_killed_process_loses_its_trial_and_no_other(tmp_path: Path) -> None:
     """
     Two processes on one study, one of them killed: the other finishes it. A study whose only process was killed is finished by
     the same command.
-    """
-    killed, other = begin(tmp_path, 6), begin(tmp_path, 6)
-    try:
-        before = kill_in_a_trial(killed, tmp_path, finished=1)
-        assert other.wait(600) == 0
-    finally:
-        other.kill()
-    assert [trial.state for trial in before].count(TrialState.RUNNING) >= 1
-    after = stored(tmp_path)
-    for trial in before:
-        if trial.state == TrialState.COMPLETE:
-            assert (after[trial.number].value, after[trial.number].params) == (trial.value, trial.params)
-    assert Counter(trial.state.name for trial in after) == {"COMPLETE": 6, "FAIL": 1}
 
-    kill_in_a_trial(begin(tmp_path, 7), tmp_path, finished=0)
-    assert Counter(trial.state.name for trial in stored(tmp_path)) == {"COMPLETE": 6, "FAIL": 1, "RUNNING": 1}
-    assert begin(tmp_path, 7).wait(600) == 0
-    assert Counter(trial.state.name for trial in stored(tmp_path)) == {"COMPLETE": 7, "FAIL": 2}
+    A process that is to be killed searches without end, so that it cannot be done before it is found in a trial.
+    """
+    processes = [begin(tmp_path, ENDLESS)]
+    try:
+        before = stop_in_a_trial(processes[0], tmp_path, finished=1)
+        done = [trial for trial in before if trial.state == TrialState.COMPLETE]
+        total = len(done) + 5
+        processes.append(begin(tmp_path, total))
+        both = stop_in_a_trial(processes[1], tmp_path, finished=0)
+        assert [trial.state for trial in both].count(TrialState.RUNNING) == 2
+        processes[0].kill()
+        processes[0].wait()
+        processes[1].send_signal(signal.SIGCONT)
+        assert processes[1].wait(600) == 0
+        after = stored(tmp_path)
+        for trial in done:
+            assert (after[trial.number].value, after[trial.number].params) == (trial.value, trial.params)
+        assert Counter(trial.state.name for trial in after) == {"COMPLETE": total, "FAIL": 1}
+
+        processes.append(begin(tmp_path, ENDLESS))
+        alone = stop_in_a_trial(processes[2], tmp_path, finished=0)
+        processes[2].kill()
+        processes[2].wait()
+        total = [trial.state for trial in alone].count(TrialState.COMPLETE) + 1
+        assert Counter(trial.state.name for trial in stored(tmp_path)) == {"COMPLETE": total - 1, "FAIL": 1, "RUNNING": 1}
+        processes.append(begin(tmp_path, total))
+        assert processes[3].wait(600) == 0
+        assert Counter(trial.state.name for trial in stored(tmp_path)) == {"COMPLETE": total, "FAIL": 2}
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def test_whose_trials_are_abandoned() -> None:
