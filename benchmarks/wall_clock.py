@@ -271,7 +271,7 @@ def report(folder: Path, plot: Path | None) -> None:
 
 def draw(runs: list[dict[str, Any]], path: Path) -> None:
     """
-    Curves against steps and against hours, one colour per arm, solid for its first seed.
+    Curves against steps and against hours, one colour per arm and one kind of line per seed.
 
     :param runs: the runs' figures
     :param path: where the picture goes
@@ -285,13 +285,17 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
         "norm_tau_0.02": "qtd3, batches of 256, one bitstring",
         "mean_zeros": "zeros block, batches of 256",
     }
-    figure = new_figure(10, 4, layout="constrained")
+    figure = new_figure(10, 5, layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
-    arms = list(dict.fromkeys(run["arm"] for run in runs))
+    finals: dict[str, list[float]] = {}
     for run_figures in runs:
-        arm = run_figures["arm"]
-        colour = f"C{arms.index(arm)}"
-        first = run_figures["seed"] == min(r["seed"] for r in runs if r["arm"] == arm)
+        finals.setdefault(run_figures["arm"], []).append(float(np.mean(run_figures["returns"])))
+    arms = sorted(finals, key=lambda arm: -np.mean(finals[arm]))
+    seeds = sorted({run_figures["seed"] for run_figures in runs})
+    for run_figures in sorted(runs, key=lambda each: (arms.index(each["arm"]), each["seed"])):
+        arm, seed = run_figures["arm"], run_figures["seed"]
+        colour, line = f"C{arms.index(arm)}", ("-", "--", ":", "-.")[seeds.index(seed) % 4]
+        first = seed == min(each["seed"] for each in runs if each["arm"] == arm)
         # At the end there are more episodes than an evaluation in between has
         points = [point for point in run_figures["curve"] if point["minutes"] < run_figures["minutes"]]
         points.append({**run_figures, "return": float(np.mean(run_figures["returns"]))})
@@ -301,11 +305,12 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
             ([point["steps"] / 1000 for point in points], [point["minutes"] / 60 for point in points]),
             strict=True,
         ):
-            axis.plot(places, values, "-" if first else "--", color=colour, label=names.get(arm, arm) if first else None)
+            axis.plot(places, values, line, color=colour, label=names.get(arm, arm) if first else None)
     axes[0].set_xlabel("thousand steps")
     axes[1].set_xlabel("hours of one core")
     axes[0].set_ylabel(f"return ({EVAL_EPISODES} episodes, {EPISODES} at the end)")
-    axes[0].legend(frameon=False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     for axis in axes:
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
