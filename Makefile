@@ -11,7 +11,7 @@ CHECKPOINT_FREQ ?= 25000
 
 LINT_PATHS = sb3_quantum sb3_quantum_autoload.py setup.py benchmarks examples tests docs/conf.py
 
-.PHONY: train humanoid test lint format type docs fidelity links-cut speed wall-clock clean
+.PHONY: train humanoid test lint format type docs fidelity links-cut speed wall-clock reliability clean
 
 $(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -62,6 +62,10 @@ speed: $(VENV)/installed
 
 wall-clock: $(VENV)/installed
 	$(BIN)/python benchmarks/wall_clock.py --minutes 45 --seeds 0 1
+
+# What a run survives: kills, power cuts (as root), mutated files and more; docs/reliability.md has the last figures
+reliability: $(VENV)/installed
+	$(BIN)/python -m benchmarks.reliability --json benchmarks/results/reliability.json
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info docs/_build

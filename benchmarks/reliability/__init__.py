@@ -1,0 +1,1 @@
+"""Kills, power cuts, mutated files, hostile environments, a soak and exact resumption: what a run survives."""

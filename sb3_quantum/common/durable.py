@@ -1,0 +1,84 @@
+"""Files that are either the old ones or the new ones, whole, after a kill or a power cut."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+def sync(path: Path) -> None:
+    """
+    Ask the operating system to bring a file's contents, or a folder's entries, to the disk.
+
+    :param path: a file or a folder
+    :raises OSError: if the disk fails. File systems that cannot synchronize folders are passed over
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if path.is_dir():
+            with suppress(OSError):
+                os.fsync(descriptor)
+        else:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """
+    :func:`sync` for a folder and everything in it.
+
+    :param folder: the folder
+    """
+    for root, _, files in os.walk(folder):
+        for name in files:
+            sync(Path(root) / name)
+        sync(Path(root))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """
+    Write a file beside its final name, synchronize it, and rename it at the end. A failure inside leaves the old file.
+
+    :param path: where the file will be; its folder is made
+    :return: where to write; same folder, same suffix
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(descriptor)
+    partial = Path(name)
+    try:
+        yield partial
+        # mkstemp's files are private; a new file has what the user's umask says, a replaced one what it had
+        partial.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        sync(partial)
+        partial.replace(path)
+        sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """
+    Fill a folder beside its final name, synchronize it, and rename it at the end. It is complete or it is not there.
+
+    :param target: where the folder will be; it must not exist yet
+    :return: where to write: ``<target>.partial``, empty
+    """
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    sync_tree(partial)
+    partial.rename(target)
+    sync(target.parent)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
