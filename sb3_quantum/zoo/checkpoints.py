@@ -4,6 +4,7 @@ import pickle
 import random
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def latest_checkpoint(run: Path) -> Path | None:
     return found[max(found)] if found else None
 
 
-def write_checkpoint(model: BaseAlgorithm, run: Path, env_name: str) -> Path:
+def write_checkpoint(model: BaseAlgorithm, run: Path, env_name: str, texts: Mapping[str, str] | None = None) -> Path:
     """
     Write agent, optimizers, replay buffer, normalizer, step count and random generators, in the layout that the zoo's ``-i``
     reads.
@@ -34,6 +35,7 @@ def write_checkpoint(model: BaseAlgorithm, run: Path, env_name: str) -> Path:
     :param model: the model, between two rollouts
     :param run: the run's folder
     :param env_name: name of the environment, as in the zoo's file names
+    :param texts: further files, contents by name
     :return: the checkpoint's folder
     """
     target = run / f"checkpoint-{model.num_timesteps}"
@@ -51,6 +53,8 @@ def write_checkpoint(model: BaseAlgorithm, run: Path, env_name: str) -> Path:
         normalizer.save(str(partial / env_name / "vecnormalize.pkl"))
     generators = {"python": random.getstate(), "numpy": np.random.get_state(), "torch": th.get_rng_state()}
     (partial / "generators.pkl").write_bytes(pickle.dumps(generators))
+    for name, text in (texts or {}).items():
+        (partial / name).write_text(text)
     previous = [path for path in run.glob("checkpoint-*") if path != partial]
     partial.rename(target)
     for path in previous:
