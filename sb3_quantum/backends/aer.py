@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import torch as th
 
-from sb3_quantum.backends.base import Backend, _check_positive
+from sb3_quantum.backends.base import Backend
 from sb3_quantum.backends.noise import make_noise, plain_noise
 from sb3_quantum.backends.templates import TemplateCache
 from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits.checks import check_int
 
 if TYPE_CHECKING:
     from qiskit_aer import AerSimulator
@@ -189,10 +190,8 @@ class AerBackend(Backend):
             raise ValueError(f"method={method!r} cannot be used, accepted are {', '.join(map(repr, methods))}")
         if precision not in ("double", "single"):
             raise ValueError(f"precision={precision!r} is unknown, accepted are 'double' and 'single'")
-        _check_positive("cache_size", cache_size)
-        if max_job_size is not None:
-            _check_positive("max_job_size", max_job_size)
-        self.max_job_size = max_job_size
+        cache_size = check_int("cache_size", cache_size)
+        self.max_job_size = None if max_job_size is None else check_int("max_job_size", max_job_size)
         self._spec: dict[str, Any] = {
             "noise": plain_noise(noise),
             "method": method,

@@ -1,6 +1,5 @@
 """What every backend does, and what it can rely on."""
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, astuple, dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -9,6 +8,7 @@ import numpy as np
 import torch as th
 
 from sb3_quantum.circuits import CHIPS, Ansatz, ChipTimes, job_seconds
+from sb3_quantum.circuits.checks import check_int, check_number
 
 #: what :meth:`Backend._run` may answer with
 Array = th.Tensor | np.ndarray
@@ -97,19 +97,14 @@ class Backend(ABC):
         max_shots: int | None = None,
         max_chip_seconds: float | None = None,
     ):
-        _check_positive("shots", shots)
-        self.limits: dict[str, float] = {}
-        for what, limit in (("circuits", max_circuits), ("shots", max_shots), ("chip_seconds", max_chip_seconds)):
-            if limit is None:
-                continue
-            number = isinstance(limit, int | float) and not isinstance(limit, bool)
-            if what == "chip_seconds" and not (number and 0 < limit < math.inf):
-                raise ValueError(f"max_chip_seconds must be a number > 0, got {limit!r}")
-            if what != "chip_seconds":
-                _check_positive(f"max_{what}", limit)
-            self.limits[what] = limit
         self.ansatz = ansatz
-        self.shots = shots
+        self.shots = check_int("shots", shots)
+        self.limits: dict[str, float] = {}
+        for what, limit in (("circuits", max_circuits), ("shots", max_shots)):
+            if limit is not None:
+                self.limits[what] = check_int(f"max_{what}", limit)
+        if max_chip_seconds is not None:
+            self.limits["chip_seconds"] = check_number("max_chip_seconds", max_chip_seconds, above=0)
         self.generator = np.random.default_rng(seed)
         self.usage = Usage()
         self.eval_usage = Usage()
@@ -226,7 +221,7 @@ class Backend(ABC):
         :raises ValueError: if the inputs or ``shots`` are not usable
         :raises BudgetError: as all that runs circuits, if it is more than a limit allows
         """
-        _check_positive("shots", shots)
+        shots = check_int("shots", shots)
         bits, _ = self._account(_plain(inputs), shots, generator, evaluation)
         return _like(bits[:, 0] if shots == 1 else bits, inputs)
 
@@ -294,12 +289,6 @@ class Backend(ABC):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.set_state(state)
-
-
-def _check_positive(name: str, value: Any) -> None:
-    """Refuse what is not a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
 
 
 def _plain(inputs: th.Tensor) -> th.Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 from sb3_quantum.backends.jobs import JobBackend, changed
 from sb3_quantum.backends.sampler import fake_chip
 from sb3_quantum.circuits import CHIPS, Ansatz
+from sb3_quantum.circuits.checks import check_number
 
 if TYPE_CHECKING:
     from qiskit.primitives import BaseSamplerV2
@@ -67,8 +68,7 @@ class IBMBackend(JobBackend):
         super().__init__(ansatz, shots, seed, **settings)
         if mode not in MODES:
             raise ValueError(f"mode={mode!r} is unknown, accepted are {', '.join(map(repr, MODES))}")
-        if not 0 <= job_overhead < float("inf"):
-            raise ValueError(f"job_overhead must be >= 0 (seconds), got {job_overhead!r}")
+        job_overhead = check_number("job_overhead", job_overhead, least=0, unit="seconds")
         self.chip, self.instance, self.channel = chip, instance, channel
         self.mode, self.job_overhead = mode, job_overhead
         self._container: Any = None

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch as th
 
-from sb3_quantum.backends.base import Backend, BackendError, Usage, _check_positive
+from sb3_quantum.backends.base import Backend, BackendError, Usage
 from sb3_quantum.backends.templates import Bound, TemplateCache
 from sb3_quantum.circuits import Ansatz, ChipTimes
+from sb3_quantum.circuits.checks import check_int, check_number
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -73,13 +74,11 @@ class JobBackend(Backend):
         **limits: Any,
     ):
         super().__init__(ansatz, shots, seed, **limits)
-        _check_positive("cache_size", cache_size)
+        cache_size = check_int("cache_size", cache_size)
         if optimization_level not in range(4):
             raise ValueError(f"optimization_level must be 0, 1, 2 or 3, got {optimization_level!r}")
-        if isinstance(max_retries, bool) or not isinstance(max_retries, int) or max_retries < 0:
-            raise ValueError(f"max_retries must be an integer >= 0, got {max_retries!r}")
-        if not 0 <= retry_delay < float("inf"):
-            raise ValueError(f"retry_delay must be >= 0 (seconds), got {retry_delay!r}")
+        max_retries = check_int("max_retries", max_retries, least=0)
+        retry_delay = check_number("retry_delay", retry_delay, least=0, unit="seconds")
         self.optimization_level, self.seed_transpiler, self.cache_size = optimization_level, seed_transpiler, cache_size
         self.max_retries, self.retry_delay = max_retries, retry_delay
         #: how often a batch had to be asked for or submitted again so far

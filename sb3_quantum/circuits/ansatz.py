@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch as th
 
+from sb3_quantum.circuits.checks import check_int
+
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
@@ -62,9 +64,7 @@ class Ansatz:
 
     def __post_init__(self) -> None:
         for name in ("n_qubits", "n_layers"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+            object.__setattr__(self, name, check_int(name, getattr(self, name)))
 
     @property
     def layer_width(self) -> int:

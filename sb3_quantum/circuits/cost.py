@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sb3_quantum.circuits.ansatz import Ansatz
+from sb3_quantum.circuits.checks import check_int
 
 #: ways to a gradient whose chip time is counted, see :func:`gradient_circuits`
 COUNTED_GRADIENTS = ("qtdnn", "spsa", "finite_differences", "parameter_shift", "paper")
@@ -132,8 +133,7 @@ def gradient_circuits(ansatz: Ansatz, method: str, batch_size: int, n_directions
     :raises ValueError: if the method is unknown or a number is not a positive integer
     """
     _check_method(method)
-    _check_positive("batch_size", batch_size)
-    _check_positive("n_directions", n_directions)
+    batch_size, n_directions = check_int("batch_size", batch_size), check_int("n_directions", n_directions)
     per_row = {
         "qtdnn": 0,
         "spsa": 2 * n_directions,
@@ -160,7 +160,7 @@ def gradient_seconds(
     :return: seconds: 281.6 as the paper counts, 76.8 by the parameter-shift rule, for its circuit, chip, 256 rows, 1000 shots
     :raises ValueError: as :func:`gradient_circuits`
     """
-    _check_positive("shots", shots)
+    shots = check_int("shots", shots)
     circuits = gradient_circuits(ansatz, method, batch_size, n_directions)
     return job_seconds(ansatz, circuits, shots, times, jobs=int(circuits > 0))
 
@@ -190,9 +190,9 @@ class TrainingPlan:
     n_directions: int = 1
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
+        for name, value in tuple(vars(self).items()):
             if name != "updates" or value is not None:
-                _check_positive(name, value)
+                object.__setattr__(self, name, check_int(name, value))
 
     @property
     def critic_updates(self) -> int:
@@ -259,9 +259,3 @@ def _check_method(method: str) -> None:
     """Refuse a method that has no count."""
     if method not in COUNTED_GRADIENTS:
         raise ValueError(f"method={method!r} is unknown, counted are {', '.join(map(repr, COUNTED_GRADIENTS))}")
-
-
-def _check_positive(name: str, value: Any) -> None:
-    """Refuse what is not a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")

@@ -1,11 +1,10 @@
 """Whether somebody reads the hyperparameters that rl_zoo3 was given for qtd3: else it is an error, before anything is made."""
 
-import difflib
-import inspect
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from sb3_quantum.backends import BACKENDS, Backend
+from sb3_quantum.circuits.checks import parameters, unknown_names
 from sb3_quantum.qtd3 import QuantumTD3
 
 #: what rl_zoo3 reads itself
@@ -26,38 +25,11 @@ ZOO_KEYS = (
 OPTIONS = ("device", "env", "seed", "tensorboard_log", "verbose")
 
 
-def parameters(cls: type) -> list[str] | None:
-    """
-    Names that a class can be called with; its bases' count where a constructor hands keyword arguments on to them.
-
-    :param cls: a class
-    :return: the names, or ``None`` if it takes any
-    """
-    names: list[str] = []
-    for base in cls.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        _, *rest = inspect.signature(vars(base)["__init__"]).parameters.values()
-        names += [p.name for p in rest if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and not p.name.startswith("_")]
-        if not any(p.kind is p.VAR_KEYWORD for p in rest):
-            return names
-    return None
-
-
 def _refuse(what: str, given: Iterable[Any], known: Collection[str], elsewhere: Mapping[str, str]) -> None:
     """Raise for keys that nobody reads, with what was probably meant."""
-    messages = []
-    for key in sorted({str(key) for key in given} - set(known)):
-        close = difflib.get_close_matches(key, known, n=1)
-        if key in elsewhere:
-            hint = elsewhere[key]
-        elif close:
-            hint = f"did you mean {close[0]!r}?"
-        else:
-            hint = f"accepted are {', '.join(sorted(known))}"
-        messages.append(f"{key!r} is unknown, {hint}")
-    if messages:
-        raise ValueError(f"{what} of qtd3: {'; '.join(messages)}")
+    message = unknown_names(given, known, elsewhere)
+    if message:
+        raise ValueError(f"{what} of qtd3: {message}")
 
 
 def _policy_class(policy: Any) -> type:

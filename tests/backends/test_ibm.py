@@ -114,7 +114,7 @@ def test_spec_survives() -> None:
         ({"api_token": "s3cr3t"}, "^api_token cannot be given here"),
         ({"account": {"token": "s3cr3t"}}, "^account cannot be given here.*QISKIT_IBM_TOKEN"),
         ({"mode": "dedicated"}, "mode='dedicated' is unknown, accepted are 'batch', 'job', 'session'"),
-        ({"job_overhead": -1.0}, "job_overhead must be >= 0"),
+        ({"job_overhead": -1.0}, "job_overhead must be a number >= 0"),
         ({"chip": "FakeNews"}, "chip='FakeNews' is no fake chip"),
         ({"chip": "ibm_fez"}, "no IBM account was found: save it once with QiskitRuntimeService.save_account"),
         ({"shots": 0}, "shots must be an integer >= 1"),

@@ -338,7 +338,7 @@ def bare_target(measure: bool, qubits: int = 3) -> Target:
         ({"optimization_level": 4}, "optimization_level must be 0, 1, 2 or 3"),
         ({"cache_size": 0}, "cache_size must be an integer >= 1"),
         ({"max_retries": -1}, "max_retries must be an integer >= 0"),
-        ({"retry_delay": float("nan")}, "retry_delay must be >= 0"),
+        ({"retry_delay": float("nan")}, "retry_delay must be a number >= 0"),
         ({"max_shots": 0}, "max_shots must be an integer >= 1"),
     ],
 )

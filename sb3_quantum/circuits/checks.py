@@ -1,0 +1,199 @@
+"""Checks of arguments, one for each kind: they name the argument, the value and what is accepted, and return plain Python."""
+
+import difflib
+import inspect
+import math
+import operator
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+#: characters of a wrong value that a message shows
+SHOWN = 80
+
+
+def shown(value: Any) -> str:
+    """
+    A value as messages show it: on one line, and not longer than need be.
+
+    :param value: anything
+    :return: its representation
+    """
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        text = f"an instance of {type(value).__name__}"
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
+def _plain(value: Any) -> Any:
+    """A number out of numpy or torch as Python's own, anything else as it is."""
+    if type(value).__module__.partition(".")[0] in ("numpy", "torch") and getattr(value, "shape", None) == ():
+        return value.item()
+    return value
+
+
+def _hint(value: Any) -> str:
+    """Numbers in quotation marks are YAML's most common surprise: ``1e-3`` without a dot is a string there."""
+    if not isinstance(value, str):
+        return ""
+    try:
+        float(value)
+    except ValueError:
+        return ""
+    return ", which is a string (YAML reads 1e-3 as one, and 1.0e-3 as a number)"
+
+
+def check_int(name: str, value: Any, least: int | None = 1, most: int | None = None) -> int:
+    """
+    An integer, Python's or numpy's. Neither truth values nor whole floats count as one.
+
+    :param name: the argument's name, for the message
+    :param value: what was given
+    :param least: the smallest that is accepted; any if ``None``
+    :param most: the largest that is accepted; any if ``None``
+    :return: the same as an ``int``
+    :raises ValueError: if it is something else
+    """
+    plain = _plain(value)
+    try:
+        number = None if isinstance(plain, bool) else operator.index(plain)
+    except TypeError:
+        number = None
+    if number is None or (least is not None and number < least) or (most is not None and number > most):
+        bounds = "" if least is None else f" >= {least}"
+        bounds += "" if most is None else f"{' and' if bounds else ''} <= {most}"
+        raise ValueError(f"{name} must be an integer{bounds}, got {shown(value)}{_hint(value)}")
+    return number
+
+
+def check_number(
+    name: str,
+    value: Any,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    unit: str = "",
+) -> float:
+    """
+    A finite real number, Python's or numpy's. Truth values do not count as one.
+
+    :param name: the argument's name, for the message
+    :param value: what was given
+    :param least: the smallest that is accepted
+    :param above: a bound that is not accepted itself
+    :param most: the largest that is accepted
+    :param unit: for the message
+    :return: the same as a ``float``, or as an ``int`` if it is one
+    :raises ValueError: if it is something else
+    """
+    plain = _plain(value)
+    good = isinstance(plain, int | float) and not isinstance(plain, bool) and _is_finite(plain)
+    if good and least is not None:
+        good = plain >= least
+    if good and above is not None:
+        good = plain > above
+    if good and most is not None:
+        good = plain <= most
+    if not good:
+        bounds = [f"{sign} {bound:g}" for sign, bound in ((">=", least), (">", above), ("<=", most)) if bound is not None]
+        kind = f"a number {' and '.join(bounds)}" if bounds else "a finite number"
+        raise ValueError(f"{name} must be {kind}{f' ({unit})' if unit else ''}, got {shown(value)}{_hint(value)}")
+    return plain
+
+
+def _is_finite(number: float) -> bool:
+    """Whether it is finite as a float: integers may be too large for one."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """
+    A truth value, Python's or numpy's.
+
+    :param name: the argument's name, for the message
+    :param value: what was given
+    :return: the same as a ``bool``
+    :raises ValueError: if it is something else
+    """
+    plain = _plain(value)
+    if not isinstance(plain, bool):
+        raise ValueError(f"{name} must be True or False, got {shown(value)}")
+    return plain
+
+
+def check_choice(name: str, value: Any, accepted: Iterable[str]) -> str:
+    """
+    One of a few names.
+
+    :param name: the argument's name, for the message
+    :param value: what was given
+    :param accepted: the names
+    :return: the same as a ``str``
+    :raises ValueError: if it is something else
+    """
+    known = list(accepted)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name}={shown(value)} is unknown, accepted are {', '.join(map(repr, known))}")
+    return str(value)
+
+
+def check_widths(name: str, value: Any) -> list[int]:
+    """
+    Widths of hidden layers, none of them if there are to be no hidden layers.
+
+    :param name: the argument's name, for the message
+    :param value: what was given
+    :return: the same as a list of ``int``
+    :raises ValueError: if it is no list of integers >= 1
+    """
+    # Arrays have a length and an order too, but are no Sequence
+    listed = value.tolist() if type(value).__module__ == "numpy" and getattr(value, "ndim", 0) == 1 else value
+    if not isinstance(listed, Sequence) or isinstance(listed, str | bytes):
+        raise ValueError(f"{name} must be a list of integers >= 1, got {shown(value)}")
+    return [check_int(f"{name}[{i}]", width) for i, width in enumerate(listed)]
+
+
+def parameters(cls: type) -> list[str] | None:
+    """
+    Names that a class can be called with; its bases' count where a constructor hands keyword arguments on to them.
+
+    :param cls: a class
+    :return: the names, or ``None`` if it takes any
+    """
+    names: list[str] = []
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        _, *rest = inspect.signature(vars(base)["__init__"]).parameters.values()
+        names += [p.name for p in rest if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and not p.name.startswith("_")]
+        if not any(p.kind is p.VAR_KEYWORD for p in rest):
+            return names
+    return None
+
+
+def unknown_names(given: Iterable[Any], known: Collection[str], elsewhere: Mapping[str, str]) -> str:
+    """
+    What to say of names that nobody reads.
+
+    :param given: names that were given
+    :param known: names that are accepted
+    :param elsewhere: where other names belong, by name
+    :return: a sentence with what was probably meant; empty if all of them are known
+    """
+    messages = []
+    for key in sorted({str(key) for key in given} - set(known)):
+        close = difflib.get_close_matches(key, known, n=1)
+        abroad = difflib.get_close_matches(key, elsewhere, n=1)
+        if key in elsewhere:
+            hint = elsewhere[key]
+        elif close:
+            hint = f"did you mean {close[0]!r}?"
+        elif abroad:
+            hint = f"did you mean {abroad[0]!r}? {elsewhere[abroad[0]]}"
+        else:
+            hint = f"accepted are {', '.join(sorted(known))}"
+        messages.append(f"{key!r} is unknown, {hint}")
+    return "; ".join(messages)
