@@ -52,7 +52,12 @@ class _NormalizedFeatures(BaseModel):
 
     normalizer: ObservationNormalizer | None
 
-    def _share_normalizer(self, normalizer: ObservationNormalizer | None) -> None:
+    def share_normalizer(self, normalizer: ObservationNormalizer | None) -> None:
+        """
+        Refer to the policy's normalizer.
+
+        :param normalizer: the normalizer, or ``None`` for observations as they are
+        """
         # Past nn.Module's registration: the policy's state_dict and device moves must see it once
         object.__setattr__(self, "normalizer", normalizer)
 
@@ -115,16 +120,24 @@ class QuantumActor(_NormalizedFeatures, BasePolicy):
         )
         self.ansatz = ansatz
         self.n_links = n_links
-        self._share_normalizer(normalizer)
+        self.share_normalizer(normalizer)
         self.pre = mlp(features_dim, ansatz.n_inputs + n_links, pre_arch, activation_fn)
         self.encoding = make_encoding(encoding, ansatz, encoding_kwargs)
         if quantum_layer is None:
             self.block: Any = make_block(block, ansatz)
         else:
-            # Not registered here: its qtDNN must be in neither this actor's optimizer nor the polyak average
-            object.__setattr__(self, "block", quantum_layer)
+            self.share_quantum_layer(quantum_layer)
         action_dim = get_action_dim(self.action_space)
         self.post = mlp(ansatz.n_qubits + n_links, action_dim, post_arch, activation_fn, squash_output=True)
+
+    def share_quantum_layer(self, quantum_layer: QuantumLayer) -> None:
+        """
+        Refer to the policy's quantum layer.
+
+        :param quantum_layer: the layer
+        """
+        # Not registered here: its qtDNN must be in neither this actor's optimizer nor the polyak average
+        object.__setattr__(self, "block", quantum_layer)
 
     def encode(self, obs: PyTorchObs, normalized: bool = False) -> tuple[th.Tensor, th.Tensor]:
         """
@@ -135,10 +148,9 @@ class QuantumActor(_NormalizedFeatures, BasePolicy):
         :return: circuit inputs ``(batch, n_inputs)`` and links ``(batch, n_links)``
         """
         features = self.extract_features(obs, self.features_extractor, normalized)
-        if not self.block.reads_inputs:
+        *hidden_layers, last = self.pre
+        if not self.block.reads_inputs and isinstance(last, nn.Linear):
             # What nobody reads need not be computed; its gradient is zero either way
-            *hidden_layers, last = self.pre
-            assert isinstance(last, nn.Linear)
             for layer in hidden_layers:
                 features = layer(features)
             n_inputs = self.ansatz.n_inputs
@@ -268,14 +280,17 @@ class QuantumTD3Critic(_NormalizedFeatures, ContinuousCritic):
         super(ContinuousCritic, self).__init__(
             observation_space, action_space, features_extractor=features_extractor, normalize_images=normalize_images
         )
-        self._share_normalizer(normalizer)
+        self.share_normalizer(normalizer)
         self.share_features_extractor = share_features_extractor
         self.n_critics = n_critics
-        self.q_networks: list[nn.Module] = []
         for idx in range(n_critics):
             q_net = _QNetwork(features_dim, get_action_dim(self.action_space), critic_arch, activation_fn, layer_norm)
             self.add_module(f"qf{idx}", q_net)
-            self.q_networks.append(q_net)
+
+    @property
+    def q_networks(self) -> list[nn.Module]:  # type: ignore[override]
+        """The critics ``qf0``, ``qf1``, ...; not a list of its own, which would not notice when one of them is replaced."""
+        return [self._modules[f"qf{idx}"] for idx in range(self.n_critics)]  # type: ignore[misc]
 
     def forward(self, obs: PyTorchObs, actions: th.Tensor, normalized: bool = False) -> tuple[th.Tensor, ...]:
         """

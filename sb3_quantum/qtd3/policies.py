@@ -20,6 +20,7 @@ from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.normalization import ObservationNormalizer
 from sb3_quantum.layers import BLOCKS, QuantumLayer, check_readout
 from sb3_quantum.qtd3.networks import QuantumActor, QuantumTD3Critic, split_arch
+from sb3_quantum.qtd3.walking import modules_of
 
 
 class QuantumTD3Policy(TD3Policy):
@@ -197,6 +198,18 @@ class QuantumTD3Policy(TD3Policy):
         )
         super()._build(lr_schedule)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        # The networks only refer to these two: if the user replaces one, they must not go on with the old one
+        if name == "normalizer":
+            for network in ("actor", "actor_target", "critic", "critic_target"):
+                if network in self._modules:
+                    getattr(self, network).share_normalizer(value)
+        elif name == "quantum_layer" and value is not None:
+            for network in ("actor", "actor_target"):
+                if network in self._modules:
+                    getattr(self, network).share_quantum_layer(value)
+
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()
         data.update(self.quantum_kwargs, readout=self.readout, eval_readout=self.eval_readout)
@@ -207,18 +220,23 @@ class QuantumTD3Policy(TD3Policy):
 
     def set_training_mode(self, mode: bool) -> None:
         """
-        Put actor and critics into training or evaluation mode, as SB3 does twice per step: without walking through all modules
-        every time, unless one of them has its own idea of what that means.
+        Put actor and critics into training or evaluation mode, as SB3 does twice per step: without asking every module twice
+        per step whether it has its own idea of what that means. The targets are always in evaluation mode.
 
         :param mode: whether it is training mode
         """
+        modules = modules_of(self.actor, self.critic)
+        if modules != self._plain_modules:
+            # They are other ones than last time: of the first call, or edited by the user
+            plain = all(type(module).train is nn.Module.train for module in modules)
+            self._plain_modules = modules if plain else None
+        if mode and any(module.training for module in modules_of(self.actor_target, self.critic_target)):
+            self.actor_target.set_training_mode(False)
+            self.critic_target.set_training_mode(False)
         if self._plain_modules is None:
-            modules = [*self.actor.modules(), *self.critic.modules()]
-            self._plain_modules = modules if all(type(module).train is nn.Module.train for module in modules) else []
-        if not self._plain_modules:
             super().set_training_mode(mode)
             return
-        for module in self._plain_modules:
+        for module in modules:
             module.__dict__["training"] = mode
         self.training = mode
 

@@ -12,7 +12,7 @@ from stable_baselines3.common.noise import ActionNoise, NormalActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
-from stable_baselines3.common.utils import polyak_update, update_learning_rate
+from stable_baselines3.common.utils import update_learning_rate
 from stable_baselines3.td3.td3 import TD3
 from torch.nn import functional as F
 
@@ -25,6 +25,7 @@ from sb3_quantum.layers import FITTED_GRADIENTS
 from sb3_quantum.qtd3.dry_run import training_usage
 from sb3_quantum.qtd3.networks import ActorStep, QuantumActor, QuantumTD3Critic
 from sb3_quantum.qtd3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, QuantumTD3Policy
+from sb3_quantum.qtd3.walking import tensors_of, trainable_parameters
 
 SelfQuantumTD3 = TypeVar("SelfQuantumTD3", bound="QuantumTD3")
 
@@ -217,13 +218,6 @@ class QuantumTD3(TD3):
         if self.fit_targets == "exact" and layer is not None and not layer.backend.exact:
             raise ValueError(f'fit_targets="exact" needs an exact backend, and {layer.backend.name!r} is not; use "auto"')
         self._keep_plain_spec()
-
-    def _create_aliases(self) -> None:
-        super()._create_aliases()
-        # Listed once: walking through the modules takes longer than the soft update itself
-        self._parameters = [*self.critic.parameters(), *self.actor.parameters()]
-        self._target_parameters = [*self.critic_target.parameters(), *self.actor_target.parameters()]
-        self._actor_parameters = [parameter for parameter in self.actor.parameters() if parameter.requires_grad]
 
     def _keep_plain_spec(self) -> None:
         """What is saved of a backend: plain data in place of clients and the like among its keyword arguments."""
@@ -462,7 +456,8 @@ class QuantumTD3(TD3):
         current_q_values = self.critic(replay_data.observations, replay_data.actions, normalized=True)
         critic_loss = th.stack([F.mse_loss(current_q, target_q_values) for current_q in current_q_values]).sum()
         self.critic.optimizer.zero_grad()
-        critic_loss.backward()
+        if critic_loss.requires_grad:  # not if all of it is frozen
+            critic_loss.backward()
         self.critic.optimizer.step()
         return critic_loss.detach()
 
@@ -478,16 +473,19 @@ class QuantumTD3(TD3):
         optimizer = self.actor.optimizer
         optimizer.zero_grad()
         # Without its inputs named, backward would also work out the gradients of the critic, which nobody uses
-        actor_loss.backward(inputs=self._actor_parameters)
+        inputs = trainable_parameters(self.actor, optimizer)
+        if inputs and actor_loss.requires_grad:
+            actor_loss.backward(inputs=inputs)
         optimizer.step()
         return actor_loss.detach()
 
     def _update_targets(self) -> None:
         """Step (B4) of Algorithm 1: soft updates. The qtDNN and the normalizer belong to the policy and are not averaged."""
-        soft_update(self._parameters, self._target_parameters, self.tau)
+        parameters, statistics = tensors_of(self.critic, self.actor)
+        target_parameters, target_statistics = tensors_of(self.critic_target, self.actor_target)
+        soft_update(parameters, target_parameters, self.tau)
         # Copy running stats, see GH issue #996
-        polyak_update(self.critic_batch_norm_stats, self.critic_batch_norm_stats_target, 1.0)
-        polyak_update(self.actor_batch_norm_stats, self.actor_batch_norm_stats_target, 1.0)
+        soft_update(statistics, target_statistics, 1.0)
 
     def _record_training(self) -> None:
         """Hand the losses of the last ``train()`` and the backend's counters over to the logger."""
@@ -574,9 +572,6 @@ class QuantumTD3(TD3):
         return super()._excluded_save_params() + [  # noqa: RUF005
             "_step",
             "_losses",
-            "_parameters",
-            "_target_parameters",
-            "_actor_parameters",
         ]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

@@ -1,0 +1,55 @@
+"""What the networks consist of right now: users may freeze, replace and add parts between two updates, as with SB3's TD3."""
+
+import torch as th
+from torch import nn
+
+
+def modules_of(*networks: nn.Module) -> list[nn.Module]:
+    """
+    All modules of some networks, themselves included. As ``nn.Module.modules`` in a fraction of its time, so that nothing need
+    be kept that could go stale; a module that stands in two places is listed twice.
+
+    :param networks: what to walk through
+    :return: the modules, those nearer to the root first
+    """
+    found: list[nn.Module] = list(networks)
+    for module in found:  # which grows meanwhile
+        if module._modules:
+            found.extend(child for child in module._modules.values() if child is not None)
+    return found
+
+
+def tensors_of(*networks: nn.Module) -> tuple[list[th.Tensor], list[th.Tensor]]:
+    """
+    The parameters of some networks, frozen ones included, and their running statistics (of batch normalization).
+
+    :param networks: what to walk through
+    :return: parameters, each of them once per network, and statistics; networks of the same structure have the same order
+    """
+    parameters: list[th.Tensor] = []
+    statistics: list[th.Tensor] = []
+    for network in networks:
+        own: list[th.Tensor] = []
+        for module in modules_of(network):
+            if module._parameters:
+                own.extend(parameter for parameter in module._parameters.values() if parameter is not None)
+            if module._buffers:
+                statistics.extend(b for name, b in module._buffers.items() if b is not None and "running_" in name)
+        once = {id(parameter): parameter for parameter in own}  # two modules may share one
+        parameters.extend(once.values())
+    return parameters, statistics
+
+
+def trainable_parameters(network: nn.Module, optimizer: th.optim.Optimizer) -> list[th.Tensor]:
+    """
+    What a backward pass has to reach: parameters of the network, and whatever else its optimizer has, that is not frozen.
+
+    :param network: the network
+    :param optimizer: its optimizer
+    :return: the parameters, each of them once
+    """
+    parameters, _ = tensors_of(network)
+    known = {id(parameter) for parameter in parameters}
+    for group in optimizer.param_groups:
+        parameters.extend(parameter for parameter in group["params"] if id(parameter) not in known)
+    return [parameter for parameter in parameters if parameter.requires_grad]
