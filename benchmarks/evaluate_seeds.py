@@ -10,18 +10,18 @@ import argparse
 import json
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import torch as th
 
 from sb3_quantum import QuantumTD3
 from sb3_quantum.common import interquartile_mean, interval, returns_of
+from sb3_quantum.zoo.environments import add_environment_arguments, environment_of
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", type=Path, help="zip files")
-    parser.add_argument("--env", required=True)
+    add_environment_arguments(parser)
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--first-seed", type=int, default=10_000)
     parser.add_argument("--stochastic", action="store_true", help="act as in training, on one sampled bitstring by default")
@@ -32,7 +32,8 @@ def main() -> None:
     print(f"{'mean':>8} {'std':>7} {'min':>8} {'max':>8}  model")
     for path in args.models:
         model = QuantumTD3.load(path, buffer_size=1)
-        rows[str(path)] = returns_of(model, lambda: gym.make(args.env), args.episodes, args.first_seed, not args.stochastic)
+        make_env = environment_of(model, path, args.env, args.env_kwargs, args.gym_packages, args.vecnormalize)
+        rows[str(path)] = returns_of(model, make_env, args.episodes, args.first_seed, not args.stochastic)
         row = rows[str(path)]
         print(f"{row.mean():8.1f} {row.std():7.1f} {row.min():8.1f} {row.max():8.1f}  {path}", flush=True)
     returns = np.stack(list(rows.values()))

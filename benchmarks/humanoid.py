@@ -19,13 +19,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch as th
 
 from sb3_quantum import QuantumTD3, __version__
 from sb3_quantum.common import interquartile_mean, interval, returns_of
 from sb3_quantum.plots.figure import new_figure
+from sb3_quantum.zoo.environments import environment_of
 
 FIRST_RESET_SEED = 10_000
 
@@ -87,7 +87,7 @@ def evaluate(args: argparse.Namespace, run: Path) -> dict[str, Any]:
     """
     agent = run / f"{args.env}.zip"
     model = QuantumTD3.load(agent, buffer_size=1)
-    returns = returns_of(model, lambda: gym.make(args.env), args.episodes, FIRST_RESET_SEED)
+    returns = returns_of(model, environment_of(model, agent, args.env), args.episodes, FIRST_RESET_SEED)
     low, high = interval(returns[None])
     curve = []
     if (run / "evaluations.npz").is_file():

@@ -5,21 +5,27 @@ The model acts on the exact simulator, on shots, on shots with depolarizing nois
 fake providers have them, under every readout. Nothing is trained, and the same initial states are met everywhere.
 
     python -m sb3_quantum.robustness model.zip --env Pendulum-v1 --plot robustness.png
+
+The agent sees what it saw in training: of a run of the zoo, wrappers, frame stack, keyword arguments and the statistics of
+VecNormalize are found beside the model.
 """
 
 import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_quantum.common import interquartile_mean, interval, returns_of
 from sb3_quantum.layers import READOUTS
 from sb3_quantum.qtd3 import QuantumTD3
+from sb3_quantum.zoo.environments import add_environment_arguments, environment_of
 
 
 def settings(shots: int, levels: list[float], chips: list[str]) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -40,13 +46,18 @@ def settings(shots: int, levels: list[float], chips: list[str]) -> dict[str, tup
 
 
 def evaluate(
-    model: QuantumTD3, env: str, compared: dict[str, Any], readouts: list[str], episodes: int, first_seed: int
+    model: QuantumTD3,
+    env: str | Callable[[], gym.Env | VecEnv],
+    compared: dict[str, Any],
+    readouts: list[str],
+    episodes: int,
+    first_seed: int,
 ) -> list[dict[str, Any]]:
     """
     Evaluate a model on every backend under every readout, and print a table.
 
     :param model: the model; its backend is left at the last one
-    :param env: id of the environment
+    :param env: id of the environment, or what makes it, see :func:`~sb3_quantum.common.returns_of`
     :param compared: see :func:`settings`
     :param readouts: what the policy sees of the circuit
     :param episodes: per row
@@ -55,6 +66,7 @@ def evaluate(
     """
     layer = model.policy.quantum_layer
     assert layer is not None
+    make_env = env if callable(env) else lambda: gym.make(env)
     rows = []
     print(f"{'backend':16} {'readout':9} {'mean':>8} {'std':>7} {'IQM':>8} {'95 % interval':>20} {'circuits':>9} {'s':>6}")
     for label, (backend, kwargs) in compared.items():
@@ -63,7 +75,7 @@ def evaluate(
             model.set_random_seed(first_seed)
             model.policy.readout = readout
             start, before = time.perf_counter(), layer.backend.eval_usage.circuits
-            returns = returns_of(model, lambda: gym.make(env), episodes, first_seed, deterministic=False)
+            returns = returns_of(model, make_env, episodes, first_seed, deterministic=False)
             circuits = layer.backend.eval_usage.circuits - before
             low, high = interval(returns[None])
             row = {
@@ -119,7 +131,7 @@ def main() -> None:
         prog="python -m sb3_quantum.robustness", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path, help="zip file of a QuantumTD3 model")
-    parser.add_argument("--env", required=True, help="id of the environment")
+    add_environment_arguments(parser)
     parser.add_argument("--readouts", nargs="+", choices=READOUTS, default=list(READOUTS))
     parser.add_argument("--shots", type=int, default=100, help="per circuit; the readout `sample` sees one of them")
     parser.add_argument("--depolarizing", nargs="*", type=float, default=[0.001, 0.003, 0.01, 0.03], help="of every gate")
@@ -135,7 +147,7 @@ def main() -> None:
             raise ValueError(f'{args.model} has no circuit: its block is not "pqc"')
         rows = evaluate(
             model,
-            args.env,
+            environment_of(model, args.model, args.env, args.env_kwargs, args.gym_packages, args.vecnormalize),
             settings(args.shots, args.depolarizing, args.chips),
             args.readouts,
             args.episodes,
@@ -145,7 +157,7 @@ def main() -> None:
             args.json.write_text(json.dumps(rows) + "\n")
         if args.plot is not None:
             plot(rows, args.plot)
-    except (FileNotFoundError, ImportError, ValueError, gym.error.Error) as error:
+    except (OSError, ImportError, ValueError, gym.error.Error) as error:
         sys.exit(f"error: {error}")
 
 

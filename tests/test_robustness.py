@@ -1,11 +1,17 @@
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from sb3_quantum import QuantumTD3
 from sb3_quantum.robustness import evaluate, main, plot, settings
+from tests.envs import SMALL
 from tests.qtd3.test_train import pendulum
 
 
@@ -62,3 +68,42 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(SystemExit) as failed:
             main()
         assert str(failed.value).startswith("error: ") and message in str(failed.value)
+
+
+def test_the_agent_sees_what_it_saw_in_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Statistics beside the model are used, a package that registers the environment is imported, and raw numbers refused."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("far_away.py").write_text(
+        "import gymnasium as gym\nfrom tests.envs import CountingEnv\n\n"
+        "class FarAway(gym.ObservationWrapper):\n"
+        "    def observation(self, observation):\n        return 500 + 100 * observation\n\n"
+        "gym.register('FarAway-v0', lambda **kwargs: FarAway(CountingEnv(**kwargs)), max_episode_steps=9)\n"
+    )
+    importlib.import_module("far_away")
+    env = VecNormalize(DummyVecEnv([lambda: gym.make("FarAway-v0", length=3)]), norm_reward=False)
+    kwargs = {**SMALL, "normalize_observations": False}
+    model = QuantumTD3("MlpPolicy", env, learning_starts=100, buffer_size=60, seed=0, policy_kwargs=kwargs).learn(60)
+    model.save("model")
+    env.training = False
+    expected = []
+    for seed in (10_000, 10_001):
+        env.seed(seed)
+        expected += evaluate_policy(model, env, 1, return_episode_rewards=True, warn=False)[0]  # type: ignore[operator]
+    del gym.registry["FarAway-v0"], sys.modules["far_away"]
+    arguments = "robustness model.zip --env FarAway-v0 --env-kwargs length:3 --gym-packages far_away --episodes 2 --shots 2"
+    monkeypatch.setattr(sys, "argv", [*arguments.split(), "--readouts", "mean", "--depolarizing", "--json", "rows.json"])
+    with pytest.raises(SystemExit, match=r"was trained with VecNormalize.*--vecnormalize PATH"):
+        main()
+    env.save("model_vecnormalize.pkl")
+    main()
+    rows = json.loads(Path("rows.json").read_text())
+    assert rows[0]["returns"] == pytest.approx(expected, abs=0.01)
+    for words, message in ((["--env-kwargs", "length"], "takes key:value"), (["--gym-packages", "nowhere"], "nowhere")):
+        monkeypatch.setattr(sys, "argv", [*arguments.split(), *words])
+        with pytest.raises(SystemExit) as failed:
+            main()
+        assert message in str(failed.value) + capsys.readouterr().err
+    del gym.registry["FarAway-v0"]

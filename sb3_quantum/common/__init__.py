@@ -4,7 +4,13 @@ from sb3_quantum.common.buffers import (
     QuantumReplayBuffer,
     QuantumReplayBufferSamples,
 )
-from sb3_quantum.common.evaluation import interquartile_mean, interval, returns_of
+from sb3_quantum.common.evaluation import (
+    interquartile_mean,
+    interval,
+    returns_of,
+    trained_with_vec_normalize,
+    warn_if_not_normalized,
+)
 from sb3_quantum.common.normalization import ObservationNormalizer
 
 __all__ = [
@@ -16,4 +22,6 @@ __all__ = [
     "interquartile_mean",
     "interval",
     "returns_of",
+    "trained_with_vec_normalize",
+    "warn_if_not_normalized",
 ]

@@ -1,30 +1,35 @@
 """Evaluation on fixed reset seeds, and what is said about the returns."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 
 def returns_of(
-    model: BaseAlgorithm, make_env: Callable[[], gym.Env], episodes: int, first_seed: int, deterministic: bool = True
+    model: BaseAlgorithm, make_env: Callable[[], gym.Env | VecEnv], episodes: int, first_seed: int, deterministic: bool = True
 ) -> np.ndarray:
     """
     Returns of episodes without exploration noise. The i-th episode starts from ``env.reset(seed=first_seed + i)``, so that
     every model meets the same initial states. All episodes run side by side, so that their circuits are one batch.
 
     :param model: the model; if a ``VecNormalize`` is around its environment, observations are normalized as in training
-    :param make_env: makes the environment
+    :param make_env: makes the environment, or one environment behind all wrappers that the model was trained with
     :param episodes: how many
     :param first_seed: reset seed of the first
     :param deterministic: whether to act on the policy's ``eval_readout``, or on its ``readout``
     :return: ``(episodes,)``
     """
-    normalizer = model.get_vec_normalize_env()
     envs = [make_env() for _ in range(episodes)]
-    observations: dict[int, Any] = {i: env.reset(seed=first_seed + i)[0] for i, env in enumerate(envs)}
+    # Of a VecEnv, observations come out of its own wrappers
+    normalizer = None if isinstance(envs[0], VecEnv) else model.get_vec_normalize_env()
+    if normalizer is None:
+        warn_if_not_normalized(model, envs[0])
+    observations: dict[int, Any] = {i: _reset(env, first_seed + i) for i, env in enumerate(envs)}
     returns = np.zeros(episodes)
     while observations:
         running = list(observations)
@@ -33,12 +38,73 @@ def returns_of(
             batch if normalizer is None else normalizer.normalize_obs(batch), deterministic=deterministic
         )
         for i, action in zip(running, actions, strict=True):
-            observations[i], reward, terminated, truncated, _ = envs[i].step(action)
-            returns[i] += float(reward)
-            if terminated or truncated:
+            observations[i], reward, done = _step(envs[i], action)
+            returns[i] += reward
+            if done:
                 del observations[i]
                 envs[i].close()
     return returns
+
+
+def trained_with_vec_normalize(model: BaseAlgorithm) -> bool | None:
+    """
+    Whether a model saw observations that a ``VecNormalize`` had normalized. Its statistics are not in a model file, but
+    ``QuantumTD3`` notes there that it had one.
+
+    :param model: the model
+    :return: ``None`` if that cannot be told, as of most models of 0.1.0
+    """
+    noted: bool | None = getattr(model, "observations_normalized", None)
+    seen, original = model._last_obs, model._last_original_obs
+    if noted is not None or seen is None or original is None:
+        return noted
+    # VecNormalize makes float32 of everything; a VecEnv alone keeps the environment's dtype
+    return True if _dtypes(seen) != _dtypes(original) else None
+
+
+def _dtypes(observations: np.ndarray | dict[str, np.ndarray]) -> list[np.dtype]:
+    """Of an array, or of those in a dictionary."""
+    return [part.dtype for part in (observations.values() if isinstance(observations, dict) else [observations])]
+
+
+def warn_if_not_normalized(model: BaseAlgorithm, env: gym.Env | VecEnv) -> None:
+    """
+    Warn of an evaluation on raw observations of a model that was trained on normalized ones.
+
+    :param model: the model
+    :param env: whose observations it will be given as they are
+    """
+    normalized = isinstance(env, VecEnv) and unwrap_vec_normalize(env) is not None
+    if trained_with_vec_normalize(model) and not normalized:
+        warnings.warn(
+            "this model was trained with VecNormalize, but is evaluated on observations that are not normalized: its returns "
+            "mean nothing. Load the statistics: VecNormalize.load(path, env)",
+            stacklevel=3,
+        )
+
+
+def _reset(env: gym.Env | VecEnv, seed: int) -> Any:
+    """The first observation of an episode, without a batch dimension."""
+    if isinstance(env, VecEnv):
+        env.seed(seed)
+        return _first(env.reset())
+    return env.reset(seed=seed)[0]
+
+
+def _step(env: gym.Env | VecEnv, action: np.ndarray) -> tuple[Any, float, bool]:
+    """The next observation, the reward, and whether the episode is over."""
+    if isinstance(env, VecEnv):
+        observations, rewards, dones, _ = env.step(action[None])
+        return _first(observations), float(rewards[0]), bool(dones[0])
+    observation, reward, terminated, truncated, _ = env.step(action)
+    return observation, float(reward), terminated or truncated
+
+
+def _first(observations: Any) -> Any:
+    """The first of a batch of observations."""
+    if isinstance(observations, dict):
+        return {key: part[0] for key, part in observations.items()}
+    return observations[0]
 
 
 def _stack(observations: list[Any]) -> Any:

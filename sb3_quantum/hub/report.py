@@ -10,7 +10,7 @@ import torch as th
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecVideoRecorder
 
-from sb3_quantum.common import interquartile_mean, interval
+from sb3_quantum.common import interquartile_mean, interval, warn_if_not_normalized
 from sb3_quantum.layers import FITTED_GRADIENTS
 from sb3_quantum.qtd3 import QuantumTD3, measure_fidelity
 
@@ -81,6 +81,7 @@ def evaluate(model: QuantumTD3, env: VecEnv, n_eval_episodes: int, first_seed: i
     """
     if env.num_envs != 1 or n_eval_episodes < 1:
         raise ValueError(f"one environment and at least one episode, not {env.num_envs} and {n_eval_episodes}")
+    warn_if_not_normalized(model, env)
     states: list[Any] = []
     returns: list[float] = []
 

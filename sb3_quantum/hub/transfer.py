@@ -11,6 +11,7 @@ import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.type_aliases import GymEnv
 
+from sb3_quantum.common import trained_with_vec_normalize
 from sb3_quantum.hub.safe_files import CONFIG, WEIGHTS, load_safe, save_safe
 from sb3_quantum.qtd3 import QuantumTD3
 
@@ -101,6 +102,11 @@ def _prepare(
     from sb3_quantum.hub.private import check_nothing_private
     from sb3_quantum.hub.report import evaluate, film
 
+    if trained_with_vec_normalize(model) and model.get_vec_normalize_env() is None:
+        raise ValueError(
+            "this model was trained with VecNormalize, and would be published without its statistics: load it with "
+            "env=VecNormalize.load(path, env)"
+        )
     save_safe(model, folder)
     # Where this machine's logs are is nobody's business
     model.save(folder / f"{repo_id.split('/')[1]}.zip", exclude=["tensorboard_log"])

@@ -103,6 +103,8 @@ class QuantumTD3(TD3):
     actor_target: QuantumActor  # type: ignore[assignment]
     critic: QuantumTD3Critic
     critic_target: QuantumTD3Critic
+    #: whether the policy was trained on observations of a ``VecNormalize``; its statistics are not in a model file
+    observations_normalized: bool | None = None
 
     def __init__(
         self,
@@ -533,6 +535,7 @@ class QuantumTD3(TD3):
         """As TD3's. A progress bar, the zoo's included, is one that also shows return, gradient fidelity and circuits."""
         from sb3_quantum.qtd3.progress import with_progress  # which imports this module
 
+        self.observations_normalized = self._vec_normalize_env is not None and self._vec_normalize_env.norm_obs
         return super()._init_callback(with_progress(self, callback, progress_bar))
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
