@@ -32,8 +32,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _hint(value: Any) -> str:
-    """Numbers in quotation marks are YAML's most common surprise: ``1e-3`` without a dot is a string there."""
+def yaml_hint(value: Any) -> str:
+    """
+    Numbers in quotation marks are YAML's most common surprise: ``1e-3`` without a dot is a string there.
+
+    :param value: what was given
+    :return: a clause that says so, if it is such a string
+    """
     if not isinstance(value, str):
         return ""
     try:
@@ -62,7 +67,7 @@ def check_int(name: str, value: Any, least: int | None = 1, most: int | None = N
     if number is None or (least is not None and number < least) or (most is not None and number > most):
         bounds = "" if least is None else f" >= {least}"
         bounds += "" if most is None else f"{' and' if bounds else ''} <= {most}"
-        raise ValueError(f"{name} must be an integer{bounds}, got {shown(value)}{_hint(value)}")
+        raise ValueError(f"{name} must be an integer{bounds}, got {shown(value)}{yaml_hint(value)}")
     return number
 
 
@@ -97,7 +102,7 @@ def check_number(
     if not good:
         bounds = [f"{sign} {bound:g}" for sign, bound in ((">=", least), (">", above), ("<=", most)) if bound is not None]
         kind = f"a number {' and '.join(bounds)}" if bounds else "a finite number"
-        raise ValueError(f"{name} must be {kind}{f' ({unit})' if unit else ''}, got {shown(value)}{_hint(value)}")
+        raise ValueError(f"{name} must be {kind}{f' ({unit})' if unit else ''}, got {shown(value)}{yaml_hint(value)}")
     return plain
 
 

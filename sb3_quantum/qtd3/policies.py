@@ -17,6 +17,7 @@ from torch import nn
 
 from sb3_quantum.backends import Backend
 from sb3_quantum.circuits import Ansatz
+from sb3_quantum.common.finite import check_observations
 from sb3_quantum.common.normalization import ObservationNormalizer
 from sb3_quantum.layers import BLOCKS, QuantumLayer, check_readout
 from sb3_quantum.qtd3.networks import QuantumActor, QuantumTD3Critic, split_arch
@@ -245,6 +246,12 @@ class QuantumTD3Policy(TD3Policy):
 
     def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> QuantumTD3Critic:
         return QuantumTD3Critic(**self._update_features_extractor(self.critic_kwargs, features_extractor)).to(self.device)
+
+    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        # A clipped infinity would pass for an observation, and a NaN come out as an action
+        if not isinstance(observation, tuple):  # which SB3 has a message for
+            check_observations("observation", observation, per_env=False)
+        return super().predict(observation, *args, **kwargs)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         if not deterministic:

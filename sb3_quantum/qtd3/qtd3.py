@@ -13,16 +13,17 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
 from stable_baselines3.common.utils import update_learning_rate
-from stable_baselines3.td3.td3 import TD3
 from torch.nn import functional as F
 
 from sb3_quantum.backends import Backend, BackendError, BudgetError, Usage
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.buffers import QuantumReplayBuffer, QuantumReplayBufferSamples, choose_replay_buffer_class
+from sb3_quantum.common.finite import check_loss
 from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.common.updates import soft_update
 from sb3_quantum.layers import FITTED_GRADIENTS
 from sb3_quantum.qtd3.dry_run import training_usage
+from sb3_quantum.qtd3.inputs import CheckedTD3
 from sb3_quantum.qtd3.networks import ActorStep, QuantumActor, QuantumTD3Critic
 from sb3_quantum.qtd3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, QuantumTD3Policy
 from sb3_quantum.qtd3.walking import tensors_of, trainable_parameters
@@ -33,7 +34,7 @@ SelfQuantumTD3 = TypeVar("SelfQuantumTD3", bound="QuantumTD3")
 FIT_TARGETS = ("auto", "exact", "sample")
 
 
-class QuantumTD3(TD3):
+class QuantumTD3(CheckedTD3):
     """
     Twin Delayed DDPG with a hybrid deep quantum neural network as its actor (Algorithm 1 of the paper).
 
@@ -457,6 +458,7 @@ class QuantumTD3(TD3):
 
         current_q_values = self.critic(replay_data.observations, replay_data.actions, normalized=True)
         critic_loss = th.stack([F.mse_loss(current_q, target_q_values) for current_q in current_q_values]).sum()
+        check_loss("critics' loss", critic_loss, self._n_updates, replay_data)
         self.critic.optimizer.zero_grad()
         if critic_loss.requires_grad:  # not if all of it is frozen
             critic_loss.backward()
@@ -472,6 +474,7 @@ class QuantumTD3(TD3):
         """
         actions = self.actor.surrogate(replay_data.observations, normalized=True)
         actor_loss = -self.critic.q1_forward(replay_data.observations, actions, normalized=True).mean()
+        check_loss("actor's loss", actor_loss, self._n_updates, replay_data)
         optimizer = self.actor.optimizer
         optimizer.zero_grad()
         # Without its inputs named, backward would also work out the gradients of the critic, which nobody uses

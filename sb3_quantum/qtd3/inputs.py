@@ -1,0 +1,84 @@
+"""TD3 that looks at whatever an environment or a file hands it, before a normalizer, a buffer or a network takes it."""
+
+import math
+from collections import deque
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.td3.td3 import TD3
+
+from sb3_quantum.common.finite import (
+    REWARD_LIMIT,
+    check_array,
+    check_observations,
+    check_replay_buffer,
+    check_terminal_observations,
+    damaged_statistics,
+)
+
+
+class CheckedTD3(TD3):
+    """
+    TD3 that refuses observations, rewards and replay buffers with NaN, infinity or numbers beyond float32. The model stays
+    finite, can be saved, and begins a new episode when it goes on.
+    """
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        result = super()._setup_learn(*args, **kwargs)
+        try:
+            if self._vec_normalize_env is not None and self._last_original_obs is not None:
+                check_observations("observation", self._last_original_obs)
+            check_observations("observation", self._last_obs)
+        except ValueError as error:
+            raise self._refusal(error, "reset()") from None
+        return result
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        try:
+            check_array("action", np.asarray(buffer_action), 1e6)
+            if self._vec_normalize_env is not None:
+                check_array("reward", np.asarray(self._vec_normalize_env.get_original_reward()), REWARD_LIMIT)
+                check_observations("observation", self._vec_normalize_env.get_original_obs())
+            check_array("reward", np.asarray(reward), REWARD_LIMIT)
+            if dones.any():
+                check_terminal_observations(dones, infos)
+            check_observations("observation", new_obs)
+        except ValueError as error:
+            raise self._refusal(error, f"step {self.num_timesteps}") from None
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+
+    def _refusal(self, error: ValueError, when: str) -> ValueError:
+        """The message for the user; and what the environment has left behind is forgotten."""
+        # The environment is a step ahead of the model: begin anew when it goes on
+        self._last_obs = self._last_original_obs = None
+        if self.ep_info_buffer is not None:
+            episodes = [episode for episode in self.ep_info_buffer if math.isfinite(episode["r"])]
+            self.ep_info_buffer = deque(episodes, maxlen=self.ep_info_buffer.maxlen)
+        hint = damaged_statistics(self._vec_normalize_env)
+        return ValueError(f"{error} ({when}); it was refused, and the model has not taken it{hint}")
+
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
+        """
+        Load a replay buffer from a pickle file.
+
+        :param path: path to the pickled replay buffer
+        :param truncate_last_traj: for ``HerReplayBuffer`` only
+        :raises ValueError: if it holds NaN or infinity
+        """
+        previous = self.replay_buffer
+        super().load_replay_buffer(path, truncate_last_traj)
+        try:
+            check_replay_buffer(f"the replay buffer in {path}", self.replay_buffer)
+        except ValueError:
+            self.replay_buffer = previous
+            raise
