@@ -27,11 +27,9 @@ def check_array(what: str, array: np.ndarray, limit: float, per_env: bool = True
     if array.dtype.kind != "f":
         return
     # One number, and the cheapest to have: it is finite and small only if all terms are
-    flat = array.ravel()
-    square = float(flat.dot(flat))
-    if square < limit * limit and square < math.inf:
+    if float(np.vdot(array, array)) < limit * limit:
         return
-    bad = ~(np.abs(array) <= limit)
+    bad = ~(np.abs(array.astype(np.float64)) <= limit)
     if not bad.any():
         return
     place: tuple[int, ...] = tuple(int(i) for i in np.argwhere(bad)[0])
