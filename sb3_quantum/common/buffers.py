@@ -1,5 +1,6 @@
 """Replay buffers whose rows also hold what the circuit was fed and what it gave (the paper's qtDNN-buffer)."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,10 @@ from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from sb3_quantum.circuits import Ansatz
+from sb3_quantum.common.storage import STORAGES, RowFiles
+
+#: what a buffer's arrays of rows are called that are written when a transition is added, and not again
+_WRITTEN_ONCE = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts", "circuit", "probe")
 
 
 class QuantumReplayBufferSamples(NamedTuple):
@@ -116,7 +121,9 @@ class QuantumReplayBuffer(ReplayBuffer):
     SB3's replay buffer with fields for the circuit's inputs and outputs. Float64 observations are stored as float32, which is
     what the networks compute in; other types are untouched.
 
-    Pickles hold the rows written so far, not the empty rest.
+    Pickles hold the rows written so far, not the empty rest. With ``storage="memmap"``, what
+    ``model.save_replay_buffer(path)`` writes is a small pickle, and the rows are in files beside it, ``<path>.rows``:
+    saving again to the same path appends the new ones, and loading maps them. What is added is in memory with either storage.
 
     :param buffer_size: max number of transitions
     :param observation_space: observation space
@@ -126,8 +133,13 @@ class QuantumReplayBuffer(ReplayBuffer):
     :param ansatz: the circuit's shape; no circuit fields if ``None`` (blocks other than ``"pqc"``)
     :param store_bits: whether the outputs are bits (uint8) or expected bits (float16)
     :param probes: whether there are fields for a probe pair beside the acting pair
+    :param storage: ``"ram"``, or ``"memmap"`` for rows that are saved to files of their own. A row that is changed by hand
+        after it was saved is not saved again
     :param kwargs: further arguments of SB3's buffer
     """
+
+    #: the files of the rows, if they were saved or loaded with ``storage="memmap"``
+    row_files: RowFiles | None = None
 
     def __init__(
         self,
@@ -139,15 +151,42 @@ class QuantumReplayBuffer(ReplayBuffer):
         ansatz: Ansatz | None = None,
         store_bits: bool = False,
         probes: bool = False,
+        storage: str = "ram",
         **kwargs: Any,
     ):
+        if storage not in STORAGES:
+            raise ValueError(f"storage must be one of {', '.join(map(repr, STORAGES))}, got {storage!r}")
         super().__init__(buffer_size, _as_float32(observation_space), action_space, device, n_envs, **kwargs)
         self.observation_space = observation_space
         self.ansatz = ansatz
+        self.storage = storage
+        self.n_added = 0
         self._last_batch: tuple[np.ndarray, np.ndarray] = (np.empty(0, dtype=int), np.empty(0, dtype=int))
         shape, dtype = (self.buffer_size, n_envs), np.uint8 if store_bits else np.float16
         self.circuit = None if ansatz is None else CircuitField(ansatz, shape, dtype)
         self.probe = CircuitField(ansatz, shape, dtype) if ansatz is not None and probes else None
+
+    def add(self, *args: Any, **kwargs: Any) -> None:
+        """
+        Add one transition for every environment; see SB3's ``ReplayBuffer.add``.
+
+        :param args: see there
+        :param kwargs: likewise
+        """
+        super().add(*args, **kwargs)
+        self.n_added += 1
+
+    def reset(self) -> None:
+        """Forget all transitions."""
+        super().reset()
+        self.n_added, self.row_files = 0, None
+
+    def row_arrays(self) -> dict[str, np.ndarray]:
+        """
+        :return: the arrays of rows, ``(buffer_size, n_envs, ...)``, that are written once, when a transition is added; a
+            subclass's further arrays are not among them
+        """
+        return {name: array for name, array in _named_arrays(self.__dict__) if name.split("/")[0] in _WRITTEN_ONCE}
 
     def store_circuits(
         self,
@@ -247,18 +286,45 @@ class QuantumReplayBuffer(ReplayBuffer):
     def __getstate__(self) -> dict[str, Any]:
         # One row more than is written: with optimize_memory_usage it holds the last transition's next observation
         used = self.buffer_size if self.full else self.pos + 1
-        state = _map_rows(self.__dict__, lambda array: array[:used])
+        files = self.row_files
+        referring = files is not None and files.referring
+
+        def cut(name: str, array: np.ndarray) -> np.ndarray:
+            in_files = referring and name.split("/")[0] in _WRITTEN_ONCE
+            return array[: 0 if in_files else used].view(np.ndarray)
+
+        state = _map_rows(self.__dict__, cut)
+        state.pop("row_files", None)
         state["_last_batch"] = (np.empty(0, dtype=int), np.empty(0, dtype=int))
+        if referring:
+            assert files is not None
+            state["_row_files"] = files.reference()
+            # The row that comes next may hold the last transition's next observation
+            state["_next_row"] = {name: array[self.pos].copy() for name, array in self.row_arrays().items()}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        def fill(array: np.ndarray) -> np.ndarray:
+        state = dict(state)
+        reference, next_row = state.pop("_row_files", None), state.pop("_next_row", {})
+        mapped: dict[str, np.ndarray] = {}
+        if reference is not None:
+            self.row_files = RowFiles.referred_to(reference)
+            arrays = {name: array for name, array in _named_arrays(state) if name in next_row}
+            mapped = self.row_files.map(arrays)
+            for name, row in next_row.items():
+                mapped[name][state["pos"]] = row
+
+        def fill(name: str, array: np.ndarray) -> np.ndarray:
+            if name in mapped:
+                return mapped[name]
             if len(array) == state["buffer_size"]:
                 return array
             rows = np.zeros((state["buffer_size"], *array.shape[1:]), dtype=array.dtype)
             rows[: len(array)] = array
             return rows
 
+        # Pickles of version 0.1.0 have neither
+        self.__dict__.update({"storage": "ram", "n_added": state["pos"] + state["full"] * state["buffer_size"]})
         self.__dict__.update(_map_rows(state, fill))
 
 
@@ -318,15 +384,28 @@ def _as_float32(space: spaces.Space) -> spaces.Space:
     return space
 
 
-def _map_rows(state: dict[str, Any], function: Any) -> dict[str, Any]:
-    """Apply a function to every array of rows in a buffer's state, also inside of dictionaries and circuit fields."""
+def _map_rows(state: dict[str, Any], function: Callable[[str, np.ndarray], np.ndarray], prefix: str = "") -> dict[str, Any]:
+    """Apply a function to every array of rows in a buffer's state, also inside of dictionaries and circuit fields, by name."""
     mapped = dict(state)
     for key, value in state.items():
+        name = prefix + key
         if isinstance(value, np.ndarray):
-            mapped[key] = function(value)
-        elif key in ("observations", "next_observations"):
-            mapped[key] = {name: function(array) for name, array in value.items()}
+            mapped[key] = function(name, value)
+        elif name in ("observations", "next_observations"):
+            mapped[key] = {part: function(f"{name}/{part}", array) for part, array in value.items()}
         elif isinstance(value, CircuitField):
             mapped[key] = CircuitField.__new__(CircuitField)
-            mapped[key].__dict__.update(_map_rows(value.__dict__, function))
+            mapped[key].__dict__.update(_map_rows(value.__dict__, function, f"{name}/"))
     return mapped
+
+
+def _named_arrays(state: dict[str, Any]) -> list[tuple[str, np.ndarray]]:
+    """The arrays that :func:`_map_rows` goes to."""
+    found: list[tuple[str, np.ndarray]] = []
+
+    def note(name: str, array: np.ndarray) -> np.ndarray:
+        found.append((name, array))
+        return array
+
+    _map_rows(state, note)
+    return found

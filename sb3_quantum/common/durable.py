@@ -1,8 +1,10 @@
 """Files that are either the old ones or the new ones, whole, after a kill or a power cut."""
 
+import glob
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,13 +43,19 @@ def sync_tree(folder: Path) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """
-    Write a file beside its final name, synchronize it, and rename it at the end. A failure inside leaves the old file.
+    Write a file beside its final name, synchronize it, and rename it at the end. A failure inside leaves the old file. What a
+    kill leaves behind is removed by a later call, after an hour.
 
     :param path: where the file will be; its folder is made
     :return: where to write; same folder, same suffix
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    prefix, suffix = f".{path.stem[:40]}.", f".partial{path.suffix}"
+    for left in path.parent.glob(glob.escape(prefix) + "????????" + glob.escape(suffix)):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > 3600:
+                left.unlink()
+    descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
     os.close(descriptor)
     partial = Path(name)
     try:
@@ -72,9 +80,14 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    yield partial
-    sync_tree(partial)
-    partial.rename(target)
+    try:
+        yield partial
+        sync_tree(partial)
+        partial.rename(target)
+    except BaseException:
+        # On a full disk, the place is needed
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     sync(target.parent)
 
 

@@ -19,6 +19,7 @@ from sb3_quantum.backends import Backend, BackendError, BudgetError, Usage
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.buffers import QuantumReplayBuffer, QuantumReplayBufferSamples, choose_replay_buffer_class
 from sb3_quantum.common.finite import check_loss
+from sb3_quantum.common.saving import DurableSaves
 from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.common.updates import soft_update
 from sb3_quantum.layers import FITTED_GRADIENTS
@@ -34,7 +35,7 @@ SelfQuantumTD3 = TypeVar("SelfQuantumTD3", bound="QuantumTD3")
 FIT_TARGETS = ("auto", "exact", "sample")
 
 
-class QuantumTD3(CheckedTD3):
+class QuantumTD3(DurableSaves, CheckedTD3):
     """
     Twin Delayed DDPG with a hybrid deep quantum neural network as its actor (Algorithm 1 of the paper).
 
@@ -61,7 +62,8 @@ class QuantumTD3(CheckedTD3):
         scaled to [-1, 1]
     :param replay_buffer_class: Replay buffer class to use, a subclass of ``QuantumReplayBuffer``.
         If ``None``, it will be automatically selected. ``HerReplayBuffer`` is not supported.
-    :param replay_buffer_kwargs: Keyword arguments to pass to the replay buffer on creation.
+    :param replay_buffer_kwargs: Keyword arguments to pass to the replay buffer on creation. ``storage="memmap"`` saves its
+        rows to files that are appended to and mapped.
     :param optimize_memory_usage: Enable a memory efficient variant of the replay buffer
     :param n_steps: When n_step > 1, uses n-step return when updating the Q-value network.
     :param policy_delay: Policy and target networks will only be updated once every policy_delay steps
@@ -321,6 +323,7 @@ class QuantumTD3(CheckedTD3):
         :param path: path to the pickled replay buffer
         :param truncate_last_traj: unused, for ``HerReplayBuffer`` only
         :raises ValueError: if it has no circuit fields, or those of another circuit
+        :raises StorageError: if its rows are in files of their own, and one of them is missing or damaged
         """
         previous = self.replay_buffer
         super().load_replay_buffer(path, truncate_last_traj)

@@ -1,0 +1,112 @@
+"""Models and replay buffers in files that a failed or interrupted save does not take away."""
+
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.save_util import save_to_pkl
+
+from sb3_quantum.common.buffers import QuantumReplayBuffer
+from sb3_quantum.common.durable import replacing
+from sb3_quantum.common.storage import RowFiles
+
+
+def file_path(path: Any, suffix: str) -> Path | None:
+    """
+    Where SB3 writes what is saved to a path.
+
+    :param path: as the user gave it
+    :param suffix: suffix that is added if there is none
+    :return: the file, or ``None`` for what cannot be replaced by another file: file objects, pipes, devices and the like
+    """
+    if not isinstance(path, str | Path):
+        return None
+    path = Path(path)
+    if path.suffix == "":
+        path = Path(f"{path}{suffix}")
+    if path.is_dir():
+        warnings.warn(f"Path '{path}' is a folder. Will save instead to {path}_2", stacklevel=3)
+        return file_path(f"{path}_2", suffix)
+    # The file that a link points to is replaced, not the link
+    path = path.resolve() if path.is_symlink() else path
+    return None if path.exists() and not path.is_file() else path
+
+
+def save_buffer(buffer: ReplayBuffer, path: Any, verbose: int = 0, folder: Path | None = None) -> None:
+    """
+    Save a replay buffer. With ``storage="memmap"``, rows that are not in the folder yet are appended there.
+
+    :param buffer: the replay buffer
+    :param path: the pickle, or a file object, which then holds the rows in any case
+    :param verbose: verbosity level
+    :param folder: folder for the rows' files if the buffer has any, ``<path>.rows`` by default. Who names one calls
+        ``buffer.row_files.give_back()`` once nothing refers to older saves
+    :raises StorageError: if a file of the rows cannot be written; what was saved before is as it was
+    """
+    target = file_path(path, ".pkl")
+    if target is None:
+        save_to_pkl(path, buffer, verbose)
+        return
+    if not isinstance(buffer, QuantumReplayBuffer) or buffer.storage != "memmap":
+        with replacing(target) as partial:
+            save_to_pkl(partial, buffer, verbose)
+        return
+    rows_folder = (target.with_name(target.name + ".rows") if folder is None else folder).resolve()
+    if buffer.n_added % buffer.buffer_size != buffer.pos or buffer.full != (buffer.n_added >= buffer.buffer_size):
+        # Somebody moved it by hand
+        buffer.n_added, buffer.row_files = buffer.pos + buffer.full * buffer.buffer_size, None
+    if buffer.row_files is None or buffer.row_files.folder != rows_folder:
+        buffer.row_files = RowFiles(rows_folder)
+    files = buffer.row_files
+    files.append(buffer.row_arrays(), buffer.n_added)
+    with files.referring_from(target.parent), replacing(target) as partial:
+        save_to_pkl(partial, buffer, verbose)
+    if folder is None:
+        files.previous = None
+        files.give_back()
+
+
+class DurableSaves(OffPolicyAlgorithm):
+    """An off-policy algorithm whose saves are complete and on the disk before they take the place of older ones."""
+
+    def save(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """
+        Save the model in a zip-file, as SB3 does.
+
+        :param path: path to the file, or a file object
+        :param args: see ``BaseAlgorithm.save``
+        :param kwargs: likewise
+        """
+        target = file_path(path, ".zip")
+        if target is None:
+            super().save(path, *args, **kwargs)
+        else:
+            with replacing(target) as partial:
+                super().save(partial, *args, **kwargs)
+
+    def save_replay_buffer(self, path: Any) -> None:
+        """
+        Save the replay buffer; see :func:`save_buffer`.
+
+        :param path: path to the pickle, or a file object
+        """
+        assert self.replay_buffer is not None, "The replay buffer is not defined"
+        save_buffer(self.replay_buffer, path, self.verbose)
+
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
+        """
+        Load a replay buffer, with the files of its rows if it has any. It goes on with the model's ``storage``.
+
+        :param path: path to the pickle, or a file object
+        :param truncate_last_traj: see ``OffPolicyAlgorithm.load_replay_buffer``
+        :raises StorageError: if one of the files is missing or damaged
+        """
+        storage = getattr(self.replay_buffer, "storage", "ram")
+        is_path = isinstance(path, str | Path)
+        with RowFiles.beside(Path(path).resolve().parent) if is_path else nullcontext():
+            super().load_replay_buffer(path, truncate_last_traj)
+        if isinstance(self.replay_buffer, QuantumReplayBuffer):
+            self.replay_buffer.storage = storage

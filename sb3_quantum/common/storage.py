@@ -1,0 +1,374 @@
+"""
+Rows of a replay buffer in files that only grow: a save appends what is new, a load maps what is there.
+
+The files lie in a folder of their own. ``<stream>/<lap>/<array>`` holds, row by row, what one round of the ring wrote: the
+row that was added as number ``n`` (counted from 0) to a ring of ``size`` rows is row ``n % size`` of lap ``n // size``. No row
+that a save refers to is overwritten by a later one, so a crash between two of them takes nothing from the first. What belongs
+to a save, and its checksums, is in its :class:`SavedRows`, which is written after the rows are on the disk.
+"""
+
+import ctypes
+import os
+import re
+import secrets
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import numpy as np
+
+from sb3_quantum.common.durable import sync
+
+#: what ``storage`` of a replay buffer may be
+STORAGES = ("ram", "memmap")
+_BLOCK = 1 << 22
+
+
+class StorageError(OSError):
+    """A file of a replay buffer or a checkpoint is missing, damaged or cannot be written. The message names it."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """
+    Rows that were appended at once.
+
+    :param lap: round of the ring, counted from 0
+    :param start: first row in the ring
+    :param stop: one past the last
+    :param checksums: CRC-32 of the bytes of these rows, for every array
+    """
+
+    lap: int
+    start: int
+    stop: int
+    checksums: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class SavedRows:
+    """
+    What a save refers to.
+
+    :param stream: name of the subfolder with the files
+    :param size: rows of the ring
+    :param count: rows that had been added since the beginning, the newest ``size`` of which are there
+    :param segments: the appended pieces, oldest first
+    """
+
+    stream: str
+    size: int
+    count: int
+    segments: tuple[Segment, ...]
+
+    @property
+    def first(self) -> int:
+        """Number of the oldest row that is there."""
+        return max(0, self.count - self.size)
+
+
+def append_rows(folder: Path, arrays: Mapping[str, np.ndarray], count: int, saved: SavedRows | None) -> SavedRows:
+    """
+    Write the rows that the last save does not have, and wait until they are on the disk.
+
+    :param folder: where the streams are
+    :param arrays: the ring's arrays, ``(size, ...)``
+    :param count: rows that were added since the beginning
+    :param saved: the last save, or ``None`` to begin a stream
+    :return: what this save refers to
+    :raises StorageError: if a file cannot be written; what was saved before is as it was
+    """
+    size = len(next(iter(arrays.values())))
+    arrays = {name: array for name, array in arrays.items() if array.size > 0}
+    if saved is not None and not all(path.is_file() for path in _files(folder, saved, arrays)):
+        saved = None
+    stream = secrets.token_hex(4) if saved is None else saved.stream
+    first = max(0, count - size)
+    start = first if saved is None else max(first, saved.count)
+    kept = [] if saved is None else [piece for piece in saved.segments if piece.lap * size + piece.stop > first]
+    for lap in range(start // size, -(-count // size)):
+        rows = slice(max(start - lap * size, 0), min(count - lap * size, size))
+        target = folder / stream / str(lap)
+        with _naming(target):
+            target.mkdir(parents=True, exist_ok=True)
+        paths = {name: target / _file_name(name) for name in arrays}
+        kept.append(Segment(lap, rows.start, rows.stop, {n: _write(paths[n], array, rows) for n, array in arrays.items()}))
+        # After all were written: the disk has begun with the first ones by then
+        for path in (*paths.values(), target, target.parent, folder, folder.parent):
+            with _naming(path):
+                sync(path)
+    return SavedRows(stream, size, count, tuple(kept))
+
+
+def check_rows(folder: Path, saved: SavedRows, arrays: Mapping[str, np.ndarray]) -> None:
+    """
+    Compare the files with the checksums, without keeping them in memory.
+
+    :param folder: where the streams are
+    :param saved: what was saved
+    :param arrays: arrays of any length with the rows' shapes and types
+    :raises StorageError: if a file is missing, or not what was written
+    """
+    arrays = {name: array for name, array in arrays.items() if _row_bytes(array) > 0}
+    for path, array in _files(folder, saved, arrays).items():
+        with _naming(path):
+            expected, found = saved.size * _row_bytes(array), path.stat().st_size
+        if expected != found:
+            raise StorageError(f"{path} has {found} bytes, and was written with {expected}")
+    for piece in saved.segments:
+        for name, array in arrays.items():
+            path = folder / saved.stream / str(piece.lap) / _file_name(name)
+            if name not in piece.checksums:
+                raise StorageError(f"{path}: the replay buffer was saved without {name!r}")
+            if _checksum(path, piece.start * _row_bytes(array), piece.stop * _row_bytes(array)) != piece.checksums[name]:
+                raise StorageError(f"{path} is damaged: rows {piece.start} to {piece.stop} do not have their checksum")
+
+
+def map_rows(folder: Path, saved: SavedRows, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """
+    Map the files of a save. What is written to the arrays stays in memory, page by page, and does not reach the files.
+
+    The older of two laps is mapped, or the newer one, whichever has more of the rows; those of the other one are read.
+
+    :param folder: where the streams are
+    :param saved: what was saved
+    :param arrays: arrays of any length with the rows' shapes and types
+    :return: the ring's arrays, ``(size, ...)``
+    :raises StorageError: if a file is missing, or not what was written
+    """
+    check_rows(folder, saved, arrays)
+    lap, row = divmod(saved.count, saved.size)
+    newer, older = slice(0, row), slice(row, saved.size)
+    mapped, read, rows = lap, lap - 1, older
+    if lap > 0 and row <= saved.size // 2:
+        mapped, read, rows = lap - 1, lap, newer
+    result: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        shape = (saved.size, *array.shape[1:])
+        if saved.count == 0 or _row_bytes(array) == 0:
+            result[name] = np.zeros(shape, dtype=array.dtype)
+            continue
+        path = folder / saved.stream / str(mapped) / _file_name(name)
+        with _naming(path), path.open("rb") as file:
+            # The mapping keeps the file open, and the lock with it: see give_back
+            _lock(file.fileno(), exclusive=False)
+            result[name] = np.memmap(file, dtype=array.dtype, mode="c", shape=shape)
+        if lap > 0 and rows.start < rows.stop:
+            path = folder / saved.stream / str(read) / _file_name(name)
+            with _naming(path), path.open("rb", buffering=0) as raw:
+                raw.seek(rows.start * _row_bytes(array))
+                target = _as_bytes(result[name][rows])
+                for begin in range(0, len(target), _BLOCK):
+                    raw.readinto(target[begin : begin + _BLOCK])
+    return result
+
+
+def give_back(folder: Path, saved: SavedRows, previous: SavedRows | None) -> None:
+    """
+    Free the disk of what neither a save nor the one before it refers to: other streams, whole laps and, on Linux, the
+    beginning of the oldest lap, unless a process has it mapped.
+
+    :param folder: where the streams are
+    :param saved: the last save, complete and on the disk
+    :param previous: the one before it
+    """
+    first = saved.first
+    if previous is not None and previous.stream == saved.stream:
+        first = min(first, previous.first)
+    for stream in folder.glob("*"):
+        if stream.name != saved.stream and re.fullmatch("[0-9a-f]{8}", stream.name):
+            shutil.rmtree(stream, ignore_errors=True)
+    for lap in (folder / saved.stream).glob("*"):
+        if lap.name.isdecimal() and int(lap.name) < first // saved.size:
+            shutil.rmtree(lap, ignore_errors=True)
+    # Whole pieces only: their checksums are compared as a whole
+    pieces = (*saved.segments, *(() if previous is None or previous.stream != saved.stream else previous.segments))
+    oldest = min(((piece.lap, piece.start) for piece in pieces if piece.lap * saved.size + piece.stop > first), default=(0, 0))
+    for path in (folder / saved.stream / str(oldest[0])).glob("*"):
+        _punch(path, path.stat().st_size // saved.size * oldest[1])
+
+
+class RowFiles:
+    """
+    The files of one buffer's rows, and the last two saves.
+
+    :param folder: where the streams are
+    :param saved: the last save, if there is one
+    """
+
+    #: where relative paths of a pickle begin that is being loaded
+    _beside: ClassVar[ContextVar[Path | None]] = ContextVar("_beside", default=None)
+
+    def __init__(self, folder: Path, saved: SavedRows | None = None):
+        self.folder = folder
+        self.saved = saved
+        self.previous: SavedRows | None = None
+        self._referring_from: Path | None = None
+
+    @property
+    def referring(self) -> bool:
+        """Whether a pickle that is written now refers to the files, in place of holding the rows."""
+        return self._referring_from is not None
+
+    @contextmanager
+    def referring_from(self, folder: Path) -> Iterator[None]:
+        """
+        Pickles written inside refer to the files, by a path relative to this folder.
+
+        :param folder: folder of the pickle
+        """
+        self._referring_from = folder
+        try:
+            yield
+        finally:
+            self._referring_from = None
+
+    def reference(self) -> dict[str, Any]:
+        """
+        :return: what a pickle holds in place of the rows: the files' folder, and the save
+        """
+        assert self._referring_from is not None and self.saved is not None
+        relative = os.path.relpath(self.folder.resolve(), self._referring_from.resolve())
+        return {"folder": Path(relative).as_posix(), "saved": self.saved}
+
+    @classmethod
+    @contextmanager
+    def beside(cls, folder: Path) -> Iterator[None]:
+        """
+        Pickles loaded inside find their files from this folder.
+
+        :param folder: folder of the pickle
+        """
+        token = cls._beside.set(folder)
+        try:
+            yield
+        finally:
+            cls._beside.reset(token)
+
+    @classmethod
+    def referred_to(cls, reference: dict[str, Any]) -> "RowFiles":
+        """
+        :param reference: see :meth:`reference`
+        :return: the files that it refers to
+        :raises StorageError: if it is not known where the pickle lies
+        """
+        beside = cls._beside.get()
+        if beside is None:
+            raise StorageError(
+                f"the rows of this replay buffer are in {reference['folder']!r} beside the pickle; "
+                f"load it by the file's path with QuantumTD3.load_replay_buffer"
+            )
+        return cls((beside / reference["folder"]).resolve(), reference["saved"])
+
+    def append(self, arrays: Mapping[str, np.ndarray], count: int) -> None:
+        """
+        Write the rows that the last save does not have; see :func:`append_rows`.
+
+        :param arrays: the ring's arrays, ``(size, ...)``
+        :param count: rows that were added since the beginning
+        """
+        self.previous, self.saved = self.saved, append_rows(self.folder, arrays, count, self.saved)
+
+    def map(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """
+        :param arrays: arrays of any length with the rows' shapes and types
+        :return: the ring's arrays; see :func:`map_rows`
+        """
+        assert self.saved is not None
+        return map_rows(self.folder, self.saved, arrays)
+
+    def give_back(self) -> None:
+        """Free what neither the last save nor the one before it refers to; see :func:`give_back`."""
+        assert self.saved is not None
+        give_back(self.folder, self.saved, self.previous)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors of the operating system name the file, whatever was being done to it."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror or error}") from error
+
+
+def _file_name(name: str) -> str:
+    return quote(name, safe="") + ".rows"
+
+
+def _files(folder: Path, saved: SavedRows, arrays: Mapping[str, np.ndarray]) -> dict[Path, np.ndarray]:
+    laps = sorted({piece.lap for piece in saved.segments})
+    return {folder / saved.stream / str(lap) / _file_name(n): array for lap in laps for n, array in arrays.items()}
+
+
+def _row_bytes(array: np.ndarray) -> int:
+    return int(np.prod(array.shape[1:], dtype=int)) * array.itemsize
+
+
+def _as_bytes(array: np.ndarray) -> memoryview:
+    return array.view(np.ndarray).reshape(-1).view(np.uint8).data
+
+
+def _write(path: Path, array: np.ndarray, rows: slice) -> int:
+    """Write rows where they belong, and return their checksum."""
+    checksum = 0
+    with _naming(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            length = len(array) * _row_bytes(array)
+            if os.fstat(descriptor).st_size != length:
+                # What was not written takes no place on the disk
+                os.ftruncate(descriptor, length)
+            file.seek(rows.start * _row_bytes(array))
+            data = _as_bytes(array[rows])
+            for begin in range(0, len(data), _BLOCK):
+                block = data[begin : begin + _BLOCK]
+                checksum = zlib.crc32(block, checksum)
+                while len(block) > 0:
+                    block = block[file.write(block) :]
+    return checksum
+
+
+def _checksum(path: Path, start: int, stop: int) -> int:
+    checksum, block = 0, memoryview(bytearray(min(_BLOCK, max(stop - start, 1))))
+    with _naming(path), path.open("rb", buffering=0) as file:
+        file.seek(start)
+        while start < stop:
+            read = file.readinto(block[: min(len(block), stop - start)])
+            if not read:
+                break
+            checksum = zlib.crc32(block[:read], checksum)
+            start += read
+    return checksum
+
+
+def _lock(descriptor: int, exclusive: bool) -> bool:
+    """Lock an open file if the system can: shared for who maps it, exclusive for who wants to free a part of it."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _punch(path: Path, stop: int) -> None:
+    """Free the disk under the beginning of a file, whose length stays. Where that is not possible, nothing happens."""
+    fallocate = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "fallocate", None)
+    if fallocate is None or stop == 0:
+        return
+    with suppress(OSError), path.open("r+b") as file:
+        if _lock(file.fileno(), exclusive=True):
+            # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+            fallocate(file.fileno(), 3, ctypes.c_long(0), ctypes.c_long(stop))
