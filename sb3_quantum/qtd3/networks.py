@@ -1,12 +1,11 @@
-"""The hybrid actor (PreDNN, circuit, PostDNN, links) and the critics."""
+"""The hybrid actor: PreDNN, circuit, PostDNN, links."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.policies import BaseModel, BasePolicy, ContinuousCritic
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.normalization import ObservationNormalizer
 from sb3_quantum.layers import QuantumLayer, make_block, make_encoding, mlp, read
+from sb3_quantum.qtd3.features import NormalizedFeatures
 
 
 class ActorStep(NamedTuple):
@@ -36,40 +36,7 @@ class ActorStep(NamedTuple):
     probe_outputs: th.Tensor | None = None
 
 
-def split_arch(net_arch: Sequence[int]) -> tuple[list[int], list[int]]:
-    """
-    Split a network's hidden layers in the middle; an odd one goes to the first part.
-
-    :param net_arch: widths of the hidden layers
-    :return: those before and those after the split
-    """
-    middle = (len(net_arch) + 1) // 2
-    return list(net_arch[:middle]), list(net_arch[middle:])
-
-
-class _NormalizedFeatures(BaseModel):
-    """Feature extraction from normalized observations; the normalizer belongs to the policy and is only referred to."""
-
-    normalizer: ObservationNormalizer | None
-
-    def share_normalizer(self, normalizer: ObservationNormalizer | None) -> None:
-        """
-        Refer to the policy's normalizer.
-
-        :param normalizer: the normalizer, or ``None`` for observations as they are
-        """
-        # Past nn.Module's registration: the policy's state_dict and device moves must see it once
-        object.__setattr__(self, "normalizer", normalizer)
-
-    def extract_features(
-        self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor, normalized: bool = False
-    ) -> th.Tensor:
-        if self.normalizer is not None and not normalized:
-            obs = self.normalizer(obs)
-        return super().extract_features(obs, features_extractor)
-
-
-class QuantumActor(_NormalizedFeatures, BasePolicy):
+class QuantumActor(NormalizedFeatures, BasePolicy):
     """
     The hybrid deep quantum neural network (hDQNN): ``action = PostDNN(block(encoding(PreDNN(obs))), links)``.
 
@@ -226,92 +193,3 @@ class QuantumActor(_NormalizedFeatures, BasePolicy):
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         return self(observation)
-
-
-class _QNetwork(nn.Module):
-    """One critic of the paper: the action enters after the first segment."""
-
-    def __init__(
-        self, features_dim: int, action_dim: int, critic_arch: list[int], activation_fn: type[nn.Module], layer_norm: bool
-    ):
-        super().__init__()
-        before, after = split_arch(critic_arch)
-        norms: list[type[nn.Module]] = [nn.LayerNorm] if layer_norm else []
-        self.before = mlp(features_dim, -1, before, activation_fn, post_linear_modules=norms)
-        width = before[-1] if before else features_dim
-        self.after = mlp(width + action_dim, 1, after, activation_fn, post_linear_modules=norms)
-
-    def forward(self, features: th.Tensor, actions: th.Tensor) -> th.Tensor:
-        return self.after(th.cat([self.before(features), actions], dim=1))
-
-
-class QuantumTD3Critic(_NormalizedFeatures, ContinuousCritic):
-    """
-    The critics of the paper: 376-256, then (256+17)-256-1 for Humanoid-v4.
-
-    :param observation_space: observation space
-    :param action_space: action space
-    :param critic_arch: widths of the hidden layers; the action enters in the middle
-    :param features_extractor: network to extract features
-    :param features_dim: number of features
-    :param normalizer: the policy's normalizer of observations
-    :param activation_fn: activation function
-    :param normalize_images: whether to divide images by 255
-    :param n_critics: number of critics
-    :param share_features_extractor: whether the features extractor is the actor's (and learns from the actor's loss only)
-    :param layer_norm: whether every hidden layer is normalized before its activation function
-    """
-
-    def __init__(
-        self,
-        observation_space: spaces.Space,
-        action_space: spaces.Box,
-        critic_arch: list[int],
-        features_extractor: BaseFeaturesExtractor,
-        features_dim: int,
-        normalizer: ObservationNormalizer | None = None,
-        activation_fn: type[nn.Module] = nn.LeakyReLU,
-        normalize_images: bool = True,
-        n_critics: int = 2,
-        share_features_extractor: bool = False,
-        layer_norm: bool = False,
-    ):
-        # Past ContinuousCritic, which would build networks of its own shape
-        super(ContinuousCritic, self).__init__(
-            observation_space, action_space, features_extractor=features_extractor, normalize_images=normalize_images
-        )
-        self.share_normalizer(normalizer)
-        self.share_features_extractor = share_features_extractor
-        self.n_critics = n_critics
-        for idx in range(n_critics):
-            q_net = _QNetwork(features_dim, get_action_dim(self.action_space), critic_arch, activation_fn, layer_norm)
-            self.add_module(f"qf{idx}", q_net)
-
-    @property
-    def q_networks(self) -> list[nn.Module]:  # type: ignore[override]
-        """The critics ``qf0``, ``qf1``, ...; not a list of its own, which would not notice when one of them is replaced."""
-        return [self._modules[f"qf{idx}"] for idx in range(self.n_critics)]  # type: ignore[misc]
-
-    def forward(self, obs: PyTorchObs, actions: th.Tensor, normalized: bool = False) -> tuple[th.Tensor, ...]:
-        """
-        :param obs: observations, ``(batch, ...)``
-        :param actions: in [-1, 1], ``(batch, action_dim)``
-        :param normalized: whether the policy's normalizer has been applied to the observations already
-        :return: one Q-value per critic, each ``(batch, 1)``
-        """
-        with th.set_grad_enabled(th.is_grad_enabled() and not self.share_features_extractor):
-            features = self.extract_features(obs, self.features_extractor, normalized)
-        return tuple(q_net(features, actions) for q_net in self.q_networks)
-
-    def q1_forward(self, obs: PyTorchObs, actions: th.Tensor, normalized: bool = False) -> th.Tensor:
-        """
-        The first critic alone, as the actor's loss needs it.
-
-        :param obs: observations, ``(batch, ...)``
-        :param actions: in [-1, 1], ``(batch, action_dim)``
-        :param normalized: whether the policy's normalizer has been applied to the observations already
-        :return: ``(batch, 1)``
-        """
-        with th.no_grad():
-            features = self.extract_features(obs, self.features_extractor, normalized)
-        return self.q_networks[0](features, actions)

@@ -20,7 +20,9 @@ from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.finite import check_observations
 from sb3_quantum.common.normalization import ObservationNormalizer
 from sb3_quantum.layers import BLOCKS, QuantumLayer, check_readout
-from sb3_quantum.qtd3.networks import QuantumActor, QuantumTD3Critic, split_arch
+from sb3_quantum.qtd3.critics import CRITICS, Critic, check_critic
+from sb3_quantum.qtd3.features import split_arch
+from sb3_quantum.qtd3.networks import QuantumActor
 from sb3_quantum.qtd3.walking import modules_of
 
 
@@ -50,7 +52,11 @@ class QuantumTD3Policy(TD3Policy):
     :param pre_arch: widths of the PreDNN's hidden layers, wins over ``net_arch``
     :param post_arch: widths of the PostDNN's hidden layers, wins over ``net_arch``
     :param critic_arch: widths of the critics' hidden layers, wins over ``net_arch``; the action enters in the middle
-    :param critic_layer_norm: whether the critics' hidden layers are normalized (layer normalization, not in the paper)
+    :param critic_layer_norm: whether the critics' hidden layers are normalized (layer normalization, not in the paper);
+        of the critics ``"twin"`` only
+    :param critic: kind of the critics: ``"twin"`` (the paper), ``"crossq"`` (batch renormalization, no target networks) or
+        ``"categorical"`` (the same, learning a histogram)
+    :param critic_kwargs: further keyword arguments of that kind
     :param qtdnn_arch: widths of the qtDNN's hidden layers
     :param qtdnn_features: what the qtDNN sees: ``"periodic"`` or ``"raw"`` (the paper)
     :param qtdnn_prior: what the qtDNN knows beforehand: ``"mean_field"`` or ``"none"`` (the paper)
@@ -67,6 +73,8 @@ class QuantumTD3Policy(TD3Policy):
 
     actor: QuantumActor  # type: ignore[assignment]
     actor_target: QuantumActor  # type: ignore[assignment]
+    critic: Critic
+    critic_target: Critic
 
     def __init__(
         self,
@@ -92,6 +100,8 @@ class QuantumTD3Policy(TD3Policy):
         post_arch: list[int] | None = None,
         critic_arch: list[int] | None = None,
         critic_layer_norm: bool = False,
+        critic: str = "twin",
+        critic_kwargs: dict[str, Any] | None = None,
         qtdnn_arch: list[int] | None = None,
         qtdnn_features: str = "periodic",
         qtdnn_prior: str = "mean_field",
@@ -106,6 +116,7 @@ class QuantumTD3Policy(TD3Policy):
     ):
         if block not in BLOCKS:
             raise ValueError(f"block={block!r} is unknown, accepted are {', '.join(map(repr, BLOCKS))}")
+        check_critic(critic, critic_kwargs, critic_layer_norm)
         if isinstance(n_links, bool) or not isinstance(n_links, int) or n_links < 0:
             raise ValueError(f"n_links must be an integer >= 0, got {n_links!r}")
         # nn.Module is not initialized yet, so plain values only
@@ -120,6 +131,8 @@ class QuantumTD3Policy(TD3Policy):
             post_arch=post_arch,
             critic_arch=critic_arch,
             critic_layer_norm=critic_layer_norm,
+            critic=critic,
+            critic_kwargs=critic_kwargs,
             qtdnn_arch=[128] if qtdnn_arch is None else qtdnn_arch,
             qtdnn_features=qtdnn_features,
             qtdnn_prior=qtdnn_prior,
@@ -194,15 +207,22 @@ class QuantumTD3Policy(TD3Policy):
         )
         self.critic_kwargs.update(
             critic_arch=critic_arch if kwargs["critic_arch"] is None else kwargs["critic_arch"],
-            layer_norm=kwargs["critic_layer_norm"],
             normalizer=self.normalizer,
+            **({"layer_norm": True} if kwargs["critic_layer_norm"] else {}),
+            **(kwargs["critic_kwargs"] or {}),
         )
         super()._build(lr_schedule)
+        if not self.critic.has_target:
+            del self.critic_target
+            self.critic = self.critic
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        # The networks only refer to these two: if the user replaces one, they must not go on with the old one
-        if name == "normalizer":
+        # What is only referred to: if the user replaces it, nobody must go on with the old one
+        if name == "critic" and "critic_target" not in self._modules and not value.has_target:
+            # The critic itself is its target, past nn.Module's registration: the state_dict must hold it once
+            object.__setattr__(self, "critic_target", value)
+        elif name == "normalizer":
             for network in ("actor", "actor_target", "critic", "critic_target"):
                 if network in self._modules:
                     getattr(self, network).share_normalizer(value)
@@ -231,9 +251,10 @@ class QuantumTD3Policy(TD3Policy):
             # They are other ones than last time: of the first call, or edited by the user
             plain = all(type(module).train is nn.Module.train for module in modules)
             self._plain_modules = modules if plain else None
-        if mode and any(module.training for module in modules_of(self.actor_target, self.critic_target)):
-            self.actor_target.set_training_mode(False)
-            self.critic_target.set_training_mode(False)
+        targets = [self.actor_target, self.critic_target] if self.critic.has_target else [self.actor_target]
+        if mode and any(module.training for module in modules_of(*targets)):
+            for target in targets:
+                target.set_training_mode(False)
         if self._plain_modules is None:
             super().set_training_mode(mode)
             return
@@ -244,8 +265,9 @@ class QuantumTD3Policy(TD3Policy):
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> QuantumActor:  # type: ignore[override]
         return QuantumActor(**self._update_features_extractor(self.actor_kwargs, features_extractor)).to(self.device)
 
-    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> QuantumTD3Critic:
-        return QuantumTD3Critic(**self._update_features_extractor(self.critic_kwargs, features_extractor)).to(self.device)
+    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> Critic:
+        critic_class = CRITICS[self.quantum_kwargs["critic"]]
+        return critic_class(**self._update_features_extractor(self.critic_kwargs, features_extractor)).to(self.device)
 
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         # A clipped infinity would pass for an observation, and a NaN come out as an action

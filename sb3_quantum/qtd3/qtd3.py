@@ -13,7 +13,6 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
 from stable_baselines3.common.utils import update_learning_rate
-from torch.nn import functional as F
 
 from sb3_quantum.backends import Backend, BackendError, BudgetError, Usage
 from sb3_quantum.circuits import Ansatz
@@ -23,9 +22,10 @@ from sb3_quantum.common.saving import DurableSaves
 from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.common.updates import soft_update
 from sb3_quantum.layers import FITTED_GRADIENTS
+from sb3_quantum.qtd3.critics import Critic
 from sb3_quantum.qtd3.dry_run import training_usage
 from sb3_quantum.qtd3.inputs import CheckedTD3
-from sb3_quantum.qtd3.networks import ActorStep, QuantumActor, QuantumTD3Critic
+from sb3_quantum.qtd3.networks import ActorStep, QuantumActor
 from sb3_quantum.qtd3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, QuantumTD3Policy
 from sb3_quantum.qtd3.walking import tensors_of, trainable_parameters
 
@@ -104,8 +104,8 @@ class QuantumTD3(DurableSaves, CheckedTD3):
     policy: QuantumTD3Policy
     actor: QuantumActor  # type: ignore[assignment]
     actor_target: QuantumActor  # type: ignore[assignment]
-    critic: QuantumTD3Critic
-    critic_target: QuantumTD3Critic
+    critic: Critic
+    critic_target: Critic
     #: whether the policy was trained on observations of a ``VecNormalize``; its statistics are not in a model file
     observations_normalized: bool | None = None
 
@@ -446,7 +446,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         Step (B2) of Algorithm 1: the critics, with next actions from the surrogate target actor.
 
         :param replay_data: the mini-batch, its observations normalized
-        :return: squared error, summed over the critics
+        :return: the critics' loss, summed over them
         """
         # For n-step replay, discount factor is gamma**n_steps (when no early termination)
         discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
@@ -455,12 +455,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
             noise = noise.clamp(-self.target_noise_clip, self.target_noise_clip)
             next_actions = self.actor_target.surrogate(replay_data.next_observations, normalized=True)
             next_actions = (next_actions + noise).clamp(-1, 1)
-            next_q_values = th.cat(self.critic_target(replay_data.next_observations, next_actions, normalized=True), dim=1)
-            next_q_values = next_q_values.amin(dim=1, keepdim=True)
-            target_q_values = replay_data.rewards + (1 - replay_data.dones) * discounts * next_q_values
-
-        current_q_values = self.critic(replay_data.observations, replay_data.actions, normalized=True)
-        critic_loss = th.stack([F.mse_loss(current_q, target_q_values) for current_q in current_q_values]).sum()
+        critic_loss = self.critic.loss(replay_data, next_actions, discounts, self.critic_target)
         check_loss("critics' loss", critic_loss, self._n_updates, replay_data)
         self.critic.optimizer.zero_grad()
         if critic_loss.requires_grad:  # not if all of it is frozen
@@ -489,8 +484,10 @@ class QuantumTD3(DurableSaves, CheckedTD3):
 
     def _update_targets(self) -> None:
         """Step (B4) of Algorithm 1: soft updates. The qtDNN and the normalizer belong to the policy and are not averaged."""
-        parameters, statistics = tensors_of(self.critic, self.actor)
-        target_parameters, target_statistics = tensors_of(self.critic_target, self.actor_target)
+        critics = [(self.critic, self.critic_target)] if self.critic.has_target else []
+        networks, targets = zip(*critics, (self.actor, self.actor_target), strict=True)
+        parameters, statistics = tensors_of(*networks)
+        target_parameters, target_statistics = tensors_of(*targets)
         soft_update(parameters, target_parameters, self.tau)
         # Copy running stats, see GH issue #996
         soft_update(statistics, target_statistics, 1.0)

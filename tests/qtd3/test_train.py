@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from sb3_quantum import PAPER, QuantumTD3
 from sb3_quantum.layers import FITTED_GRADIENTS
-from sb3_quantum.qtd3.networks import split_arch
+from sb3_quantum.qtd3.features import split_arch
 from tests.envs import SMALL, CountingEnv, TinyImageEnv
 
 
