@@ -84,7 +84,7 @@ class Backend(ABC):
     #: whether autograd passes through :meth:`expected_bits`
     differentiable: ClassVar[bool]
     #: whether the same seed gives the same bits
-    reproducible: ClassVar[bool] = True
+    reproducible: bool = True
     #: gate and readout times that chip seconds are estimated from
     times: ChipTimes = CHIPS["paper"]
 

@@ -94,6 +94,8 @@ class SamplerBackend(JobBackend):
         self.chip = chip
         self._given: dict[str, Any] = {} if named else {"sampler": sampler, "target": target}
         self._named = sampler if named else GIVEN
+        #: an object draws from a generator of its own
+        self.reproducible = named
         self._chip: Any = None
         if sampler == "aer":
             self._import_aer()

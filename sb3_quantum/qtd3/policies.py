@@ -282,6 +282,9 @@ class QuantumTD3Policy(TD3Policy):
         draws = self.eval_readout == "sample" or (isinstance(block, QuantumLayer) and not block.backend.exact)
         if not draws:
             return self.actor(observation, self.eval_readout)
+        if isinstance(block, QuantumLayer) and not block.backend.reproducible:
+            # A seed means nothing on a chip, and every job of one row would queue for itself
+            return self.actor(observation, self.eval_readout, np.random.default_rng(0))
         # Every row from the same seed, so that equal observations give equal actions wherever they stand in a batch
         if isinstance(observation, dict):
             rows: list[PyTorchObs] = [

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from qiskit.primitives import StatevectorSampler
 
 from sb3_quantum import QuantumTD3
-from tests.envs import SMALL
+from sb3_quantum.backends import SamplerBackend
+from tests.envs import SMALL, CountingEnv
 
 
 def make(readout: str = "sample", eval_readout: str = "mean", **kwargs: Any) -> QuantumTD3:
@@ -79,3 +81,30 @@ def test_set_random_seed_governs_the_circuits() -> None:
         model.set_random_seed(seed)
         recorded.append(model.actor.act(obs, "sample", record_bits=True).circuit_outputs)
     assert th.equal(recorded[0], recorded[1]) and not th.equal(recorded[0], recorded[2])
+
+
+@pytest.mark.parametrize("readout", ["sample", "majority", "mean"])
+@pytest.mark.parametrize("chip", ["local testing mode", "sampler object"])
+def test_a_batch_is_one_job_where_a_seed_means_nothing(chip: str, readout: str) -> None:
+    """A chip, and a sampler with randomness of its own. The training's generator stays where it is."""
+    model = make(eval_readout=readout)
+    layer = model.policy.quantum_layer
+    assert layer is not None
+    if chip == "local testing mode":
+        model.set_backend("ibm", {"chip": "FakeManilaV2", "shots": 4})
+    else:
+        model.set_backend(SamplerBackend(layer.ansatz, shots=4, sampler=StatevectorSampler()))
+    before = layer.backend.get_state()["generator"]
+    for calls, obs in enumerate((OBS[:6], OBS[:6], OBS[0]), start=1):
+        actions, _ = model.predict(obs, deterministic=True)
+        assert actions.shape == (*obs.shape[:-1], 1) and layer.backend.eval_usage.jobs == calls
+    assert layer.backend.eval_usage.circuits == 13 and layer.backend.usage.jobs == 0
+    assert layer.backend.get_state()["generator"] == before
+
+
+def test_a_batch_of_dictionaries_is_one_job_too() -> None:
+    model = QuantumTD3("MultiInputPolicy", CountingEnv(dictionary=True), buffer_size=10, policy_kwargs=SMALL, seed=0)
+    model.set_backend("ibm", {"chip": "FakeManilaV2", "shots": 4})
+    assert model.policy.quantum_layer is not None
+    model.predict({"a": np.zeros((5, 3)), "b": np.zeros((5, 2), np.float32)}, deterministic=True)
+    assert model.policy.quantum_layer.backend.eval_usage.jobs == 1
