@@ -1,6 +1,13 @@
 from sb3_quantum.layers.blocks import BLOCKS, FCBlock, RBGBlock, ZerosBlock, make_block
 from sb3_quantum.layers.encoding import ENCODINGS, RawEncoding, RMSEncoding, make_encoding
-from sb3_quantum.layers.fidelity import circuit_statistics, fit_quality, gradient_fidelity, meyer_wallach, shot_fidelity
+from sb3_quantum.layers.fidelity import (
+    can_be_simulated,
+    circuit_statistics,
+    fit_quality,
+    gradient_fidelity,
+    meyer_wallach,
+    shot_fidelity,
+)
 from sb3_quantum.layers.gradients import FITTED_GRADIENTS, GRADIENTS, circuits_per_gradient, parameter_shift, shift_rule, spsa
 from sb3_quantum.layers.mlp import mlp
 from sb3_quantum.layers.qtdnn import QTDNN_FEATURES, QTDNN_PRIORS, QtDNN
@@ -22,6 +29,7 @@ __all__ = [
     "RMSEncoding",
     "RawEncoding",
     "ZerosBlock",
+    "can_be_simulated",
     "check_readout",
     "circuit_statistics",
     "circuits_per_gradient",

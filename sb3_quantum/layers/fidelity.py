@@ -8,9 +8,24 @@ import torch as th
 from torch.nn import functional as F
 
 from sb3_quantum.backends import StatevectorBackend
+from sb3_quantum.backends.statevector import _memory_bytes
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.layers.gradients import parameter_shift
 from sb3_quantum.layers.quantum_layer import QuantumLayer
+
+#: amplitudes over all states of a measurement, and bytes that each of them takes at the peak, graphs included
+_AMPLITUDES, _BYTES = 2**26, 80
+
+
+def can_be_simulated(ansatz: Ansatz, n_states: int) -> bool:
+    """
+    Whether a measurement can compare with exact simulation: within a quarter of this machine's memory, and within minutes.
+
+    :param ansatz: the circuit's shape
+    :param n_states: that are measured
+    :return: whether all amplitudes together are few enough, such as those of 64 states of 20 qubits
+    """
+    return n_states << ansatz.n_qubits <= min(_AMPLITUDES, _memory_bytes() // (4 * _BYTES))
 
 
 def gradient_fidelity(
@@ -108,35 +123,41 @@ def fit_quality(layer: QuantumLayer, inputs: th.Tensor) -> dict[str, float]:
     }
 
 
-def circuit_statistics(ansatz: Ansatz, inputs: th.Tensor) -> dict[str, float]:
+def circuit_statistics(ansatz: Ansatz, inputs: th.Tensor, simulated: bool = True) -> dict[str, float]:
     """
     What the circuit does over a batch of states. A useless layer is easily fitted, so a cosine is read next to these.
 
     :param ansatz: the circuit's shape
     :param inputs: circuit inputs, ``(batch, n_inputs)``
+    :param simulated: whether the circuits are simulated; without it only what can be read off the inputs is returned
     :return: ``input_std``: spread of an angle over the states in radians, mean over the angles; ``marginal_std``: spread of an
         expected bit over the states, mean over the qubits; ``entropy``: of a bit, and ``joint_entropy``: of the bitstring, in
         bits, means over the states; ``entanglement``: Meyer-Wallach's, 0 for product states, mean over the states;
         ``cz_identities``: share of CZ gates between a qubit and itself; ``cz_uncommon``: share of states whose CZ pattern is
         not the commonest one
     """
-    backend = StatevectorBackend(ansatz)
     with th.no_grad():
         angles, _ = ansatz.split(inputs)
+        index = ansatz.gates(inputs)[2]
+        patterns = Counter(row.numpy().tobytes() for row in index[:, :-1].cpu())
+        measured = {
+            "input_std": float(angles.std(0).mean()),
+            "cz_identities": float((index[..., 0] == index[..., 1]).float().mean()),
+            "cz_uncommon": 1 - max(patterns.values()) / len(inputs),
+        }
+        if not simulated:
+            return measured
+        backend = StatevectorBackend(ansatz)
         expected = backend.expected_bits(inputs)
         state = backend.statevector(inputs)
-        index = ansatz.gates(inputs)[2]
         probabilities = state.abs().square()
         joint = -(probabilities * probabilities.clamp(min=1e-30).log2()).sum(1)
-        patterns = Counter(row.numpy().tobytes() for row in index[:, :-1].cpu())
         return {
-            "input_std": float(angles.std(0).mean()),
+            **measured,
             "marginal_std": float(expected.std(0).mean()),
             "entropy": float(_binary_entropy(expected).mean() / np.log(2)),
             "joint_entropy": float(joint.mean()),
             "entanglement": float(meyer_wallach(_apply_cz(state, index[:, -1])).mean()),
-            "cz_identities": float((index[..., 0] == index[..., 1]).float().mean()),
-            "cz_uncommon": 1 - max(patterns.values()) / len(inputs),
         }
 
 

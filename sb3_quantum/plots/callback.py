@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import CSVOutputFormat, Figure, HumanOutputFormat, JSONOutputFormat
+from stable_baselines3.common.logger import CSVOutputFormat, HumanOutputFormat, Image, JSONOutputFormat
 from stable_baselines3.common.type_aliases import PyTorchObs
 
 from sb3_quantum.plots.circuit import circuit_figure
@@ -14,6 +13,7 @@ from sb3_quantum.plots.figure import new_figure
 from sb3_quantum.plots.runs import Curve, Run, runs_figure
 from sb3_quantum.qtd3 import FidelityCallback, QuantumTD3
 from sb3_quantum.qtd3.callbacks import walk
+from sb3_quantum.qtd3.harmless import HarmlessCallback, harmless
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 _TEXT = ("stdout", "log", "json", "csv")
 
 
-class FigureCallback(BaseCallback):
+class FigureCallback(HarmlessCallback):
     """
     Draws every so many steps, for TensorBoard: ``figures/circuit``, the circuit with the current policy's angles, always for
     the first observation that the training saw, so that it is the policy that changes; and ``figures/curves``, return,
     gradient cosine and circuits since this training began. The cosine is that of a ``FidelityCallback`` in the same training.
-    A policy without a circuit has the curves only. It moves none of the training's generators and none of its counters.
+    A policy without a circuit has the curves only. It moves none of the training's generators and none of its counters. A
+    failure is a warning, and no further figure; the training goes on.
 
     Figures are written with the log, that is when the next episode ends it.
 
@@ -50,6 +51,7 @@ class FigureCallback(BaseCallback):
         self._seen: dict[str, float] = {}
         self._rows: dict[str, list[tuple[int, float]]] = {}
 
+    @harmless
     def _on_training_start(self) -> None:
         assert isinstance(self.model, QuantumTD3) and self.model._last_obs is not None
         self._last = self.model.num_timesteps
@@ -67,6 +69,7 @@ class FigureCallback(BaseCallback):
         text = (CSVOutputFormat, HumanOutputFormat, JSONOutputFormat)
         return any(not isinstance(form, text) for form in self.logger.output_formats)
 
+    @harmless
     def _on_step(self) -> bool:
         assert isinstance(self.model, QuantumTD3)
         for info in self.locals["infos"]:
@@ -80,17 +83,19 @@ class FigureCallback(BaseCallback):
         if self.model.policy.quantum_layer is not None:
             self._rows["circuits"].append((self.model.num_timesteps, self.model.policy.quantum_layer.backend.usage.circuits))
 
+    @harmless
     def _on_rollout_start(self) -> None:
         steps = self.model.num_timesteps
         if self._fidelity is not None and self._fidelity.latest is not self._seen:
             self._seen = self._fidelity.latest
-            if self._seen:
+            if "qtdnn/cosine" in self._seen:
                 self._rows["cosine"].append((steps, self._seen["qtdnn/cosine"]))
                 self._rows["mean_field"].append((steps, self._seen["qtdnn/cosine_mean_field"]))
         if steps - self._last >= self.freq and self._is_drawn_for():
             self._last = steps
             for key, figure in self.draw().items():
-                self.logger.record(f"figures/{key}", Figure(figure, close=False), exclude=_TEXT)
+                # As an image: a figure would be rendered by the logger, where a failure ends the training
+                self.logger.record(f"figures/{key}", Image(_rendered(figure), "HWC"), exclude=_TEXT)
 
     def draw(self) -> dict[str, "matplotlib.figure.Figure"]:
         """
@@ -112,3 +117,12 @@ class FigureCallback(BaseCallback):
             title = f"The policy's circuit {title}, for the first observation of this training"
             figures["circuit"] = circuit_figure(layer.ansatz, inputs, title, self.layers_per_row)
         return figures
+
+
+def _rendered(figure: "matplotlib.figure.Figure") -> np.ndarray:
+    """Pixels of a figure, ``(height, width, 3)``, uint8."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,6 +1,7 @@
 """Watching the quantum layer while it is trained."""
 
 import csv
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,15 @@ from torch.nn import functional as F
 from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.circuits import mean_field_bits
 from sb3_quantum.common.buffers import QuantumReplayBuffer
-from sb3_quantum.layers import QuantumLayer, circuit_statistics, fit_quality, gradient_fidelity, shot_fidelity
+from sb3_quantum.layers import (
+    QuantumLayer,
+    can_be_simulated,
+    circuit_statistics,
+    fit_quality,
+    gradient_fidelity,
+    shot_fidelity,
+)
+from sb3_quantum.qtd3.harmless import HarmlessCallback, harmless
 from sb3_quantum.qtd3.qtd3 import QuantumTD3
 
 #: from a block's outputs to the actions that the PostDNN makes of them, and their Q
@@ -36,7 +45,8 @@ def measure_fidelity(
 ) -> dict[str, float]:
     """
     Is the qtDNN's gradient the circuit's on these states, and does the agent use the circuit? docs/metrics.md explains each
-    key. No replay buffer is needed, and none of the model's generators is moved; the policy is left in evaluation mode.
+    key. No replay buffer is needed, and none of the model's generators is moved; the policy is left in evaluation mode. A
+    circuit too wide to be simulated has no exact reference: what needs one is left out, with a warning.
 
     :param model: a model with a circuit
     :param observations: ``(n_states, ...)``, or a dictionary of such tensors, on the model's device: as the policy takes them,
@@ -52,6 +62,30 @@ def measure_fidelity(
     layer = model.policy.quantum_layer
     if layer is None:
         raise ValueError('this policy has no circuit: its block is not "pqc"')
+    _warn_if_too_wide(layer, len(next(iter(observations.values())) if isinstance(observations, dict) else observations))
+    return _measure(model, layer, observations, n_samples, n_shift_states, shift_shots, seed)
+
+
+def _warn_if_too_wide(layer: QuantumLayer, n_states: int) -> None:
+    """Say once what will be missing."""
+    if not can_be_simulated(layer.ansatz, n_states):
+        warnings.warn(
+            f"{n_states} states of {layer.ansatz.n_qubits} qubits are too many for an exact simulation beside the training: "
+            "what needs one is not measured (n_shift_states measures the gradient on shots)",
+            stacklevel=3,
+        )
+
+
+def _measure(
+    model: QuantumTD3,
+    layer: QuantumLayer,
+    observations: PyTorchObs,
+    n_samples: int,
+    n_shift_states: int,
+    shift_shots: int,
+    seed: int,
+) -> dict[str, float]:
+    """What :func:`measure_fidelity` says, without a warning."""
     model.policy.set_training_mode(False)
     with th.enable_grad():
         inputs, links = model.actor.encode(observations)
@@ -64,9 +98,18 @@ def measure_fidelity(
     expected = layer.surrogate(fixed_inputs).detach().requires_grad_(True)
     with th.enable_grad():
         (weights,) = th.autograd.grad(-q_of(expected)[1].mean(), expected)
+    measured: dict[str, float] = {}
+    if n_shift_states > 0:
+        few = slice(n_shift_states)
+        estimate = shot_fidelity(layer, fixed_inputs[few], weights[few], shift_shots, np.random.default_rng(seed))
+        measured = {f"qtdnn/{key}": value for key, value in estimate.items()}
+    if not can_be_simulated(layer.ansatz, len(fixed_inputs)):
+        statistics = circuit_statistics(layer.ansatz, fixed_inputs, simulated=False)
+        return {**{f"quantum/{key}": value for key, value in statistics.items()}, **measured}
     random = th.randn(weights.shape, generator=th.Generator().manual_seed(seed)).to(weights)
     mean_field = partial(mean_field_bits, layer.ansatz)
     measured = {
+        **measured,
         **{f"qtdnn/{key}": value for key, value in gradient_fidelity(layer, fixed_inputs, weights).items()},
         "qtdnn/cosine_random": gradient_fidelity(layer, fixed_inputs, random)["cosine"],
         "qtdnn/cosine_mean_field": gradient_fidelity(layer, fixed_inputs, weights, mean_field)["cosine"],
@@ -74,10 +117,6 @@ def measure_fidelity(
         **{f"qtdnn/{key}": value for key, value in fit_quality(layer, fixed_inputs).items()},
         **{f"quantum/{key}": value for key, value in circuit_statistics(layer.ansatz, fixed_inputs).items()},
     }
-    if n_shift_states > 0:
-        few = slice(n_shift_states)
-        estimate = shot_fidelity(layer, fixed_inputs[few], weights[few], shift_shots, np.random.default_rng(seed))
-        measured.update({f"qtdnn/{key}": value for key, value in estimate.items()})
     with th.no_grad():
         backend = StatevectorBackend(layer.ansatz, seed=seed)
         draws = backend.sample(fixed_inputs, shots=n_samples + 1)
@@ -117,12 +156,13 @@ def _use(outputs: th.Tensor, again: th.Tensor, q_of: QFunction) -> dict[str, flo
     return measured
 
 
-class FidelityCallback(BaseCallback):
+class FidelityCallback(HarmlessCallback):
     """
     Measures every so many steps whether the qtDNN's gradient is the circuit's, and whether the agent uses the circuit;
     docs/metrics.md explains each key. It looks at replay states that were not in the last update's mini-batch, at the current
     actor's unprobed inputs, and compares with exact simulation, whatever backend acts. It moves none of the training's
-    generators and none of its counters.
+    generators and none of its counters. A failure is a warning, and no further measurement; the training goes on. A circuit
+    too wide to be simulated is measured on shots alone, with ``n_shift_states``.
 
     Measurements are logged, and appended to ``fidelity.csv`` beside the run's monitor files or evaluations, if it has any:
     ``python -m sb3_quantum.plot`` reads them there.
@@ -155,8 +195,11 @@ class FidelityCallback(BaseCallback):
         if self.model.policy.quantum_layer is None:
             raise ValueError('FidelityCallback needs a circuit: the policy\'s block must be "pqc"')
 
+    @harmless
     def _on_training_start(self) -> None:
+        assert isinstance(self.model, QuantumTD3) and self.model.policy.quantum_layer is not None
         self._last = self.model.num_timesteps
+        _warn_if_too_wide(self.model.policy.quantum_layer, self.n_states)
         folder = _run_folder(self)
         self._file = None if folder is None else folder / FIDELITY_FILE
         if self._file is not None:
@@ -165,6 +208,7 @@ class FidelityCallback(BaseCallback):
     def _on_step(self) -> bool:
         return True
 
+    @harmless
     def _on_rollout_start(self) -> None:
         # Between an update and the next rollout: the pairs just fitted to are known, and nothing is half done
         due = self.model.num_timesteps - self._last >= self.freq and self.model._n_updates > 0
@@ -190,7 +234,10 @@ class FidelityCallback(BaseCallback):
         observations = model.replay_buffer.sample_held_out(
             self.n_states, np.random.default_rng(seed), model._vec_normalize_env
         )
-        self.latest = measure_fidelity(model, observations, self.n_samples, self.n_shift_states, self.shift_shots, seed=seed)
+        layer = model.policy.quantum_layer
+        assert layer is not None
+        arguments = self.n_samples, self.n_shift_states, self.shift_shots, seed
+        self.latest = _measure(model, layer, observations, *arguments)
         return self.latest
 
 

@@ -1,6 +1,7 @@
 """SB3's progress bar, with what matters in a hybrid training beside it."""
 
 import math
+from contextlib import suppress
 
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback, ProgressBarCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
@@ -8,14 +9,15 @@ from stable_baselines3.common.utils import safe_mean
 
 from sb3_quantum.layers import FITTED_GRADIENTS
 from sb3_quantum.qtd3.callbacks import FidelityCallback, walk
+from sb3_quantum.qtd3.harmless import HarmlessCallback, harmless
 from sb3_quantum.qtd3.qtd3 import QuantumTD3
 
 
-class QuantumProgressBarCallback(ProgressBarCallback):
+class QuantumProgressBarCallback(HarmlessCallback, ProgressBarCallback):
     """
     SB3's progress bar, followed by the mean return of the last episodes (``stats_window_size``), the gradient cosine of the
     last ``FidelityCallback`` measurement and the circuits that the training has run so far. What a policy does not have is
-    left out.
+    left out. A bar that fails is a warning, and the training goes on without it.
 
     :raises ImportError: if tqdm or rich is missing
     """
@@ -26,6 +28,7 @@ class QuantumProgressBarCallback(ProgressBarCallback):
         self.figures = ""
         self._fidelity: FidelityCallback | None = None
 
+    @harmless
     def _on_training_start(self) -> None:
         from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.text import Text
@@ -59,6 +62,7 @@ class QuantumProgressBarCallback(ProgressBarCallback):
             ),
         )
 
+    @harmless
     def _on_step(self) -> bool:
         # True when tqdm has drawn: the text need not be written more often than it is seen
         if self.pbar.update(self.training_env.num_envs):
@@ -66,6 +70,14 @@ class QuantumProgressBarCallback(ProgressBarCallback):
         return True
 
     def _on_training_end(self) -> None:
+        self._close()
+        if self._failed:
+            # A terminal wants its cursor back
+            with suppress(Exception):
+                super()._on_training_end()
+
+    @harmless
+    def _close(self) -> None:
         self.figures = self._write()
         super()._on_training_end()
 
