@@ -35,7 +35,7 @@ def draw(model: QuantumTD3, path: Path) -> bool:
 
     :param model: the model
     :param path: where the picture goes
-    :return: whether there is one: not without a circuit, and not without the extra ``plots``
+    :return: whether there is one: not without a circuit, not without the extra ``plots``, and not if drawing fails
     """
     layer, env = model.policy.quantum_layer, model.get_env()
     if layer is None or env is None:
@@ -45,7 +45,7 @@ def draw(model: QuantumTD3, path: Path) -> bool:
         inputs, _ = model.actor.encode(observations)
     try:
         circuit_figure(layer.ansatz, inputs[:1]).savefig(path, dpi=120)
-    except ImportError as error:
+    except Exception as error:
         warnings.warn(f"the model card has no drawing of the circuit: {error}", stacklevel=2)
         return False
     return True
@@ -175,7 +175,7 @@ def _circuit(model: QuantumTD3, diagram: bool) -> list[str]:
 
 
 def _fidelity(model: QuantumTD3, report: Report) -> list[str]:
-    if not report.fidelity:
+    if "qtdnn/cosine" not in report.fidelity:
         return []
     found = {key.split("/")[1]: value for key, value in report.fidelity.items()}
     lines = ["| | | |", "| --- | --- | --- |"]

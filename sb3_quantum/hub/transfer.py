@@ -13,6 +13,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 
 from sb3_quantum.common import trained_with_vec_normalize
 from sb3_quantum.hub.safe_files import CONFIG, WEIGHTS, load_safe, save_safe
+from sb3_quantum.layers import can_be_simulated
 from sb3_quantum.qtd3 import QuantumTD3
 
 try:
@@ -50,8 +51,9 @@ def push_to_hub(
     Evaluate a model, write its card, film it, and publish all that in one commit: the model as safetensors and JSON, SB3's zip
     beside it, ``README.md``, ``results.json``, a drawing of the circuit (with the extra ``plots``) and ``replay.mp4``.
 
-    What is evaluated is the model as :func:`load_from_hub` will load it: read back from its files, on the exact simulator. The
-    model itself, its counters and its environment are left as they are.
+    What is evaluated is the model as :func:`load_from_hub` will load it: read back from its files, on the exact simulator, or
+    on the model's own one if its circuit is too wide for that. The model itself, its counters and its environment are left as
+    they are.
 
     :param model: the model
     :param repo_id: ``"owner/name"``; made if it does not exist, overwritten if it does
@@ -111,7 +113,7 @@ def _prepare(
     # Where this machine's logs are is nobody's business
     model.save(folder / f"{repo_id.split('/')[1]}.zip", exclude=["tensorboard_log"])
     env = make_vec_env(env_id, env_kwargs={**env_kwargs, **({"render_mode": "rgb_array"} if video_length else {})})
-    published = load_safe(folder, env=env, buffer_size=1, backend="statevector")
+    published = load_safe(folder, env=env, buffer_size=1, **_simulator(model))
     normalized = published.get_env()
     assert normalized is not None
     report = evaluate(published, normalized, n_eval_episodes, first_seed)
@@ -124,6 +126,20 @@ def _prepare(
     card = model_card(model, report, env_id, repo_id, env_kwargs, hyperparameters, diagram=diagram, video=bool(video_length))
     (folder / "README.md").write_text(card)
     check_nothing_private(folder, token)
+
+
+def _simulator(model: QuantumTD3) -> dict[str, Any]:
+    """What evaluates a model: the exact simulator, or the model's own one if the circuit is too wide for that."""
+    layer = model.policy.quantum_layer
+    if layer is None or can_be_simulated(layer.ansatz, 1):
+        return {"backend": "statevector"}
+    if layer.backend.name not in ("aer", "sampler"):
+        raise ValueError(
+            f"{layer.ansatz.n_qubits} qubits cannot be evaluated on the exact simulator, and on {layer.backend.name!r} the "
+            "evaluation could cost money: choose a simulator first, such as "
+            'model.set_backend("aer", {"method": "matrix_product_state"})'
+        )
+    return {}
 
 
 def load_from_hub(
