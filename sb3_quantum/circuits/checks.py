@@ -7,6 +7,8 @@ import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 #: characters of a wrong value that a message shows
 SHOWN = 80
 
@@ -30,6 +32,21 @@ def _plain(value: Any) -> Any:
     if type(value).__module__.partition(".")[0] in ("numpy", "torch") and getattr(value, "shape", None) == ():
         return value.item()
     return value
+
+
+def plain_data(value: Any) -> Any:
+    """
+    Numbers of numpy as Python's own and arrays as lists, also inside of dictionaries, lists and tuples: as a file can hold
+    them, and as they can be compared.
+
+    :param value: anything
+    :return: the same, whatever else it is as it is
+    """
+    if type(value) is dict:
+        return {key: plain_data(part) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(plain_data(part) for part in value)
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def yaml_hint(value: Any) -> str:

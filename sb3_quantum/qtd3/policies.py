@@ -19,7 +19,8 @@ from sb3_quantum.backends import Backend
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.finite import check_observations
 from sb3_quantum.common.normalization import ObservationNormalizer
-from sb3_quantum.layers import BLOCKS, QuantumLayer, check_readout
+from sb3_quantum.layers import QuantumLayer
+from sb3_quantum.qtd3.arguments import ELSEWHERE_IN_POLICY, POLICY, checked
 from sb3_quantum.qtd3.critics import CRITICS, Critic, check_critic
 from sb3_quantum.qtd3.features import split_arch
 from sb3_quantum.qtd3.networks import QuantumActor
@@ -76,6 +77,7 @@ class QuantumTD3Policy(TD3Policy):
     critic: Critic
     critic_target: Critic
 
+    @checked(POLICY, ELSEWHERE_IN_POLICY)
     def __init__(
         self,
         observation_space: spaces.Space,
@@ -114,11 +116,7 @@ class QuantumTD3Policy(TD3Policy):
         backend_kwargs: dict[str, Any] | None = None,
         gradient: str = "qtdnn",
     ):
-        if block not in BLOCKS:
-            raise ValueError(f"block={block!r} is unknown, accepted are {', '.join(map(repr, BLOCKS))}")
         check_critic(critic, critic_kwargs, critic_layer_norm)
-        if isinstance(n_links, bool) or not isinstance(n_links, int) or n_links < 0:
-            raise ValueError(f"n_links must be an integer >= 0, got {n_links!r}")
         # nn.Module is not initialized yet, so plain values only
         self.quantum_kwargs: dict[str, Any] = dict(
             n_qubits=n_qubits,
@@ -140,8 +138,8 @@ class QuantumTD3Policy(TD3Policy):
             qtdnn_optimizer_kwargs=qtdnn_optimizer_kwargs,
             normalize_observations=normalize_observations,
         )
-        self.readout = check_readout("readout", readout)
-        self.eval_readout = check_readout("eval_readout", eval_readout)
+        self.readout = readout
+        self.eval_readout = eval_readout
         self._initial_backend = (backend, backend_kwargs)
         self._initial_gradient = gradient
         if optimizer_kwargs is None and optimizer_class is th.optim.Adam:

@@ -8,7 +8,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.noise import ActionNoise, NormalActionNoise
+from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
@@ -22,6 +22,7 @@ from sb3_quantum.common.saving import DurableSaves
 from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.common.updates import soft_update
 from sb3_quantum.layers import FITTED_GRADIENTS
+from sb3_quantum.qtd3.arguments import ALGORITHM, ELSEWHERE, SHARED, check_model, checked
 from sb3_quantum.qtd3.critics import Critic
 from sb3_quantum.qtd3.dry_run import training_usage
 from sb3_quantum.qtd3.inputs import CheckedTD3
@@ -30,9 +31,6 @@ from sb3_quantum.qtd3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, Qu
 from sb3_quantum.qtd3.walking import tensors_of, trainable_parameters
 
 SelfQuantumTD3 = TypeVar("SelfQuantumTD3", bound="QuantumTD3")
-
-#: what the qtDNN can be fitted to
-FIT_TARGETS = ("auto", "exact", "sample")
 
 
 class QuantumTD3(DurableSaves, CheckedTD3):
@@ -59,7 +57,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
     :param gradient_steps: How many gradient steps to do after each rollout (see ``train_freq``)
         Set to ``-1`` means to do as many gradient steps as steps done in the environment during the rollout.
     :param action_noise: the exploration noise; a number is the standard deviation of Gaussian noise on actions that are
-        scaled to [-1, 1]
+        scaled to [-1, 1], a list has one for every action
     :param replay_buffer_class: Replay buffer class to use, a subclass of ``QuantumReplayBuffer``.
         If ``None``, it will be automatically selected. ``HerReplayBuffer`` is not supported.
     :param replay_buffer_kwargs: Keyword arguments to pass to the replay buffer on creation. ``storage="memmap"`` saves its
@@ -109,6 +107,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
     #: whether the policy was trained on observations of a ``VecNormalize``; its statistics are not in a model file
     observations_normalized: bool | None = None
 
+    @checked(ALGORITHM, ELSEWHERE)
     def __init__(
         self,
         policy: str | type[QuantumTD3Policy],
@@ -121,7 +120,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         gamma: float = 0.99,
         train_freq: int | tuple[int, str] = 1,
         gradient_steps: int = 1,
-        action_noise: ActionNoise | float | None = 0.1,
+        action_noise: ActionNoise | float | list[float] | None = 0.1,
         replay_buffer_class: type[ReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
         optimize_memory_usage: bool = False,
@@ -191,33 +190,21 @@ class QuantumTD3(DurableSaves, CheckedTD3):
             self._setup_model()
 
     def _setup_model(self) -> None:
-        if self.fit_targets not in FIT_TARGETS:
-            raise ValueError(f"fit_targets={self.fit_targets!r} is unknown, accepted are {', '.join(map(repr, FIT_TARGETS))}")
-        if not self.probe_std >= 0:
-            raise ValueError(f"probe_std must be >= 0 (radians), got {self.probe_std!r}")
-        for name in ("qtdnn_gradient_steps", "qtdnn_batch_size", "qtdnn_recent_pairs"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be >= 1, got {value!r}")
-        if isinstance(self.action_noise, (int, float)):
-            shape = self.action_space.shape
-            self.action_noise = NormalActionNoise(np.zeros(shape), np.full(shape, float(self.action_noise)))
-
+        check_model(self)
         # SB3 would pick a class without circuit fields, and keep its choice in the model file
         buffer_class = self.replay_buffer_class
-        if self.replay_buffer is None:
-            self.replay_buffer = self._make_replay_buffer()
+        buffer = self.replay_buffer
+        # SB3 makes none where there is one; ours is made behind the policy, which knows its circuit
+        self.replay_buffer = ReplayBuffer.__new__(ReplayBuffer) if buffer is None else buffer
         # The backend is an argument of the algorithm, so that a file can be loaded onto another one, and needed by the policy
         policy_kwargs = self.policy_kwargs
-        arguments = {name: getattr(self, name) for name in ("backend", "backend_kwargs", "gradient")}
-        if arguments.keys() & policy_kwargs.keys():
-            raise ValueError(f"{', '.join(arguments)} are arguments of QuantumTD3, not of its policy_kwargs")
-        self.policy_kwargs = {**policy_kwargs, **arguments}
+        self.policy_kwargs = {**policy_kwargs, **{name: getattr(self, name) for name in SHARED}}
         try:
             super()._setup_model()
         finally:
-            self.policy_kwargs = policy_kwargs
-            self.replay_buffer_class = buffer_class
+            self.policy_kwargs, self.replay_buffer_class, self.replay_buffer = policy_kwargs, buffer_class, buffer
+        if buffer is None:
+            self.replay_buffer = self._make_replay_buffer()
 
         layer = self.policy.quantum_layer
         if self.fit_targets == "exact" and layer is not None and not layer.backend.exact:
@@ -254,10 +241,8 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         )
 
     def _ansatz(self) -> Ansatz | None:
-        """The shape of the circuit that the policy has or will have; ``None`` for other blocks."""
-        if self.policy_kwargs.get("block", "pqc") != "pqc":
-            return None
-        return Ansatz(self.policy_kwargs.get("n_qubits", 10), self.policy_kwargs.get("n_layers", 10))
+        """The shape of the policy's circuit; ``None`` for other blocks."""
+        return None if self.policy.quantum_layer is None else self.policy.ansatz
 
     def _setup_lr_schedule(self) -> None:
         self.lr_schedule = make_schedule("learning_rate", self.learning_rate)
@@ -362,7 +347,8 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         else:
             scaled_action = self._step.actions.cpu().numpy().reshape(n_envs, *self.action_space.shape)  # type: ignore[misc]
         if action_noise is not None:
-            scaled_action = np.clip(scaled_action + action_noise(), -1, 1)
+            noise = action_noise() if self.action_space.shape else action_noise().reshape(-1)  # (1,) of a scalar
+            scaled_action = np.clip(scaled_action + noise, -1, 1)
         return self.policy.unscale_action(scaled_action), scaled_action
 
     def _store_transition(
