@@ -28,15 +28,18 @@ from sb3_quantum.plots.figure import new_figure
 from sb3_quantum.zoo.environments import environment_of
 
 FIRST_RESET_SEED = 10_000
+#: how rl_zoo3 says where a run is, whether it is a new one or continued
+RUN_LABEL = "Log path: "
 
 
-def train(args: argparse.Namespace) -> int:
+def train(args: argparse.Namespace) -> tuple[int, Path | None]:
     """
     Run the zoo's training, or what is left of it; what it prints is added to ``log.txt``.
 
     :param args: of the command line
-    :return: the training's exit status
+    :return: the training's exit status, and the run's folder if it came as far as that
     """
+    run = None
     command = [
         sys.executable, "-m", "sb3_quantum.train", "--algo", "qtd3", "--env", args.env, "--seed", str(args.seed),
         "-n", str(args.steps), "-f", str(args.folder), "--eval-freq", str(args.eval_freq), "--eval-episodes", "10",
@@ -55,18 +58,11 @@ def train(args: argparse.Namespace) -> int:
             print(line, end="", flush=True)
             log.write(line)
             log.flush()
+            if line.startswith(RUN_LABEL):
+                run = Path(line.removeprefix(RUN_LABEL).strip())
         status = child.wait()
         log.write(f"exit status {status} after {(time.perf_counter() - start) / 60:.1f} minutes\n")
-    return status
-
-
-def run_folder(args: argparse.Namespace) -> Path:
-    """
-    :param args: of the command line
-    :return: the newest run's folder
-    """
-    runs = (args.folder / "qtd3").glob(f"{args.env}_*")
-    return max(runs, key=lambda path: int(path.name.rsplit("_", 1)[1]))
+    return status, run
 
 
 def steps_done(run: Path) -> int:
@@ -141,8 +137,9 @@ def main() -> None:
     args, zoo = parser.parse_known_args()
     args.zoo = zoo  # options of rl_zoo3.train
     args.folder.mkdir(parents=True, exist_ok=True)
-    status = train(args)
-    run = run_folder(args)
+    status, run = train(args)
+    if run is None:
+        sys.exit(status or 1)
     done = steps_done(run)
     if status != 0 or done < args.steps:
         print(f"{done} of {args.steps} steps are done; the same command goes on from there")

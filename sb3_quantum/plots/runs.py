@@ -100,15 +100,19 @@ def load_run(folder: Path, label: str | None = None) -> Run:
 
 
 def _episodes(folder: Path) -> Curve | None:
-    """Returns from monitor files. The environments of a training step together, so that each counts for all of them."""
+    """
+    Returns from monitor files. The environments of a training step together, so that each counts for all of them. Episodes
+    that an interruption cut have steps, but no return.
+    """
     files = sorted(folder.glob("*monitor.csv"))
     steps, values = [np.zeros(0)], [np.zeros(0)]
     for path in files:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
         try:
-            steps.append(len(files) * np.cumsum([int(row["l"]) for row in rows], dtype=float))
-            values.append(np.array([float(row["r"]) for row in rows]))
+            whole = np.array([not row.get("cut") for row in rows], dtype=bool)
+            steps.append(len(files) * np.cumsum([int(row["l"]) for row in rows], dtype=float)[whole])
+            values.append(np.array([float(row["r"]) for row in rows])[whole])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a monitor file of Stable-Baselines3") from error
     together = np.concatenate(steps)

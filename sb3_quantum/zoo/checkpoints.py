@@ -19,15 +19,15 @@ from sb3_quantum.common.saving import save_buffer
 from sb3_quantum.common.storage import StorageError
 
 
-def latest_checkpoint(run: Path) -> Path | None:
+def checkpoints(run: Path) -> list[Path]:
     """
-    The newest complete checkpoint of a run.
+    The complete checkpoints of a run.
 
     :param run: the run's folder
-    :return: the checkpoint's folder, or ``None``
+    :return: the checkpoints' folders, newest first
     """
     found = {int(m[1]): path for path in run.glob("checkpoint-*") if (m := re.fullmatch(r"checkpoint-(\d+)", path.name))}
-    return found[max(found)] if found else None
+    return [found[steps] for steps in sorted(found, reverse=True)]
 
 
 def write_checkpoint(model: BaseAlgorithm, run: Path, env_name: str, texts: Mapping[str, str] | None = None) -> Path:
@@ -82,29 +82,45 @@ def _fill(folder: Path, model: BaseAlgorithm, run: Path, env_name: str, texts: M
     (folder / "generators.pkl").write_bytes(pickle.dumps({**generators, "checksums": checksums}))
 
 
-def check_checkpoint(checkpoint: Path) -> None:
+def damaged_files(checkpoint: Path) -> dict[str, str]:
     """
     Compare a checkpoint's files with the checksums that were written with them. Those of a replay buffer's rows are compared
     when it is loaded. Checkpoints of version 0.1.0 have none.
 
     :param checkpoint: a checkpoint's folder, from a run of one's own: its files are pickles
-    :raises StorageError: if a file is missing or damaged
+    :return: what is wrong, by the file's name in the checkpoint; if it is ``generators.pkl``, nothing is known of the others
     """
     path = checkpoint / "generators.pkl"
     try:
         generators = pickle.loads(path.read_bytes())
         checksums = dict(generators.get("checksums", {}))
+    except FileNotFoundError:
+        return {path.name: f"{path} is missing"}
     # Whatever a damaged pickle raises
     except Exception as error:
-        raise StorageError(f"{path} is missing or damaged: {error!r}") from error
+        return {path.name: f"{path} is damaged: {error!r}"}
+    problems = {}
     for name, expected in checksums.items():
         path = checkpoint / name
         try:
-            damaged = _checksum(path) != expected
+            if _checksum(path) != expected:
+                problems[name] = f"{path} is damaged: it does not have its checksum"
+        except FileNotFoundError:
+            problems[name] = f"{path} is missing"
         except OSError as error:
-            raise StorageError(f"{path}: {error.strerror or error}") from error
-        if damaged:
-            raise StorageError(f"{path} is damaged: it does not have its checksum")
+            problems[name] = f"{path} cannot be read: {error.strerror or error}"
+    return problems
+
+
+def check_checkpoint(checkpoint: Path) -> None:
+    """
+    Refuse a checkpoint that is not as it was written; see :func:`damaged_files`.
+
+    :param checkpoint: a checkpoint's folder, from a run of one's own: its files are pickles
+    :raises StorageError: if a file is missing or damaged
+    """
+    for problem in damaged_files(checkpoint).values():
+        raise StorageError(problem)
 
 
 def _is_intact(checkpoint: Path) -> bool:

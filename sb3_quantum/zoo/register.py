@@ -126,11 +126,29 @@ def _register_checks(exp_manager: ModuleType) -> None:
     _around(manager, "objective", before=before_trial)
 
 
+def _register_interruption(exp_manager: ModuleType) -> None:
+    """End the command with another status than 0 if the training was cut short, after the model is saved."""
+    cls = exp_manager.ExperimentManager
+    original = cls.save_trained_model
+    if hasattr(original, "_sb3_quantum"):
+        return
+
+    @functools.wraps(original)
+    def save_trained_model(self: Any, model: Any) -> None:
+        original(self, model)
+        reason = getattr(model, "interruption", None)
+        if reason is not None:
+            raise SystemExit(f"Not finished, {model.num_timesteps} of {model._total_timesteps} steps are done: {reason}")
+
+    save_trained_model._sb3_quantum = True  # type: ignore[attr-defined]
+    cls.save_trained_model = save_trained_model
+
+
 #: what is done with each module of rl_zoo3. One step does not depend on another
 REGISTRARS: dict[str, tuple[Callable[[ModuleType], None], ...]] = {
     "rl_zoo3.utils": (_register_algorithm, _repair_hub, _publish_more),
     "rl_zoo3.hyperparams_opt": (_register_search,),
-    "rl_zoo3.exp_manager": (_register_hyperparams, _register_checks),
+    "rl_zoo3.exp_manager": (_register_hyperparams, _register_checks, _register_interruption),
 }
 
 

@@ -71,13 +71,16 @@ def test_interrupted_runs_continue(tmp_path: Path, number: int, normalize: bool)
     process.send_signal(number)
     process.wait(120)
     (before,) = (path for path in run.glob("checkpoint-*") if not path.name.endswith(".partial"))
-    files = {"model.zip", "replay_buffer.pkl", "generators.pkl"} | ({"Pendulum-v1"} if normalize else set())
+    files = {"model.zip", "replay_buffer.pkl", "generators.pkl", "continuation.json"} | (
+        {"Pendulum-v1"} if normalize else set()
+    )
     assert {path.name for path in before.iterdir()} == files
     assert zipfile.ZipFile(before / "model.zip").testzip() is None
     # What a crash in the middle of writing leaves behind is not taken for a checkpoint
     (run / "checkpoint-999999.partial").mkdir()
 
     episodes = len(load_results(str(run)))
+    assert episodes >= 1
     total = steps_in(before) + 450
     done = subprocess.run(
         resumable(tmp_path, total, normalize), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
@@ -88,8 +91,9 @@ def test_interrupted_runs_continue(tmp_path: Path, number: int, normalize: bool)
     (after,) = run.glob("checkpoint-*")
     assert steps_in(after) == total
     assert [path.name for path in run.parent.iterdir()] == ["Pendulum-v1_1"]
-    # The monitor file and the evaluations go on where they were
-    assert episodes >= 1 and len(load_results(str(run))) == episodes + 2
+    # The monitor file and the evaluations go on where they were: no step is missing, none stands twice
+    results = load_results(str(run))
+    assert results["l"].sum() == steps_in(before) + 2 * 200 and results["t"].is_monotonic_increasing
     with np.load(run / "evaluations.npz") as evaluations:
         assert (np.diff(evaluations["timesteps"]) > 0).all() and evaluations["timesteps"][-1] > steps_in(before)
         assert evaluations["timesteps"][0] == 200
