@@ -30,6 +30,17 @@ def checkpoints(run: Path) -> list[Path]:
     return [found[steps] for steps in sorted(found, reverse=True)]
 
 
+def latest_checkpoint(run: Path) -> Path | None:
+    """
+    The newest complete checkpoint of a run.
+
+    :param run: the run's folder
+    :return: the checkpoint's folder, or ``None``
+    """
+    found = checkpoints(run)
+    return found[0] if found else None
+
+
 def write_checkpoint(model: BaseAlgorithm, run: Path, env_name: str, texts: Mapping[str, str] | None = None) -> Path:
     """
     Write agent, optimizers, replay buffer, normalizer, step count and random generators, in the layout that the zoo's ``-i``
