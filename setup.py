@@ -1,33 +1,32 @@
-"""Only what setup.cfg cannot say: one file goes into site-packages itself, also in editable installs."""
+"""Only what setup.cfg cannot say: two files go into site-packages itself, also in editable installs."""
 
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-AUTOLOAD = "sb3_quantum_autoload.py"
+AUTOLOAD = ("sb3_quantum_autoload.py", "sb3_quantum_autoload.pth")
 
 
 class BuildPyWithAutoload(build_py):
     """
-    Copies the autoload module as a real file. torch calls it at every import through an entry point; as a module of an
-    editable install it would be looked up in the checkout, and a moved checkout would then break ``import torch``.
+    Copies the autoload module and the line that calls it as real files. It runs whenever Python starts; as a module of an
+    editable install it would be looked up in the checkout, which may have been moved.
     """
 
-    def _target(self) -> Path:
-        if self.editable_mode:
-            return Path(self.get_finalized_command("install").install_lib) / AUTOLOAD
-        return Path(self.build_lib) / AUTOLOAD
+    def _targets(self) -> list[Path]:
+        folder = self.get_finalized_command("install").install_lib if self.editable_mode else self.build_lib
+        return [Path(folder) / name for name in AUTOLOAD]
 
     def run(self) -> None:
         super().run()
-        target = self._target()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self.copy_file(AUTOLOAD, str(target))
+        for target in self._targets():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.copy_file(target.name, str(target))
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
         outputs = super().get_outputs(include_bytecode)
-        return outputs if self.editable_mode else [*outputs, str(self._target())]
+        return outputs if self.editable_mode else [*outputs, *map(str, self._targets())]
 
 
 setup(cmdclass={"build_py": BuildPyWithAutoload})

@@ -24,13 +24,13 @@ def test_wheel_carries_everything(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("sb3_quantum-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        entry_points = archive.read(f"sb3_quantum-{sb3_quantum.__version__}.dist-info/entry_points.txt").decode()
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "sb3_quantum").rglob("*.py")}
     assert modules <= names and len(modules) > 20
     data = {"sb3_quantum/hyperparams/qtd3.yml", "sb3_quantum/hyperparams/qtd3-paper.yml", "sb3_quantum/py.typed"}
-    assert data | {"sb3_quantum_autoload.py"} <= names
+    assert data | {"sb3_quantum_autoload.py", "sb3_quantum_autoload.pth"} <= names
     assert not {name for name in names if name.startswith(("tests", "benchmarks", "examples", "docs"))}
-    assert "[torch.backends]\nsb3_quantum = sb3_quantum_autoload:autoload" in entry_points
+    # torch fails to import where an entry point's module is gone
+    assert not any(name.endswith("entry_points.txt") for name in names)
 
 
 def modules() -> list[str]:

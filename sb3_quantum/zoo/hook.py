@@ -1,9 +1,9 @@
 """
 Registers qtd3 with rl_zoo3 as soon as rl_zoo3 is imported, and then goes away.
 
-rl_zoo3 has no plugin mechanism. torch calls :func:`install` when it is imported (see ``sb3_quantum_autoload``), and that is at
-times in the middle of rl_zoo3's own import: ``rl_zoo3.utils`` then exists already, but its ``ALGOS`` does not. Nothing but the
-standard library is imported here before rl_zoo3 is.
+rl_zoo3 has no plugin mechanism. :func:`install` is called when torch is imported (see ``sb3_quantum_autoload``), and that is
+at times in the middle of rl_zoo3's own import: ``rl_zoo3.utils`` then exists already, but its ``ALGOS`` does not. Nothing but
+the standard library is imported here before rl_zoo3 is.
 """
 
 import importlib.abc
@@ -28,17 +28,17 @@ def _register(module: ModuleType) -> None:
     """Register with a module of rl_zoo3. A failure is a warning: other algorithms must go on."""
     try:
         from sb3_quantum.zoo.register import REGISTRARS
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _warn(module, error)
         return
     for registrar in REGISTRARS[module.__name__]:
         try:
             registrar(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _warn(module, error)
 
 
-def _warn(module: ModuleType, error: Exception) -> None:
+def _warn(module: ModuleType, error: BaseException) -> None:
     warnings.warn(f"sb3-quantum could not register qtd3 with {module.__name__}: {error!r}", stacklevel=2)
 
 

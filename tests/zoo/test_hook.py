@@ -1,12 +1,17 @@
 """The plug into the unmodified rl_zoo3, each case in an interpreter of its own."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from sb3_quantum.zoo import hook
+from sb3_quantum.zoo.register import REGISTRARS
 
 
 def run(code: str, **environment: str) -> str:
@@ -84,6 +89,79 @@ def test_a_broken_checkout_breaks_nothing(tmp_path: Path) -> None:
     (tmp_path / "sb3_quantum").mkdir()
     (tmp_path / "sb3_quantum" / "__init__.py").write_text("raise RuntimeError('broken')")
     run("import torch, rl_zoo3\nassert 'td3' in rl_zoo3.ALGOS and 'qtd3' not in rl_zoo3.ALGOS", PYTHONPATH=str(tmp_path))
+
+
+ROOT = Path(__file__).parents[2]
+EXIT = "raise SystemExit('goodbye')"
+
+
+def start(folder: Path, **environment: str) -> str:
+    """Start Python with nothing but a site-packages folder, whose torch is empty, and say whether the hook is there."""
+    code = f"import site, sys; site.addsitedir({str(folder)!r}); import torch; print('torch', {FINDERS})"
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        cwd=folder,
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0 and done.stdout.startswith("torch "), done.stdout + done.stderr
+    return done.stdout.strip().removeprefix("torch ")
+
+
+@pytest.fixture
+def site_packages(tmp_path: Path) -> Path:
+    """The two files, without the package."""
+    for name in ("sb3_quantum_autoload.py", "sb3_quantum_autoload.pth"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "torch.py").touch()
+    return tmp_path
+
+
+def test_the_hook_comes_with_torch(site_packages: Path) -> None:
+    there = {"PYTHONPATH": str(ROOT)}
+    assert start(site_packages, **there) == "['_Finder']"
+    for variable in ("SB3_QUANTUM_ZOO_HOOK", "TORCH_DEVICE_BACKEND_AUTOLOAD"):
+        assert start(site_packages, **there, **{variable: "0"}) == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("sb3_quantum_autoload.py", None),
+        ("sb3_quantum_autoload.py", ""),
+        ("sb3_quantum_autoload.py", "def wait("),
+        ("sb3_quantum_autoload.py", EXIT),
+        ("sb3_quantum_autoload.py", f"def wait():\n    {EXIT}"),
+        ("sb3_quantum_autoload.pth", None),
+        ("sb3_quantum_autoload.pth", "import sys; exec('try:"),
+        ("sb3_quantum/__init__.py", EXIT),
+        ("sb3_quantum/zoo/hook.py", EXIT),
+        ("sb3_quantum/zoo/hook.py", f"def install():\n    {EXIT}"),
+        ("sb3_quantum/zoo/hook.py", "def install():\n    raise RuntimeError('broken')"),
+        ("sb3_quantum-0.1.0.dist-info/RECORD", ""),
+    ],
+)
+def test_half_removed_is_no_obstacle_to_torch(site_packages: Path, name: str, content: str | None) -> None:
+    file = site_packages / name
+    if content is None:
+        file.unlink()
+    else:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    assert start(site_packages) == "[]"
+
+
+def test_a_registration_that_exits_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(module: ModuleType) -> None:
+        raise SystemExit("goodbye")
+
+    module = ModuleType("rl_zoo3.utils")
+    monkeypatch.setitem(REGISTRARS, "rl_zoo3.utils", (leave,))
+    with pytest.warns(UserWarning, match=r"could not register qtd3 with rl_zoo3\.utils: SystemExit"):
+        hook._register(module)
 
 
 def test_a_failed_registration_is_a_warning() -> None:
