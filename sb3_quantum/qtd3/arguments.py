@@ -348,6 +348,8 @@ def check_model(model: BaseAlgorithm) -> None:
             setattr(model, name, check(name, getattr(model, name)))
     check_policy_kwargs(model.policy_class, model.policy_kwargs)
     check_inner("backend_kwargs", model.backend_kwargs, model.backend)  # type: ignore[attr-defined]
+    if model.observation_space.shape is not None and 0 in model.observation_space.shape:
+        raise ValueError(f"the observation space must have at least one number, got the shape {model.observation_space.shape}")
     check_action_space(model.action_space)  # type: ignore[arg-type]
     model.action_noise = make_action_noise(model.action_noise, model.action_space.shape)  # type: ignore[arg-type]
 

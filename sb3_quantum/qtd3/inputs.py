@@ -1,12 +1,14 @@
 """TD3 that looks at whatever an environment or a file hands it, before a normalizer, a buffer or a network takes it."""
 
 import math
+import traceback
 from collections import deque
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.type_aliases import RolloutReturn
 from stable_baselines3.td3.td3 import TD3
 
 from sb3_quantum.common.finite import (
@@ -26,7 +28,11 @@ class CheckedTD3(TD3):
     """
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
-        result = super()._setup_learn(*args, **kwargs)
+        try:
+            result = super()._setup_learn(*args, **kwargs)
+        except (OSError, EOFError, TypeError, ValueError) as error:
+            self._explain(error)
+            raise
         try:
             if self._vec_normalize_env is not None and self._last_original_obs is not None:
                 check_observations("observation", self._last_original_obs)
@@ -34,6 +40,27 @@ class CheckedTD3(TD3):
         except ValueError as error:
             raise self._refusal(error, "reset()") from None
         return result
+
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
+        try:
+            return super().collect_rollouts(*args, **kwargs)
+        except (OSError, EOFError, TypeError, ValueError) as error:
+            self._explain(error)
+            raise
+
+    def _explain(self, error: Exception) -> None:
+        """Raise what SB3's words for a faulty environment leave open: whose fault it is."""
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        message = None
+        if isinstance(error, EOFError | ConnectionError):
+            message = "the process of an environment has ended, its own output may say why"
+        elif "stable_baselines3" in last.filename and last.name == "_save_obs":
+            message = f"an observation does not fit into {self.observation_space}: {error}"
+        elif last.filename.endswith(("monitor.py", "dummy_vec_env.py")) and last.name in ("step", "step_wait"):
+            message = f"a reward must be a number: {error}"
+        if message is not None:
+            self._last_obs = self._last_original_obs = None
+            raise ValueError(message) from error
 
     def _store_transition(
         self,

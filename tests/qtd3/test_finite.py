@@ -187,3 +187,36 @@ def test_check_array() -> None:
     for wrong in (1.5e38, np.nan, -np.inf):
         with pytest.raises(ValueError, match=r"^x of environment 0 is .* at index \(1, 0\)"):
             check_array("x", np.array([[[0.0], [wrong]]], dtype=np.float32), 1e38)
+
+
+@pytest.mark.parametrize(
+    "what, wrong, message",
+    [
+        ("reward", None, "^a reward must be a number: float"),
+        ("reward", "many", "^a reward must be a number: could not convert"),
+        (
+            "observation",
+            np.zeros(5),
+            r"^an observation does not fit into Box\(-inf, inf, \(3,\), float64\): could not broadcast",
+        ),
+    ],
+)
+def test_what_sb3_cannot_store_is_named(what: str, wrong: Any, message: str) -> None:
+    class Wrong(CountingEnv):
+        def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+            observation, reward, *rest = super().step(action)
+            return (wrong if what == "observation" else observation), (wrong if what == "reward" else reward), *rest  # type: ignore
+
+    model = QuantumTD3("MlpPolicy", Wrong(), buffer_size=10, policy_kwargs=SMALL)
+    with pytest.raises(ValueError, match=message):
+        model.learn(5)
+    assert is_finite(model)
+
+
+def test_an_error_of_the_environment_is_its_own() -> None:
+    class Broken(CountingEnv):
+        def step(self, action: np.ndarray) -> Any:
+            raise ValueError("no such joint")
+
+    with pytest.raises(ValueError, match=r"^no such joint$"):
+        QuantumTD3("MlpPolicy", Broken(), buffer_size=10, policy_kwargs=SMALL).learn(5)
