@@ -1,0 +1,186 @@
+"""What the pages say can be checked: names, files, tables, links and the order of the layers."""
+
+import importlib
+import inspect
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import sb3_quantum
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PACKAGES = ("backends", "circuits", "common", "hub", "layers", "plots", "qtd3", "zoo")
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@cache
+def text_of(page: Path) -> str:
+    return page.read_text()
+
+
+@cache
+def prose(page: Path) -> str:
+    """Without blocks of code, whose names are the readers' own."""
+    without_fences = re.sub(r"^```.*?^```", "", text_of(page), flags=re.S | re.M)
+    return re.sub(r"^    .*$", "", without_fences, flags=re.M)
+
+
+@cache
+def known() -> dict[str, Any]:
+    """What a page can mean by a name: everything that a module of ours defines or imports."""
+    found: dict[str, Any] = {}
+    modules: list[ModuleType] = [sb3_quantum]
+    for package in PACKAGES:
+        for file in sorted((ROOT / "sb3_quantum" / package).rglob("*.py")):
+            name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            modules.append(importlib.import_module(name))
+    for module in modules:
+        found.update({key: value for key, value in vars(module).items() if not key.startswith("__")})
+    found.update({key: getattr(sb3_quantum, key) for key in sb3_quantum.__all__})
+    return found
+
+
+def code_words(page: Path) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", prose(page))
+
+
+def has(owner: Any, name: str) -> bool:
+    """Attributes that ``__init__`` sets count too, and what a class annotates."""
+    if hasattr(owner, name):
+        return True
+    classes = inspect.getmro(owner) if inspect.isclass(owner) else ()
+    return any(
+        name in getattr(cls, "__annotations__", {}) or f"self.{name}" in inspect.getsource(cls)
+        for cls in classes
+        if cls.__module__.startswith(("sb3_quantum", "stable_baselines3"))
+    )
+
+
+@each_page
+def test_methods_and_attributes_exist(page: Path) -> None:
+    """``Class.method`` of a class of ours or of SB3's, and every dotted name below ``sb3_quantum``."""
+    missing = []
+    for word in code_words(page):
+        for owner, name in re.findall(r"\b([A-Z]\w+)\.(\w+)", word):
+            if owner in known() and not has(known()[owner], name):
+                missing.append(f"{owner}.{name}")
+        for dotted in re.findall(r"\bsb3_quantum(?:\.\w+)+", word):
+            if not _resolves(dotted):
+                missing.append(dotted)
+    assert missing == []
+
+
+def _resolves(dotted: str) -> bool:
+    parts = dotted.split(".")
+    # Commands parse their arguments when they are imported as a script only
+    for end in range(len(parts), 0, -1):
+        try:
+            owner: Any = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[end:]:
+            if not has(owner, name):
+                return False
+            owner = getattr(owner, name, None)
+        return True
+    return False
+
+
+@each_page
+def test_a_row_about_a_step_names_the_method_that_does_it(page: Path) -> None:
+    """Where a page says which method is step B1 to B4 of Algorithm 1, the method's docstring says the same."""
+    for line in prose(page).splitlines():
+        step = re.match(r"\| (\(B\d\))", line)
+        if step:
+            methods = re.findall(r"`QuantumTD3\.(\w+)`", line)
+            documented = [getattr(sb3_quantum.QuantumTD3, method).__doc__ or "" for method in methods]
+            assert methods and all(step[1] in text for text in documented), line
+
+
+@each_page
+def test_files_exist(page: Path) -> None:
+    """Paths in code words: from the root, from the package, or from the page itself."""
+    missing = []
+    for word in code_words(page):
+        for path in re.findall(r"(?<![\w/.<{*-])((?:[\w-]+/)+[\w.-]+\.(?:py|md|yml|json|txt|npz|png))(?![\w/*])", word):
+            if path.startswith(("logs/", "checkpoints/")):
+                continue
+            if not any((place / path).exists() for place in (ROOT, ROOT / "sb3_quantum", page.parent)):
+                missing.append(path)
+    assert missing == []
+
+
+@each_page
+def test_tables_are_whole(page: Path) -> None:
+    """Every block of rows begins with a head and a rule, and all of its rows have as many cells."""
+    block: list[str] = []
+    for number, line in enumerate([*prose(page).splitlines(), ""], start=1):
+        if line.startswith("|"):
+            block.append(line)
+            continue
+        if block:
+            assert len(block) > 2 and re.fullmatch(
+                r"\|(\s*:?-+:?\s*\|)+", block[1].strip()
+            ), f"before line {number}: {block[0]}"
+            cells = [len(re.findall(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", row))) for row in block]
+            assert len(set(cells)) == 1, f"before line {number}: cells {cells}"
+        block = []
+
+
+def anchors(page: Path) -> set[str]:
+    """Headings as GitHub and MyST write them in addresses."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text_of(page), flags=re.S | re.M), flags=re.M)
+    plain = [re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)) for heading in headings]
+    return {heading.strip().lower().replace(" ", "-") for heading in plain} | set(
+        re.findall(r"^\((.+)\)=$", text_of(page), re.M)
+    )
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"\w+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
+            broken.append(target)
+    assert broken == []
+
+
+def test_the_order_of_the_layers_is_the_contracts() -> None:
+    """Wherever a page writes it with arrows, and in the contract's own name."""
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    order = [{part.strip() for part in layer.split(":")} for layer in reversed(contract["layers"])]
+    written = [(page.name, chain) for page in PAGES for chain in re.findall(r"\w+(?: <- \w+)+", text_of(page))]
+    written.append(("pyproject.toml", contract["name"].partition(": ")[2]))
+    assert {"CONTRIBUTING.md", "architecture.md"} <= {name for name, _ in written}
+    for name, chain in written:
+        layers = chain.split(" <- ")
+        # The topmost are commands, of which no page speaks
+        assert len(layers) == len(order) - 1, name
+        assert all(layer in allowed for layer, allowed in zip(layers, order, strict=False)), name
+
+
+def test_the_map_of_the_package_is_whole() -> None:
+    """docs/architecture.md names every module of every package, and no other."""
+    text = text_of(ROOT / "docs" / "architecture.md").split("## ")[0]
+    lines = re.split(r"^      (?=\w+/|paper\.py)", text, flags=re.M)
+    for package in PACKAGES:
+        block = next(line for line in lines if line.startswith(f"{package}/"))
+        named = set(re.findall(r"\b(\w+)\.py\b", block))
+        modules = {file.stem for file in (ROOT / "sb3_quantum" / package).glob("*.py")} - {"__init__"}
+        assert named == modules, f"{package}: missing {modules - named}, gone {named - modules}"
