@@ -115,6 +115,10 @@ class Clock(BaseCallback):
         assert isinstance(self.model, QuantumTD3)
         with replacing(self.path.with_suffix(".pkl")) as partial:
             self.model.save_replay_buffer(partial)
+        statistics = self.model.get_vec_normalize_env()
+        if statistics is not None:
+            with replacing(self.path.with_suffix(".vecnormalize")) as partial:
+                statistics.save(str(partial))
         with replacing(self.path.with_suffix(".zip")) as partial:
             self.model.save(partial)
 
@@ -149,12 +153,15 @@ def run(path: Path, arm: str, seed: int, minutes: float, every: float, checkpoin
     """
     model = make_model(settings_of(arm), seed)
     if checkpoint is not None and path.with_suffix(".zip").exists():
-        model = QuantumTD3.load(path.with_suffix(".zip"), env=model.env, force_reset=True)
+        env: VecEnv | None = model.env
+        if isinstance(env, VecNormalize):
+            env = VecNormalize.load(str(path.with_suffix(".vecnormalize")), env.venv)
+        model = QuantumTD3.load(path.with_suffix(".zip"), env=env)
         model.load_replay_buffer(path.with_suffix(".pkl"))
         model.set_random_seed(seed + model.num_timesteps)
     clock = Clock(path, minutes, every, checkpoint)
     model.learn(10**9, callback=clock, log_interval=10**9, reset_num_timesteps=model.num_timesteps == 0)
-    if not clock.rows or clock.rows[-1]["steps"] < model.num_timesteps:
+    if not clock.rows or clock.rows[-1]["cpu_minutes"] < minutes - every / 2:
         clock.evaluate()
 
 
