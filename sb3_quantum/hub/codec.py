@@ -1,11 +1,11 @@
 """What a model is made of, as JSON, and back. Only what is listed here is made from a file: nothing is imported by name."""
 
+import base64
 import math
 from typing import Any
 
 import numpy as np
 import torch as th
-from gymnasium import spaces
 from stable_baselines3.common import torch_layers
 from stable_baselines3.common.noise import (
     ActionNoise,
@@ -17,6 +17,10 @@ from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, Line
 from torch import nn
 
 from sb3_quantum.common import QuantumDictReplayBuffer, QuantumNStepReplayBuffer, QuantumReplayBuffer
+from sb3_quantum.hub.space_codec import decode_space, encode_space
+from sb3_quantum.hub.strict import ModelFileError, is_integer, is_number
+
+__all__ = ["CLASSES", "decode", "decode_space", "encode", "encode_space"]
 
 #: classes that a file may name
 CLASSES: dict[str, type] = {
@@ -33,32 +37,44 @@ CLASSES: dict[str, type] = {
     **{f"sb3_quantum.{cls.__name__}": cls for cls in (QuantumReplayBuffer, QuantumNStepReplayBuffer, QuantumDictReplayBuffer)},
 }
 _NAMES = {cls: name for name, cls in CLASSES.items()}
+#: types of numbers that a file may hold
+DTYPES = ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "float16", "float32", "float64")
+#: types that an action noise is cast to
+_NOISE_DTYPES = ("float16", "float32", "float64")
 
 
 def encode(value: Any, what: str) -> Any:
     """
     A hyperparameter as JSON.
 
-    :param value: a number, a string, one of :data:`CLASSES`, a schedule or an action noise of SB3 or the zoo; or lists and
-        dictionaries of such
+    :param value: a number, a string, an array, one of :data:`CLASSES`, a schedule or an action noise of SB3 or the zoo; or
+        lists, tuples and dictionaries of such
     :param what: where it comes from, for the message
-    :return: what :func:`decode` makes the same value of
+    :return: what :func:`decode` makes the same value of, type and order included
     :raises ValueError: if there is no safe form for it
     """
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: encode(item, f"{what}[{key!r}]") for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
+        items = [[str(key), encode(item, f"{what}[{key!r}]")] for key, item in value.items()]
+        # A dictionary of the user's must not look like one of the forms below
+        return {"$dict": items} if any(key.startswith("$") for key, _ in items) else dict(items)
+    if isinstance(value, tuple):
+        return {"$tuple": [encode(item, what) for item in value]}
+    if isinstance(value, list):
         return [encode(item, what) for item in value]
-    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
-        value = value.item()
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.name in DTYPES and value.dtype.isnative:
+        data = base64.b64encode(value.tobytes()).decode()
+        form = "$array" if isinstance(value, np.ndarray) else "$scalar"
+        return {form: {"dtype": value.dtype.name, "shape": list(value.shape), "data": data}}
     if isinstance(value, float) and not math.isfinite(value):
-        return {"$float": str(value)}
+        return {"$float": str(float(value))}
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return {"$int": hex(value)}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, type) and value in _NAMES:
         return {"$class": _NAMES[value]}
     if isinstance(value, ActionNoise):
-        return _encode_noise(value, what)
+        return {"$action_noise": _encode_noise(value, what)}
     if callable(value) and not isinstance(value, type):
         return _encode_schedule(value, what)
     raise ValueError(f"{what} has no form without pickle: {value!r}")
@@ -66,122 +82,131 @@ def encode(value: Any, what: str) -> Any:
 
 def decode(value: Any) -> Any:
     """
-    The inverse of :func:`encode`; tuples become lists.
+    The inverse of :func:`encode`. What sb3-quantum 0.1.0 wrote is read too; it had no tuples, which come back as lists.
 
     :param value: from a JSON file
     :return: the hyperparameter
-    :raises ValueError: if the file names something that is not listed
+    :raises ModelFileError: if the file names something that is not listed, or a form is not what it should be
     """
     if isinstance(value, list):
         return [decode(item) for item in value]
     if not isinstance(value, dict):
         return value
-    if value.keys() == {"$float"}:
-        return float(value["$float"])
-    if value.keys() == {"$class"}:
-        if value["$class"] not in CLASSES:
-            raise ValueError(f"the file names a class that is not known to be safe: {value['$class']!r}")
-        return CLASSES[value["$class"]]
-    if value.keys() == {"$linear_schedule"}:
-        return LinearSchedule(*map(float, value["$linear_schedule"]))
-    if value.keys() == {"$action_noise"}:
-        return _decode_noise(**value["$action_noise"])
-    return {key: decode(item) for key, item in value.items()}
+    if len(value) != 1 or not next(iter(value)).startswith("$"):
+        return {key: decode(item) for key, item in value.items()}
+    ((form, content),) = value.items()
+    if form not in _FORMS:
+        raise ModelFileError(f"the file has a form that is not known: {form!r}")
+    try:
+        return _FORMS[form](content)
+    except ModelFileError:
+        raise
+    except Exception as error:
+        raise ModelFileError(f"{form} is not what it should be, got {str(content)[:100]} ({error})") from error
+
+
+def _decode_class(name: Any) -> type:
+    if name not in CLASSES:
+        raise ModelFileError(f"the file names a class that is not known to be safe: {name!r}")
+    return CLASSES[name]
+
+
+def _decode_dict(items: Any) -> dict[str, Any]:
+    made = {key: decode(item) for key, item in items}
+    if len(made) < len(items) or not all(isinstance(key, str) for key in made):
+        raise ModelFileError(f"the keys of a dictionary are no texts, or stand twice: {str(list(made))[:100]}")
+    return made
+
+
+def _decode_array(content: Any) -> np.ndarray:
+    if content["dtype"] not in DTYPES or not all(is_integer(length, 0) for length in content["shape"]):
+        raise ModelFileError(f"no array has the type {content['dtype']!r} and the shape {content['shape']!r}")
+    data = base64.b64decode(content["data"], validate=True)
+    dtype = np.dtype(content["dtype"])
+    if len(data) != math.prod(content["shape"]) * dtype.itemsize:
+        raise ModelFileError(f"an array of shape {content['shape']!r} does not have {len(data)} bytes of {dtype}")
+    return np.frombuffer(data, dtype).reshape(content["shape"]).copy()
+
+
+def _decode_float(text: Any) -> float:
+    if text not in ("inf", "-inf", "nan"):
+        raise ModelFileError(f"a float is 'inf', '-inf' or 'nan', got {str(text)[:100]!r}")
+    return float(text)
 
 
 def _encode_schedule(schedule: Any, what: str) -> Any:
-    if isinstance(schedule, FloatSchedule):
+    if type(schedule) is FloatSchedule:
         return encode(schedule.value_schedule, what)
-    if isinstance(schedule, ConstantSchedule):
+    if type(schedule) is ConstantSchedule:
         return encode(schedule.val, what)
-    if isinstance(schedule, LinearSchedule):
-        return {"$linear_schedule": [schedule.start, schedule.end, schedule.end_fraction]}
+    if type(schedule) is LinearSchedule:
+        return {"$linear_schedule": [encode(x, what) for x in (schedule.start, schedule.end, schedule.end_fraction)]}
     # The zoo's own, from which linear learning rates of its YAML files are made; the zoo need not be installed
     if type(schedule).__name__ == "SimpleLinearSchedule":
-        return f"lin_{schedule.initial_value!r}"
+        return f"lin_{float(schedule.initial_value)!r}"
     raise ValueError(f"{what} has no form without pickle: {schedule!r}; numbers, 'lin_x' and SB3's LinearSchedule have one")
 
 
+def _decode_schedule(content: Any) -> LinearSchedule:
+    start, end, end_fraction = decode(content)
+    # At 0 it would divide by it
+    if not (is_number(start) and is_number(end) and is_number(end_fraction) and end_fraction > 0):
+        raise ModelFileError(f"a linear schedule is made of start, end and end_fraction > 0, got {str(content)[:100]}")
+    return LinearSchedule(start, end, end_fraction)
+
+
 def _encode_noise(noise: ActionNoise, what: str) -> dict[str, Any]:
-    if isinstance(noise, VectorizedActionNoise):
-        # learn() makes one for as many environments as there are
-        return _encode_noise(noise.base_noise, what)
-    if type(noise) is NormalActionNoise:
-        return {"$action_noise": {"kind": "normal", "mean": noise._mu.tolist(), "sigma": noise._sigma.tolist()}}
-    if type(noise) is OrnsteinUhlenbeckActionNoise:
-        initial = None if noise.initial_noise is None else noise.initial_noise.tolist()
-        parameters = {"mean": noise._mu.tolist(), "sigma": noise._sigma.tolist(), "theta": noise._theta, "dt": noise._dt}
-        return {"$action_noise": {"kind": "ornstein-uhlenbeck", **parameters, "initial_noise": initial}}
-    raise ValueError(f"{what} has no form without pickle: {noise!r}")
+    if type(noise) is VectorizedActionNoise:
+        noises = [_encode_noise(one, what) for one in noise.noises]
+        return {"kind": "vectorized", "base_noise": _encode_noise(noise.base_noise, what), "noises": noises}
+    kinds = {NormalActionNoise: "normal", OrnsteinUhlenbeckActionNoise: "ornstein-uhlenbeck"}
+    if type(noise) not in kinds or np.dtype(noise._dtype).name not in _NOISE_DTYPES:  # type: ignore[attr-defined]
+        raise ValueError(f"{what} has no form without pickle: {noise!r}")
+    assert isinstance(noise, NormalActionNoise | OrnsteinUhlenbeckActionNoise)
+    values: dict[str, Any] = {"mean": noise._mu, "sigma": noise._sigma}
+    if isinstance(noise, OrnsteinUhlenbeckActionNoise):
+        values.update(theta=noise._theta, dt=noise._dt, initial_noise=noise.initial_noise, noise_prev=noise.noise_prev)
+    encoded = {name: encode(value, what) for name, value in values.items()}
+    return {"kind": kinds[type(noise)], **encoded, "dtype": np.dtype(noise._dtype).name}
 
 
-def _decode_noise(kind: str, **parameters: Any) -> ActionNoise:
-    kwargs: dict[str, Any] = {key: np.array(value) if isinstance(value, list) else value for key, value in parameters.items()}
-    if kind == "normal":
-        return NormalActionNoise(**kwargs)
-    if kind == "ornstein-uhlenbeck":
-        return OrnsteinUhlenbeckActionNoise(**kwargs)
-    raise ValueError(f"the file names an action noise that is not known: {kind!r}")
+def _decode_noise(content: Any) -> ActionNoise:
+    kind, parameters = content["kind"], {key: value for key, value in content.items() if key != "kind"}
+    if kind == "vectorized":
+        noises = [_decode_noise(one) for one in parameters["noises"]]
+        made = VectorizedActionNoise(_decode_noise(parameters["base_noise"]), len(noises))
+        # Past the setter, which would reset them
+        made._noises = noises
+        return made
+    if kind not in ("normal", "ornstein-uhlenbeck"):
+        raise ModelFileError(f"the file names an action noise that is not known: {kind!r}")
+    dtype = parameters.pop("dtype", "float32")
+    if dtype not in _NOISE_DTYPES:
+        raise ModelFileError(f"an action noise has the unknown type {dtype!r}")
+    kwargs = {key: decode(value) for key, value in parameters.items()}
+    # 0.1.0 wrote arrays as lists
+    kwargs = {key: np.array(value, dtype=float) if isinstance(value, list) else value for key, value in kwargs.items()}
+    for key, value in kwargs.items():
+        array = np.asarray(0.0 if value is None and key == "initial_noise" else value)
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all() or (key in ("sigma", "dt") and (array < 0).any()):
+            raise ModelFileError(f"{key} of an action noise is no finite number, or negative: {str(value)[:100]}")
+    previous = kwargs.pop("noise_prev", None)
+    made_class = NormalActionNoise if kind == "normal" else OrnsteinUhlenbeckActionNoise
+    noise = made_class(**kwargs, dtype=np.dtype(dtype).type)
+    if previous is not None:
+        noise.noise_prev = previous  # type: ignore[union-attr]
+    return noise
 
 
-def encode_space(space: spaces.Space) -> dict[str, Any]:
-    """
-    An observation or action space as JSON.
-
-    :param space: ``Box``, ``Discrete``, ``MultiDiscrete``, ``MultiBinary``, or a ``Dict`` of such
-    :return: what :func:`decode_space` makes an equal space of
-    :raises ValueError: if there is no safe form for it
-    """
-    if isinstance(space, spaces.Box):
-        return {
-            "space": "Box",
-            "shape": list(space.shape),
-            "dtype": np.dtype(space.dtype).name,
-            **{side: _encode_bounds(getattr(space, side)) for side in ("low", "high")},
-        }
-    if isinstance(space, spaces.Discrete):
-        return {"space": "Discrete", "n": int(space.n), "start": int(space.start)}
-    if isinstance(space, spaces.MultiDiscrete):
-        return {"space": "MultiDiscrete", "nvec": space.nvec.tolist()}
-    if isinstance(space, spaces.MultiBinary):
-        return {"space": "MultiBinary", "n": list(space.shape)}
-    if isinstance(space, spaces.Dict):
-        return {"space": "Dict", "spaces": {str(key): encode_space(part) for key, part in space.spaces.items()}}
-    raise ValueError(f"the space {space} has no form without pickle")
-
-
-def decode_space(value: dict[str, Any]) -> spaces.Space:
-    """
-    The inverse of :func:`encode_space`.
-
-    :param value: from a JSON file
-    :return: the space
-    :raises ValueError: if it is of an unknown kind
-    """
-    kind = value["space"]
-    if kind == "Box":
-        shape, dtype = tuple(value["shape"]), np.dtype(value["dtype"])
-        low, high = (np.broadcast_to(np.array(value[side], dtype=float), shape).astype(dtype) for side in ("low", "high"))
-        return spaces.Box(low, high, shape, dtype.type)
-    if kind == "Discrete":
-        return spaces.Discrete(value["n"], start=value["start"])
-    if kind == "MultiDiscrete":
-        return spaces.MultiDiscrete(value["nvec"])
-    if kind == "MultiBinary":
-        return spaces.MultiBinary(value["n"])
-    if kind == "Dict":
-        return spaces.Dict({key: decode_space(part) for key, part in value["spaces"].items()})
-    raise ValueError(f"the file names a space that is not known: {kind!r}")
-
-
-def _encode_bounds(bounds: np.ndarray) -> Any:
-    """One number where all are equal, as those of images are; infinities are strings, which JSON has no numbers for."""
-    if bounds.size > 0 and (bounds == bounds.flat[0]).all():
-        bounds = bounds.flat[0]
-    return _finite(bounds.tolist())
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return value if math.isfinite(value) else str(value)
+#: forms that are no plain JSON, and what reads them
+_FORMS: dict[str, Any] = {
+    "$tuple": lambda content: tuple(decode(list(content))),
+    "$dict": _decode_dict,
+    "$array": _decode_array,
+    "$scalar": lambda content: _decode_array(content)[()],
+    "$float": _decode_float,
+    "$int": lambda content: int(content, 16),
+    "$class": _decode_class,
+    "$linear_schedule": _decode_schedule,
+    "$action_noise": _decode_noise,
+}

@@ -6,6 +6,7 @@ SB3's zip is a pickle, and loading one from a stranger runs what the stranger wa
 and counters, the statistics of ``VecNormalize``) as plain data.
 """
 
+import hashlib
 import inspect
 import json
 import warnings
@@ -14,29 +15,39 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.noise import VectorizedActionNoise
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.type_aliases import GymEnv, TrainFreq
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, is_vecenv_wrapped
 
 from sb3_quantum import __version__
-from sb3_quantum.backends import Backend
-from sb3_quantum.hub.codec import decode, decode_space, encode, encode_space
+from sb3_quantum.backends import Backend, BackendError
+from sb3_quantum.backends.saved import asked_backend
+from sb3_quantum.common.durable import replacing, sync
+from sb3_quantum.hub.codec import encode, encode_space
+from sb3_quantum.hub.shapes import DTYPES
+from sb3_quantum.hub.strict import Entry, ModelFileError, parse_json, read_header, read_json
+from sb3_quantum.hub.validation import (
+    BUFFER_KWARGS,
+    FORMAT,
+    FORMAT_VERSION,
+    NORMALIZE_FLAGS,
+    PROGRESS,
+    SPACES,
+    Checked,
+    arguments,
+    check_config,
+    check_values,
+    normalized_parts,
+)
 from sb3_quantum.qtd3 import QuantumTD3
 
 WEIGHTS, CONFIG = "model.safetensors", "model.json"
-FORMAT, FORMAT_VERSION = "sb3-quantum", 1
 
-#: of the constructor's arguments, what is nobody's business elsewhere, or has a form of its own
-_NOT_SAVED = {"policy", "env", "tensorboard_log", "verbose", "device", "stats_window_size", "_init_setup_model"}
-_OWN_FORM = {"train_freq", "backend", "backend_kwargs"}
-#: how far the training has come
-_PROGRESS = (
-    "num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_episode_num", "_n_updates", "_stats_window_size"
-)  # fmt: skip
-_SPACES = ("observation_space", "action_space")
-_KEYS = ("format_version", "algorithm", "policy", "arguments", "progress", "n_envs", *_SPACES, "optimizers")
-_NORMALIZE_FLAGS = ("norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon", "norm_obs_keys")
+#: of the constructor's arguments, what is not written as it is
+_OWN_FORM = {"train_freq", "backend", "backend_kwargs", "replay_buffer_kwargs"}
 
 
 def _safetensors() -> Any:
@@ -47,27 +58,26 @@ def _safetensors() -> Any:
     return safetensors.torch
 
 
-def _arguments() -> set[str]:
-    """Names of the constructor's arguments that are written."""
-    return set(inspect.signature(QuantumTD3).parameters) - _NOT_SAVED
-
-
 def save_safe(model: QuantumTD3, folder: str | Path) -> None:
     """
-    Write a model as ``model.safetensors`` and ``model.json``. Neither has paths of this machine in it.
+    Write a model as ``model.safetensors`` and ``model.json``. Neither has paths of this machine in it. A model that was there
+    before is replaced when the new one is on the disk.
 
     :param model: the model; a ``VecNormalize`` around its environment is written too
     :param folder: where to; it is made if it is not there
-    :raises ValueError: if part of the model has no form without pickle, such as a class of the user's own; nothing is written
+    :raises ValueError: if part of the model has no form without pickle, such as a class of the user's own, or holds numbers
+        that are not finite; nothing is written
     :raises ImportError: if safetensors is missing
     """
     safetensors = _safetensors()
     policy_names = {cls: name for name, cls in model.policy_aliases.items()}
     if type(model.policy) not in policy_names:
         raise ValueError(f"the policy has no form without pickle: {type(model.policy).__name__} is not one of sb3-quantum's")
-    arguments = {name: encode(getattr(model, name), name) for name in _arguments() - _OWN_FORM}
+    written = {name: encode(getattr(model, name), name) for name in sorted(arguments() - _OWN_FORM)}
     assert isinstance(model.train_freq, TrainFreq)
     backend, layer = model.backend, model.policy.quantum_layer
+    # Where a buffer keeps its rows is this machine's business
+    buffer_kwargs = {name: value for name, value in model.replay_buffer_kwargs.items() if name in BUFFER_KWARGS}
     config: dict[str, Any] = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -75,14 +85,15 @@ def save_safe(model: QuantumTD3, folder: str | Path) -> None:
         "algorithm": "QuantumTD3",
         "policy": policy_names[type(model.policy)],
         "arguments": {
-            **arguments,
+            **written,
+            "replay_buffer_kwargs": encode(buffer_kwargs, "replay_buffer_kwargs"),
             "train_freq": [model.train_freq.frequency, model.train_freq.unit.value],
             "backend": backend.name if isinstance(backend, Backend) else backend,
             "backend_kwargs": encode(model.backend_kwargs if layer is None else layer.backend.kwargs, "backend_kwargs"),
         },
-        "progress": {name: getattr(model, name) for name in _PROGRESS},
+        "progress": {name: encode(getattr(model, name), name) for name in PROGRESS},
         "n_envs": model.n_envs,
-        **{name: encode_space(getattr(model, name)) for name in _SPACES},
+        **{name: encode_space(getattr(model, name)) for name in SPACES},
         "optimizers": {},
     }
     tensors: dict[str, th.Tensor] = {}
@@ -98,100 +109,192 @@ def save_safe(model: QuantumTD3, folder: str | Path) -> None:
                 tensors[f"{name}:{index}:{key}"] = value
     vec_normalize = model.get_vec_normalize_env()
     if vec_normalize is not None:
-        config["vec_normalize"] = {flag: encode(getattr(vec_normalize, flag), flag) for flag in _NORMALIZE_FLAGS}
+        config["vec_normalize"] = {flag: encode(getattr(vec_normalize, flag), flag) for flag in NORMALIZE_FLAGS}
         for key, statistics in _running_statistics(vec_normalize).items():
             for moment in ("mean", "var", "count"):
                 tensors[f"vec_normalize:{key}:{moment}"] = th.as_tensor(np.array(getattr(statistics, moment)))
-    text = json.dumps(config, indent=1, allow_nan=False) + "\n"
     # Copies: tensors that share memory, as those of a shared features extractor, are refused
     tensors = {key: tensor.detach().cpu().clone().contiguous() for key, tensor in tensors.items()}
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    safetensors.save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / CONFIG).write_text(text)
+    config["sha256"] = _digest(tensors)
+    text = json.dumps(config, indent=1, allow_nan=False) + "\n"
+    _check_readable(text, tensors)
+    _write(safetensors, Path(folder), text, tensors)
 
 
-def load_safe(folder: str | Path, env: GymEnv | None = None, device: th.device | str = "auto", **kwargs: Any) -> QuantumTD3:
+def _check_readable(text: str, tensors: dict[str, th.Tensor]) -> None:
+    """What could not be loaded again is not written."""
+    entries = {name: Entry(DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
+    try:
+        # A buffer that is too large for another machine is there already
+        check_config(parse_json(text.encode(), CONFIG), entries, CONFIG, buffer_size=1)
+        check_values(tensors)
+    except ModelFileError as error:
+        raise ValueError(f"this model has no form without pickle: {error}") from error
+
+
+def _write(safetensors: Any, folder: Path, text: str, tensors: dict[str, th.Tensor]) -> None:
     """
-    Load what :func:`save_safe` wrote. Nothing in the files is executed.
+    Both files at once, as far as that can be: they are on the disk before they get their names. If the machine stops between
+    the two names, the settings are read from the copy in the tensors' file, which got its name first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / CONFIG) as config:
+        config.write_text(text, encoding="utf-8")
+        sync(config)
+        with replacing(folder / WEIGHTS) as weights:
+            safetensors.save_file(tensors, weights, metadata={"format": "pt", CONFIG: text})
+
+
+def _digest(tensors: dict[str, th.Tensor]) -> str:
+    """SHA-256 of all tensors, whatever their order in the file."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {DTYPES[tensor.dtype]} {list(tensor.shape)}\n".encode("utf-8", "surrogatepass"))
+        digest.update(tensor.reshape(-1).view(th.uint8).numpy())  # type: ignore[arg-type]
+    return digest.hexdigest()
+
+
+def load_safe(
+    folder: str | Path,
+    env: GymEnv | None = None,
+    device: th.device | str = "auto",
+    use_saved_backend: bool = False,
+    **kwargs: Any,
+) -> QuantumTD3:
+    """
+    Load what :func:`save_safe` wrote. Nothing in the files is executed, and nothing outside of this process is asked: the
+    address, the chip and the account that a file may name are not used, unless you say so. Everything is checked before
+    memory is taken for it.
 
     :param folder: where ``model.safetensors`` and ``model.json`` are
     :param env: the environment to run the model on (can be None if you only need prediction from a trained model); if the
         model was trained with ``VecNormalize``, it is wrapped in one with the saved statistics, which does not update them
         (``model.get_vec_normalize_env().training = True`` makes it)
     :param device: where the networks go
+    :param use_saved_backend: whether circuits run where the file says, whatever that is: for files of your own
     :param kwargs: anything to change, an argument of the constructor; as in ``QuantumTD3.load``, ``backend`` alone starts from
         that backend's own defaults
     :return: the model
     :raises FileNotFoundError: if a file is missing
-    :raises ValueError: if the files are not a model of this algorithm, or name something that is not known to be safe
-    :raises ImportError: if safetensors is missing
+    :raises ModelFileError: if the files are damaged, not of a model of this algorithm, or name something that is not known to
+        be safe; it is a ``ValueError``
+    :raises ValueError: if ``env`` has other spaces than the model, or there is no such argument
+    :raises ImportError: if safetensors is missing, or what the backend needs
     """
     safetensors = _safetensors()
     folder = Path(folder)
-    config = _read_config(folder / CONFIG)
-    policy = QuantumTD3.policy_aliases.get(config["policy"])
-    if policy is None:
-        raise ValueError(f"{folder / CONFIG} names a policy that is not known: {config['policy']!r}")
-    data = {name: decode(value) for name, value in config["arguments"].items()}
-    unknown = (data.keys() - _arguments()) | (kwargs.keys() - inspect.signature(QuantumTD3).parameters.keys())
-    if unknown:
+    if unknown := kwargs.keys() - inspect.signature(QuantumTD3).parameters.keys():
         raise ValueError(f"QuantumTD3 has no argument {', '.join(map(repr, sorted(unknown)))}")
-    data["train_freq"] = tuple(data["train_freq"])
-    data.update({name: config["progress"][name] for name in _PROGRESS})
-    data["n_envs"] = config["n_envs"]
-    for name in _SPACES:
-        data[name] = decode_space(config[name])
-    if "backend" in kwargs:
-        kwargs.setdefault("backend_kwargs", None)
-
-    tensors = safetensors.load_file(folder / WEIGHTS)
+    config = read_json(folder / CONFIG)
+    if config.get("format") != FORMAT:
+        raise ModelFileError(f"{folder / CONFIG} is not of a model of sb3-quantum")
+    entries, metadata = read_header(folder / WEIGHTS)
+    config = _newer(config, metadata, folder)
+    checked = check_config(config, entries, folder / CONFIG, kwargs.get("buffer_size"))
+    tensors = _read(safetensors, folder / WEIGHTS)
+    check_values(tensors)
+    if "sha256" in config and config["sha256"] != _digest(tensors):
+        raise ModelFileError(
+            f"the tensors in {folder / WEIGHTS} are not those that were saved: their checksum is another one than in {CONFIG}"
+        )
+    data = checked.data
+    if not use_saved_backend or "backend" in kwargs:
+        kwargs = asked_backend(folder / CONFIG, data, kwargs, own=False)
     wrapped = None
     if env is not None:
         wrapped = QuantumTD3._wrap_env(env, kwargs.get("verbose", 0))
-        if "vec_normalize" in config:
-            wrapped = _with_statistics(wrapped, config["vec_normalize"], tensors)
+        if checked.flags is not None:
+            wrapped = _with_statistics(wrapped, checked, tensors)
         check_for_correct_spaces(wrapped, data["observation_space"], data["action_space"])
         data["n_envs"] = wrapped.num_envs
-    elif "vec_normalize" in config:
+        noise = data["action_noise"]
+        if isinstance(noise, VectorizedActionNoise) and len(noise.noises) != wrapped.num_envs:
+            # learn() makes one for as many environments as there are
+            data["action_noise"] = noise.base_noise
+    elif checked.flags is not None:
         warnings.warn("trained with VecNormalize: without env, observations have to be normalized by hand", stacklevel=2)
-    model = QuantumTD3(policy, wrapped, device=device, _init_setup_model=False)  # type: ignore[arg-type]
-    model.__dict__.update({**data, **kwargs})
-    model._setup_model()
-    model.set_parameters(_parameters(tensors, config["optimizers"]), exact_match=True, device=device)
+    try:
+        model = QuantumTD3(checked.policy, wrapped, device=device, _init_setup_model=False)  # type: ignore[arg-type]
+        model.__dict__.update({**data, **kwargs})
+        model._setup_model()
+        parameters = _parameters(tensors, checked.optimizers)
+        # What versions before this did not write stays as it is made
+        parameters["policy"] = {**_texts(model, parameters["policy"]), **parameters["policy"]}
+        model.set_parameters(parameters, exact_match=True, device=device)
+        _check_alive(model, folder)
+    except (ModelFileError, ImportError, OSError, BackendError):
+        raise
+    except Exception as error:
+        raise ModelFileError(f"{folder} was not loaded: {error or type(error).__name__}") from error
     return model
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    """The JSON file, if it is one of a model of this algorithm."""
+def _newer(config: dict[str, Any], metadata: dict[str, str], folder: Path) -> dict[str, Any]:
+    """The settings that belong to the tensors: in their own file, where the machine stopped before the other one was there."""
+    if CONFIG not in metadata:
+        return config
+    beside = parse_json(metadata[CONFIG].encode("utf-8", "surrogatepass"), f"the copy of {CONFIG} in {folder / WEIGHTS}")
+    if beside.get("sha256") == config.get("sha256") or "sha256" not in config:
+        return config
+    warnings.warn(
+        f"{folder / CONFIG} is older than {WEIGHTS}, because saving was interrupted; the copy in the newer file is used",
+        stacklevel=3,
+    )
+    return beside
+
+
+def _read(safetensors: Any, path: Path) -> dict[str, th.Tensor]:
+    """All tensors; the header has been looked at already."""
+    from safetensors import SafetensorError
+
     try:
-        config = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ValueError(f"{path} is not of a model of sb3-quantum")
-    missing = [key for key in _KEYS if key not in config]
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(map(repr, missing))}")
-    if config["format_version"] > FORMAT_VERSION:
-        raise ValueError(
-            f"{path} is in version {config['format_version']} of the format; sb3-quantum {__version__} reads {FORMAT_VERSION}"
+        return safetensors.load_file(path)
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ModelFileError(f"{path} is damaged: {error}") from error
+
+
+def _texts(model: QuantumTD3, found: dict[str, th.Tensor]) -> dict[str, th.Tensor]:
+    """The model's own generators and the like, where the file has none."""
+    state = model.policy.state_dict()
+    return {name: value for name, value in state.items() if name.endswith("_extra_state") and name not in found}
+
+
+def _check_alive(model: QuantumTD3, folder: Path) -> None:
+    """Whether the networks give finite actions for plain observations, and the counters are numbers. No circuit is run."""
+    layer = model.policy.quantum_layer
+    if layer is not None:
+        for usage in (layer.backend.usage, layer.backend.eval_usage):
+            if not all(isinstance(value, int | float) and 0 <= value < np.inf for value in vars(usage).values()):
+                raise ModelFileError(f"the counters of the backend in {folder / WEIGHTS} are no numbers: {usage}")
+    space = model.observation_space
+    zeros: Any = np.zeros(space.shape or (), space.dtype)
+    if isinstance(space, spaces.Dict):
+        zeros = {key: np.zeros(part.shape or (), part.dtype) for key, part in space.spaces.items()}
+    model.policy.set_training_mode(False)
+    with th.no_grad():
+        observation, _ = model.policy.obs_to_tensor(zeros)
+        inputs, links = model.actor.encode(observation)
+        actions = model.actor.decode(inputs.new_full((1, model.policy.ansatz.n_qubits), 0.5), links)
+    if not bool(th.isfinite(inputs).all() and th.isfinite(actions).all()):
+        raise ModelFileError(
+            f"the networks in {folder / WEIGHTS} overflow: their action for an observation of zeros is not finite"
         )
-    if config["algorithm"] != "QuantumTD3":
-        raise ValueError(f"{path} is of a model of another algorithm: {config['algorithm']}, not QuantumTD3")
-    return config
 
 
 def _parameters(tensors: dict[str, th.Tensor], optimizers: dict[str, Any]) -> dict[str, Any]:
     """State dicts as ``set_parameters`` takes them."""
-    networks = {key: value for key, value in tensors.items() if key.startswith("policy.") and ":" not in key}
-    parameters: dict[str, Any] = {"policy": {key.removeprefix("policy."): value for key, value in networks.items()}}
+    parameters: dict[str, Any] = {"policy": {}}
     for name, param_groups in optimizers.items():
-        state: dict[int, dict[str, th.Tensor]] = {}
-        for place in (place for place in tensors if place.startswith(f"{name}:")):
-            _, index, key = place.split(":")
-            state.setdefault(int(index), {})[key] = tensors[place]
-        parameters[name] = {"state": state, "param_groups": decode(param_groups)}
+        parameters[name] = {"state": {}, "param_groups": param_groups}
+    for place, tensor in tensors.items():
+        name, _, rest = place.partition(":")
+        if name in optimizers:
+            index, _, key = rest.partition(":")
+            parameters[name]["state"].setdefault(int(index), {})[key] = tensor
+        elif name != "vec_normalize":
+            # An observation's key may have colons in it
+            parameters["policy"][place.removeprefix("policy.")] = tensor
     return parameters
 
 
@@ -206,18 +309,24 @@ def _running_statistics(vec_normalize: VecNormalize) -> dict[str, RunningMeanStd
     return statistics
 
 
-def _with_statistics(env: VecEnv, flags: dict[str, Any], tensors: dict[str, th.Tensor]) -> VecEnv:
+def _with_statistics(env: VecEnv, checked: Checked, tensors: dict[str, th.Tensor]) -> VecEnv:
     """The environment in a VecNormalize with the saved statistics; one that it has already gets them."""
-    flags = {flag: decode(flags[flag]) for flag in _NORMALIZE_FLAGS}
+    flags = dict(checked.flags or {})
     inner = env
     while is_vecenv_wrapped(inner, VecNormalize) and not isinstance(inner, VecNormalize):
         inner = inner.venv  # type: ignore[attr-defined]
     vec_normalize = inner if isinstance(inner, VecNormalize) else VecNormalize(env, training=False, **flags)
     for flag, value in flags.items():
         setattr(vec_normalize, flag, value)
-    for key, statistics in _running_statistics(vec_normalize).items():
+    loaded = {}
+    for key in ("ret_rms", *normalized_parts(flags, checked.data["observation_space"])):
+        loaded[key] = RunningMeanStd()
         for moment in ("mean", "var"):
-            setattr(statistics, moment, tensors[f"vec_normalize:{key}:{moment}"].numpy())
-        statistics.count = float(tensors[f"vec_normalize:{key}:count"])
+            setattr(loaded[key], moment, tensors[f"vec_normalize:{key}:{moment}"].numpy())
+        loaded[key].count = float(tensors[f"vec_normalize:{key}:count"])
+    vec_normalize.ret_rms = loaded.pop("ret_rms")
+    if loaded:
+        parts = {key.removeprefix("obs_rms."): part for key, part in loaded.items()}
+        vec_normalize.obs_rms = loaded["obs_rms"] if "obs_rms" in loaded else parts
     vec_normalize.training = False
     return env if vec_normalize is inner else vec_normalize

@@ -153,7 +153,7 @@ def test_what_has_no_safe_form_is_refused_and_nothing_is_written(tmp_path: Path)
 @pytest.mark.parametrize("value", [float("inf"), [1, (2, 3)], {"noise": {"r": 0.1}}, {"kind": None}, np.float32(0.5)])
 def test_values(value: Any) -> None:
     back = decode(json.loads(json.dumps(encode(value, "x"), allow_nan=False)))
-    assert back == (value if not isinstance(value, list) else [1, [2, 3]])
+    assert back == value and type(back) is type(value)
 
 
 def test_noise_of_every_kind() -> None:

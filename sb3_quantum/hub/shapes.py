@@ -1,0 +1,229 @@
+"""Which tensors belong to a model of certain settings. Networks without memory tell: torch's meta device."""
+
+import inspect
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from torch.overrides import TorchFunctionMode
+
+from sb3_quantum.backends import Backend
+from sb3_quantum.circuits import Ansatz
+from sb3_quantum.hub.strict import Entry, ModelFileError, is_number
+from sb3_quantum.qtd3.policies import QuantumTD3Policy
+
+#: safetensors' names of torch's types
+DTYPES = {
+    th.bool: "BOOL", th.uint8: "U8", th.int8: "I8", th.int16: "I16", th.int32: "I32", th.int64: "I64", th.float16: "F16",
+    th.bfloat16: "BF16", th.float32: "F32", th.float64: "F64",
+}  # fmt: skip
+#: endings of names whose tensors hold a text, such as a generator's state: of any length
+TEXTS = ("_extra_state",)
+#: most numbers in such a text
+MAX_TEXT_SIZE = 2**16
+
+
+class Optimizer(NamedTuple):
+    """
+    An optimizer that a model has.
+
+    :param shapes: of its parameters, in order
+    :param kind: its class
+    :param kwargs: its keyword arguments, without the learning rate
+    """
+
+    shapes: list[tuple[int, ...]]
+    kind: type[th.optim.Optimizer]
+    kwargs: dict[str, Any]
+
+    def sample(self, n_dims: int, **changes: Any) -> tuple[th.optim.Optimizer, th.Tensor]:
+        """
+        :param n_dims: of the parameter
+        :param changes: other keyword arguments
+        :return: another optimizer like it, for a parameter of size 2 everywhere, and that parameter
+        """
+        parameter = th.zeros((2,) * n_dims, requires_grad=True)
+        return self.kind([parameter], **{"lr": 1e-3, **self.kwargs, **changes}), parameter
+
+
+class Networks(NamedTuple):
+    """
+    What a model consists of.
+
+    :param state: the policy's tensors by name, without the texts among them
+    :param texts: names of the texts
+    :param optimizers: the optimizers by name
+    """
+
+    state: dict[str, Entry]
+    texts: set[str]
+    optimizers: dict[str, Optimizer]
+
+
+class _WithoutMemory(TorchFunctionMode):
+    """Beside torch's meta device: seeds are real numbers all the same, and nothing is moved to a real device."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is th.randint:
+            kwargs.setdefault("device", "cpu")
+        if func is th.Tensor.to and args[0].is_meta:
+            return args[0]
+        return func(*args, **kwargs)
+
+
+class _NoBackend(Backend):
+    """In the place of the one that will run the circuits, whose memory it does not take."""
+
+    name = "none"
+    exact = True
+    differentiable = False
+
+    def _run(self, inputs: th.Tensor, shots: int, generator: np.random.Generator) -> Any:
+        raise NotImplementedError("nothing is run without memory")
+
+
+def networks(
+    policy_class: type[QuantumTD3Policy],
+    observation_space: spaces.Space,
+    action_space: spaces.Box,
+    policy_kwargs: dict[str, Any],
+) -> Networks:
+    """
+    What a policy of these arguments consists of. No memory is taken for its tensors.
+
+    :param policy_class: the policy's class
+    :param observation_space: observation space
+    :param action_space: action space
+    :param policy_kwargs: its further arguments
+    :return: the names and shapes of its tensors, and its optimizers
+    :raises Exception: whatever the policy raises for arguments that it cannot use
+    """
+    kwargs = dict(policy_kwargs)
+    optimizer_class, optimizer_kwargs = kwargs.pop("optimizer_class", th.optim.Adam), kwargs.pop("optimizer_kwargs", None)
+    own_class, own_kwargs = kwargs.pop("qtdnn_optimizer_class", None), kwargs.pop("qtdnn_optimizer_kwargs", None)
+    if own_class is None:
+        own_class, own_kwargs = optimizer_class, optimizer_kwargs if own_kwargs is None else own_kwargs
+    ansatz = Ansatz(kwargs.get("n_qubits", 10), kwargs.get("n_layers", 10))
+    with th.random.fork_rng(devices=[]), th.device("meta"), _WithoutMemory():
+        policy = policy_class(
+            observation_space, action_space, lambda _: 1e-3, **kwargs, optimizer_class=th.optim.SGD, backend=_NoBackend(ansatz)
+        )
+        state = {name: tensor for name, tensor in policy.state_dict().items() if isinstance(tensor, th.Tensor)}
+    texts = {name for name in state if name.endswith(TEXTS)}
+    optimizers = {"actor.optimizer": policy.actor.optimizer, "critic.optimizer": policy.critic.optimizer}
+    if policy.quantum_layer is not None:
+        optimizers["policy.quantum_layer.optimizer"] = policy.quantum_layer.optimizer
+    made = {}
+    for name, optimizer in optimizers.items():
+        shapes = [tuple(parameter.shape) for group in optimizer.param_groups for parameter in group["params"]]
+        chosen = (own_class, own_kwargs) if "quantum_layer" in name else (optimizer_class, optimizer_kwargs)
+        made[name] = Optimizer(shapes, chosen[0], chosen[1] or {})
+    entries = {name: Entry(DTYPES[t.dtype], tuple(t.shape)) for name, t in state.items() if name not in texts}
+    return Networks(entries, texts, made)
+
+
+def check_optimizer(name: str, optimizer: Optimizer, groups: Any, entries: dict[str, Entry]) -> set[str]:
+    """
+    Whether what a file holds of an optimizer is complete and belongs to it.
+
+    :param name: of the optimizer
+    :param optimizer: the one that the model will have
+    :param groups: its ``param_groups``, decoded
+    :param entries: all tensors in the file
+    :return: names of its tensors
+    :raises ModelFileError: if something is missing, left over, or not what it should be
+    """
+    _check_groups(name, optimizer, groups)
+    found: dict[int, dict[str, Entry]] = {}
+    for place in (place for place in entries if place.startswith(f"{name}:")):
+        index, _, key = place.removeprefix(f"{name}:").partition(":")
+        if not index.isdecimal() or str(int(index[:9])) != index or int(index) >= len(optimizer.shapes):
+            raise ModelFileError(f"the tensor {place!r} belongs to no parameter: {name} has {len(optimizer.shapes)}")
+        found.setdefault(int(index), {})[key] = entries[place]
+    samples: dict[int, dict[str, tuple[int, ...]]] = {}
+    for index, parts in found.items():
+        shape = optimizer.shapes[index]
+        sample = samples.setdefault(len(shape), _sample_state(optimizer, len(shape)))
+        missing, extra = sample.keys() - parts.keys(), parts.keys() - sample.keys()
+        if missing or extra:
+            what = f"lacks {sorted(missing)}" if missing else f"has {sorted(extra)} too many"
+            raise ModelFileError(f"{name} {what} for its parameter {index}")
+        for key, entry in parts.items():
+            # The sample's parameter is 2 long everywhere; where its state is 1 long, so is the model's
+            expected = tuple(n if m == 2 else m for n, m in zip(shape, sample[key], strict=True)) if sample[key] else ()
+            if entry.shape != expected or entry.dtype not in ("F32", "F64"):
+                found_here = f"{entry.dtype} of shape {list(entry.shape)}"
+                raise ModelFileError(f"{name}:{index}:{key} is {found_here}, and should be F32 of {list(expected)}")
+    return {f"{name}:{index}:{key}" for index, parts in found.items() for key in parts}
+
+
+def _sample_state(optimizer: Optimizer, n_dims: int) -> dict[str, tuple[int, ...]]:
+    """What this kind of optimizer keeps for a parameter, found out with a small one."""
+    made, parameter = optimizer.sample(n_dims)
+    parameter.grad = th.zeros_like(parameter)
+    made.step()
+    return {key: tuple(value.shape) for key, value in made.state[parameter].items() if isinstance(value, th.Tensor)}
+
+
+def _check_groups(name: str, optimizer: Optimizer, groups: Any) -> None:
+    if not isinstance(groups, list) or len(groups) != 1 or not isinstance(groups[0], dict):
+        raise ModelFileError(f"{name} has one group of parameters, got {str(groups)[:100]}")
+    group, n_parameters = groups[0], len(optimizer.shapes)
+    if group.get("params") != list(range(n_parameters)) or any(type(index) is not int for index in group["params"]):
+        raise ModelFileError(f"{name} has the parameters 0 to {n_parameters - 1}, got {str(group.get('params'))[:100]}")
+    sample = optimizer.sample(2)[0].param_groups[0]
+    for key, usual in sample.items():
+        if key == "params":
+            continue
+        # Flags that a newer torch has and an older one had not get their defaults
+        if key not in group and not isinstance(usual, bool | None):
+            raise ModelFileError(f"{name} lacks {key!r}")
+        value = group.get(key, usual)
+        if isinstance(usual, bool | None):
+            fits = isinstance(value, bool | None)
+        elif isinstance(usual, tuple | list):
+            fits = isinstance(value, tuple | list) and len(value) == len(usual) and all(map(is_number, value))
+        else:
+            fits = is_number(value) if is_number(usual) else type(value) is type(usual)
+        # These say what the optimizer keeps
+        if not fits or (key in ("amsgrad", "centered", "nesterov") and value != usual):
+            raise ModelFileError(f"{key} of {name} is {str(value)[:100]}, and should be like {usual!r}")
+    for key, value in group.items():
+        if key not in sample and not (value is None or isinstance(value, bool | str) or is_number(value)):
+            raise ModelFileError(f"{key!r} of {name} is not a number: {str(value)[:100]}")
+    known = {key: group[key] for key in inspect.signature(optimizer.kind).parameters.keys() & group.keys() - {"params"}}
+    try:
+        optimizer.sample(2, **known)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"{name} cannot have such settings: {error}") from error
+
+
+def check_state(made: Networks, entries: dict[str, Entry], old: bool) -> set[str]:
+    """
+    Whether a file has the policy's tensors, of the right types and shapes.
+
+    :param made: see :func:`networks`
+    :param entries: all tensors in the file
+    :param old: whether texts may be missing, which versions before this did not write
+    :return: names of the policy's tensors in the file
+    :raises ModelFileError: if something is missing, or not what it should be
+    """
+    for name, expected in made.state.items():
+        entry = entries.get(f"policy.{name}")
+        if entry is None:
+            raise ModelFileError(f"the tensor 'policy.{name}' is missing")
+        if entry != expected:
+            raise ModelFileError(
+                f"the tensor 'policy.{name}' is {entry.dtype} of shape {list(entry.shape)}, and by the settings it should be "
+                f"{expected.dtype} of {list(expected.shape)}"
+            )
+    for name in made.texts:
+        entry = entries.get(f"policy.{name}")
+        if entry is None and not (old and "quantum_layer" not in name):
+            raise ModelFileError(f"the tensor 'policy.{name}' is missing")
+        if entry is not None and (len(entry.shape) != 1 or math.prod(entry.shape) > MAX_TEXT_SIZE):
+            raise ModelFileError(f"the tensor 'policy.{name}' holds a text, and not something of shape {list(entry.shape)}")
+    return {f"policy.{name}" for name in made.state.keys() | made.texts} & entries.keys()
