@@ -61,14 +61,15 @@ def asked_backend(path: Any, saved: dict[str, Any], kwargs: dict[str, Any], own:
     backend, backend_kwargs = saved.get("backend"), saved.get("backend_kwargs")
     if "backend_kwargs" in kwargs:
         return kwargs
+    used: tuple[str, dict[str, Any]] = (StatevectorBackend.name, {})
     if isinstance(backend, dict):
         # An object, pickled: SB3 writes beside it what it is
         name = next((name for name in ("aer", "ibm") if f"backends.{name}." in str(backend.get(":type:"))), "")
         far = str(backend.get("_executor", None)) != "None" if name == "aer" else name == "ibm" and not backend.get("local")
-        used, left_out = (StatevectorBackend.name, {}), [f"a {backend.get(':type:')}"] if far else []
+        left_out = [f"a {backend.get(':type:')}"] if far else []
     elif isinstance(backend, str) and isinstance(backend_kwargs, dict | None):
-        *pair, left_out = saved_backend(backend, backend_kwargs, own)
-        used = (pair[0], pair[1])
+        used_name, used_kwargs, left_out = saved_backend(backend, backend_kwargs, own)
+        used = (used_name, used_kwargs)
     else:
         return kwargs
     if not left_out:
@@ -76,6 +77,23 @@ def asked_backend(path: Any, saved: dict[str, Any], kwargs: dict[str, Any], own:
     warnings.warn(
         f"{path} names {', '.join(left_out)}, which a file cannot ask for: circuits run on this machine, on the backend "
         f"{used[0]!r}; name backend= and backend_kwargs= to run them elsewhere",
-        stacklevel=3,
+        stacklevel=4,
     )
     return {**kwargs, "backend": used[0], "backend_kwargs": used[1]}
+
+
+def zip_arguments(path: Any, saved: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """
+    :func:`asked_backend` for SB3's zip: a pickled backend that will not be used is not made from its pickle either.
+
+    :param path: of the file
+    :param saved: the file's settings, as JSON
+    :param args: the further arguments of ``TD3.load``: env, device, custom_objects
+    :param kwargs: its keyword arguments
+    :return: the keyword arguments to load with
+    """
+    kwargs = asked_backend(path, saved, kwargs)
+    if "backend" not in kwargs or len(args) >= 3:
+        return kwargs
+    named = {name: kwargs[name] for name in ("backend", "backend_kwargs")}
+    return {**kwargs, "custom_objects": {**named, **(kwargs.get("custom_objects") or {})}}

@@ -277,9 +277,7 @@ def _check_alive(model: QuantumTD3, folder: Path) -> None:
         inputs, links = model.actor.encode(observation)
         actions = model.actor.decode(inputs.new_full((1, model.policy.ansatz.n_qubits), 0.5), links)
     if not bool(th.isfinite(inputs).all() and th.isfinite(actions).all()):
-        raise ModelFileError(
-            f"the networks in {folder / WEIGHTS} overflow: their action for an observation of zeros is not finite"
-        )
+        raise ModelFileError(f"the networks in {folder / WEIGHTS} overflow: they have no finite action for zeros")
 
 
 def _parameters(tensors: dict[str, th.Tensor], optimizers: dict[str, Any]) -> dict[str, Any]:
@@ -325,8 +323,9 @@ def _with_statistics(env: VecEnv, checked: Checked, tensors: dict[str, th.Tensor
             setattr(loaded[key], moment, tensors[f"vec_normalize:{key}:{moment}"].numpy())
         loaded[key].count = float(tensors[f"vec_normalize:{key}:count"])
     vec_normalize.ret_rms = loaded.pop("ret_rms")
-    if loaded:
-        parts = {key.removeprefix("obs_rms."): part for key, part in loaded.items()}
-        vec_normalize.obs_rms = loaded["obs_rms"] if "obs_rms" in loaded else parts
+    if "obs_rms" in loaded:
+        vec_normalize.obs_rms = loaded["obs_rms"]  # type: ignore[assignment]
+    elif loaded:
+        vec_normalize.obs_rms = {key.removeprefix("obs_rms."): part for key, part in loaded.items()}
     vec_normalize.training = False
     return env if vec_normalize is inner else vec_normalize

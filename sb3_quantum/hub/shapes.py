@@ -139,14 +139,16 @@ def check_optimizer(name: str, optimizer: Optimizer, groups: Any, entries: dict[
     _check_groups(name, optimizer, groups)
     found: dict[int, dict[str, Entry]] = {}
     for place in (place for place in entries if place.startswith(f"{name}:")):
-        index, _, key = place.removeprefix(f"{name}:").partition(":")
-        if not index.isdecimal() or str(int(index[:9])) != index or int(index) >= len(optimizer.shapes):
+        number, _, key = place.removeprefix(f"{name}:").partition(":")
+        if number not in map(str, range(len(optimizer.shapes))):
             raise ModelFileError(f"the tensor {place!r} belongs to no parameter: {name} has {len(optimizer.shapes)}")
-        found.setdefault(int(index), {})[key] = entries[place]
+        found.setdefault(int(number), {})[key] = entries[place]
     samples: dict[int, dict[str, tuple[int, ...]]] = {}
     for index, parts in found.items():
         shape = optimizer.shapes[index]
-        sample = samples.setdefault(len(shape), _sample_state(optimizer, len(shape)))
+        if len(shape) not in samples:
+            samples[len(shape)] = _sample_state(optimizer, len(shape))
+        sample = samples[len(shape)]
         missing, extra = sample.keys() - parts.keys(), parts.keys() - sample.keys()
         if missing or extra:
             what = f"lacks {sorted(missing)}" if missing else f"has {sorted(extra)} too many"

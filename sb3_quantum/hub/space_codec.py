@@ -166,16 +166,17 @@ def _decode_dict(value: dict[str, Any], room: Room) -> spaces.Dict:
     room.take(0)
     parts = value["spaces"]
     pairs = list(parts.items()) if isinstance(parts, dict) else [(key, part) for key, part in parts]
-    made = OrderedDict((key, decode_space(part, room)) for key, part in pairs)  # type: ignore[arg-type]
+    made = OrderedDict((key, decode_space(part, room)) for key, part in pairs)
     if len(made) < len(pairs) or not all(type(key) in (str, int) for key in made):
         raise ModelFileError(f"the keys of a Dict space are no texts, or stand twice: {str([key for key, _ in pairs])[:100]}")
     # An OrderedDict: of any other dictionary the keys would be sorted
-    return spaces.Dict(made, **({"sort_keys": False} if value.get("sort_keys") is False else {}))
+    unsorted: dict[str, Any] = {"sort_keys": False} if value.get("sort_keys") is False else {}
+    return spaces.Dict(made, **unsorted)
 
 
 def _decode_tuple(value: dict[str, Any], room: Room) -> spaces.Tuple:
     room.take(0)
-    return spaces.Tuple([decode_space(part, room) for part in value["spaces"]])  # type: ignore[arg-type]
+    return spaces.Tuple([decode_space(part, room) for part in value["spaces"]])
 
 
 _DECODERS: dict[str, Any] = {

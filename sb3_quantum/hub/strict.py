@@ -197,4 +197,4 @@ def is_integer(value: Any, low: int, high: int = 2**63 - 1) -> bool:
     :param high: the most
     :return: whether it is an integer in that range, Python's or numpy's, and no bool
     """
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and low <= value <= high
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(low <= value <= high)

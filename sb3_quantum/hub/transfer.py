@@ -153,7 +153,8 @@ def load_from_hub(
     **kwargs: Any,
 ) -> QuantumTD3:
     """
-    Load a model from the Hub. Its safetensors and JSON are preferred, and nothing in them is executed.
+    Load a model from the Hub. Its safetensors and JSON are preferred, nothing in them is executed, and nothing that they name
+    is asked (see :func:`load_safe`).
 
     Whatever machine the model was trained on, it is loaded onto the exact simulator unless ``backend`` says otherwise: a file
     from the network does not spend money on a chip.
@@ -168,7 +169,8 @@ def load_from_hub(
     :param kwargs: anything to change, an argument of the constructor
     :return: the model
     :raises HubError: if there is no such repository, no model in it, only a pickle, or the Hub cannot be reached
-    :raises ValueError: if the files are of another algorithm, or not what they should be
+    :raises ModelFileError: if the files are damaged, or not of a model of this algorithm; it is a ``ValueError``
+    :raises ValueError: if ``env`` has other spaces than the model, or a zip is of another algorithm
     """
     kwargs.setdefault("backend", "statevector")
     api, config = HfApi(token=token), None

@@ -212,9 +212,8 @@ def _check_kind(config: dict[str, Any], where: Path | str) -> None:
         raise ModelFileError(f"{where} is not of a model of sb3-quantum")
     missing, unknown = [key for key in _KEYS if key not in config], config.keys() - _KEYS - _FURTHER_KEYS
     if missing or unknown:
-        raise ModelFileError(
-            f"{where} " + (f"lacks {', '.join(map(repr, missing))}" if missing else f"has {_listed(unknown)}")
-        )
+        what = f"lacks {', '.join(map(repr, missing))}" if missing else f"has the unknown {_listed(unknown)}"
+        raise ModelFileError(f"{where} {what}")
     version = config["format_version"]
     if not is_integer(version, 1, FORMAT_VERSION):
         raise ModelFileError(
@@ -235,7 +234,7 @@ def _decode_arguments(config: dict[str, Any], where: Path | str) -> dict[str, An
         raise ModelFileError(f"{where}: {what}")
     for name, (fits, accepted) in ARGUMENTS.items():
         if not fits(data[name]):
-            raise ModelFileError(f"{where}: {name}={str(data[name])[:100]!r}, accepted is {accepted}")
+            raise ModelFileError(f"{where}: {name}={repr(data[name])[:100]}, accepted is {accepted}")
     data["train_freq"] = tuple(data["train_freq"])
     data["replay_buffer_kwargs"] = _buffer_kwargs(data["replay_buffer_kwargs"], where)
     shots = (data["backend_kwargs"] or {}).get("shots", 1)
@@ -248,7 +247,7 @@ def _add_progress(data: dict[str, Any], config: dict[str, Any], where: Path | st
     """How far the training had come, and in how many environments."""
     progress = config["progress"]
     for name in PROGRESS:
-        value = decode(progress.get(name)) if isinstance(progress, dict) else None
+        value: Any = decode(progress.get(name)) if isinstance(progress, dict) else None
         if not is_number(value) or not 0 <= value < 2**63:
             raise ModelFileError(f"{where}: {name} of its progress is {str(value)[:100]}, accepted is a number >= 0")
         data[name] = value
@@ -356,9 +355,8 @@ def _check_statistics(flags: dict[str, Any], space: spaces.Space, entries: dict[
             if entry is None:
                 raise ModelFileError(f"the tensor {name!r} is missing")
             if entry.dtype not in ("F32", "F64") or sorted(entry.shape) != sorted(expected):
-                raise ModelFileError(
-                    f"the tensor {name!r} is {entry.dtype} of {list(entry.shape)}, not F64 of {list(expected)}"
-                )
+                has = f"{entry.dtype} of shape {list(entry.shape)}"
+                raise ModelFileError(f"the tensor {name!r} is {has}, and should be F64 of {list(expected)}")
             found.add(name)
     return found
 
@@ -371,7 +369,7 @@ def _check_buffer_size(data: dict[str, Any], buffer_size: Any, where: Path | str
     for part in parts:
         # Float64 is kept in single precision, and one-hot encoding comes later
         width = min(np.dtype(part.dtype).itemsize, 4) if np.dtype(part.dtype).kind == "f" else np.dtype(part.dtype).itemsize
-        row += math.prod(part.shape) * width * (1 if data["optimize_memory_usage"] else 2)
+        row += math.prod(part.shape or ()) * width * (1 if data["optimize_memory_usage"] else 2)
     if kwargs.get("block", "pqc") == "pqc":
         ansatz = Ansatz(int(kwargs.get("n_qubits", 10)), int(kwargs.get("n_layers", 10)))
         row += (2 * ansatz.n_angles + ansatz.n_indices + 2 * ansatz.n_qubits) * (2 if data["probe_std"] > 0 else 1)

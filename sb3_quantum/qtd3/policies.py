@@ -1,6 +1,6 @@
 """The policy: actor, critics, their targets, and the quantum layer that both actors share."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch as th
@@ -12,10 +12,12 @@ from stable_baselines3.common.torch_layers import (
     NatureCNN,
 )
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from stable_baselines3.common.utils import get_device
 from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
 from sb3_quantum.backends import Backend
+from sb3_quantum.backends.saved import asked_backend
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.finite import check_observations
 from sb3_quantum.common.normalization import ObservationNormalizer
@@ -25,6 +27,8 @@ from sb3_quantum.qtd3.critics import CRITICS, Critic, check_critic
 from sb3_quantum.qtd3.features import split_arch
 from sb3_quantum.qtd3.networks import QuantumActor
 from sb3_quantum.qtd3.walking import modules_of
+
+SelfPolicy = TypeVar("SelfPolicy", bound="QuantumTD3Policy")
 
 
 class QuantumTD3Policy(TD3Policy):
@@ -236,6 +240,22 @@ class QuantumTD3Policy(TD3Policy):
             layer = self.quantum_layer
             data.update(backend=layer.backend.name, backend_kwargs=layer.backend.kwargs, gradient=layer.gradient)
         return data
+
+    @classmethod
+    def load(cls: type[SelfPolicy], path: str, device: th.device | str = "auto") -> SelfPolicy:
+        """
+        Load policy from path. As from a model's file, nothing outside of this machine is asked.
+
+        :param path: path to the file
+        :param device: device on which the policy should be loaded
+        :return: the policy
+        """
+        saved = th.load(path, map_location=get_device(device), weights_only=False)
+        data = dict(saved["data"])
+        named = {name: data.pop(name) for name in ("backend", "backend_kwargs") if name in data}
+        policy = cls(**data, **{**named, **asked_backend(path, named, {})})
+        policy.load_state_dict(saved["state_dict"])
+        return policy.to(get_device(device))
 
     def set_training_mode(self, mode: bool) -> None:
         """

@@ -15,6 +15,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Rollout
 from stable_baselines3.common.utils import update_learning_rate
 
 from sb3_quantum.backends import Backend, BackendError, BudgetError, Usage
+from sb3_quantum.backends.saved import zip_arguments
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.buffers import QuantumReplayBuffer, QuantumReplayBufferSamples, choose_replay_buffer_class
 from sb3_quantum.common.finite import check_loss
@@ -282,7 +283,8 @@ class QuantumTD3(DurableSaves, CheckedTD3):
     def load(cls: type[SelfQuantumTD3], path: Any, *args: Any, **kwargs: Any) -> SelfQuantumTD3:
         """
         Load the model from a zip-file, as TD3's. ``backend`` and ``backend_kwargs`` choose another backend than that of the
-        file; with ``backend`` alone it starts from its own defaults, not from the keyword arguments of the file's.
+        file; with ``backend`` alone it starts from its own defaults, not from the keyword arguments of the file's. Without
+        them, nothing outside of this machine is asked, whatever the file names: no address of a scheduler, no IBM account.
 
         :param path: path to the file (or a file-like) where to load the agent from
         :param args: see ``TD3.load``
@@ -297,9 +299,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
             file.close()
         if "qtdnn_learning_rate" not in saved:
             raise ValueError(f"{path} is not a model of QuantumTD3, but of another algorithm")
-        if "backend" in kwargs:
-            kwargs.setdefault("backend_kwargs", None)
-        return super().load(path, *args, **kwargs)
+        return super().load(path, *args, **zip_arguments(path, saved, args, kwargs))
 
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
         """

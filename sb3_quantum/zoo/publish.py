@@ -17,7 +17,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml
 from stable_baselines3.common.vec_env import VecEnv
 
 #: reset seed of the first episode of the evaluation
@@ -73,15 +72,15 @@ def _describe(
     """Evaluate, write our files and clean the zoo's; the card is written when it is known where it goes."""
     from sb3_quantum.hub import save_safe
     from sb3_quantum.hub.model_card import DIAGRAM, VIDEO, draw, model_card
+    from sb3_quantum.hub.plain_yaml import read_yaml
     from sb3_quantum.hub.private import clean_arguments
     from sb3_quantum.hub.report import evaluate
     from sb3_quantum.hub.safe_files import CONFIG
 
     # Of a model before this one, if it is there
     (folder / VIDEO).unlink(missing_ok=True)
-    # The zoo's own files, with Python's tags for ordered dictionaries: read as the zoo itself reads them
     hyperparameters, arguments = (
-        yaml.load((folder / name).read_text(), Loader=yaml.UnsafeLoader) for name in ("config.yml", "args.yml")
+        read_yaml((folder / name).read_text(encoding="utf-8"), name) for name in ("config.yml", "args.yml")
     )
     # The script has loaded the model with a seed of its own
     model.seed = arguments["seed"]
@@ -103,7 +102,7 @@ def _describe(
             zipfile.ZipFile(archive).extractall(unpacked)
     clean_arguments(folder / "args.yml")
     diagram = draw(model, folder / DIAGRAM)
-    env_kwargs = yaml.safe_load((folder / "env_kwargs.yml").read_text())
+    env_kwargs = read_yaml((folder / "env_kwargs.yml").read_text(encoding="utf-8"), "env_kwargs.yml")
     env_kwargs.pop("render_mode", None)
 
     def card(repo_id: str) -> str:
