@@ -187,7 +187,10 @@ def _check_groups(name: str, optimizer: Optimizer, groups: Any) -> None:
         if isinstance(usual, bool | None):
             fits = isinstance(value, bool | None)
         elif isinstance(usual, tuple | list):
-            fits = isinstance(value, tuple | list) and len(value) == len(usual) and all(map(is_number, value))
+            fits = isinstance(value, tuple | list) and len(value) == len(usual)
+            fits = fits and all(
+                is_number(each) or (each is None and own is None) for each, own in zip(value, usual, strict=True)
+            )
         else:
             fits = is_number(value) if is_number(usual) else type(value) is type(usual)
         # These say what the optimizer keeps

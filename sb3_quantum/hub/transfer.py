@@ -113,7 +113,7 @@ def _prepare(
     # Where this machine's logs are is nobody's business
     model.save(folder / f"{repo_id.split('/')[1]}.zip", exclude=["tensorboard_log"])
     env = make_vec_env(env_id, env_kwargs={**env_kwargs, **({"render_mode": "rgb_array"} if video_length else {})})
-    published = load_safe(folder, env=env, buffer_size=1, **_simulator(model))
+    published = load_safe(folder, env=env, buffer_size=1, use_saved_backend=True, **_simulator(model))
     normalized = published.get_env()
     assert normalized is not None
     report = evaluate(published, normalized, n_eval_episodes, first_seed)
