@@ -213,6 +213,7 @@ def load_safe(
             # learn() makes one for as many environments as there are
             data["action_noise"] = noise.base_noise
     elif checked.flags is not None:
+        data["observations_normalized"] = checked.flags["norm_obs"]
         warnings.warn("trained with VecNormalize: without env, observations have to be normalized by hand", stacklevel=2)
     try:
         model = QuantumTD3(checked.policy, wrapped, device=device, _init_setup_model=False)  # type: ignore[arg-type]
