@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_quantum.zoo import continuation, monitors, runs
 from sb3_quantum.zoo.checkpoints import checkpoints, damaged_files, restore_generators
+from sb3_quantum.zoo.register import ALGO
 from sb3_quantum.zoo.writer import CONTINUATION, CheckpointWriter
 
 
@@ -127,6 +128,17 @@ class ResumableExperimentManager(ExperimentManager):
         # The zoo goes on to change dictionaries inside of them
         self._settings = copy.deepcopy(saved_hyperparams)
         return hyperparams, saved_hyperparams
+
+    def _preprocess_hyperparams(self, hyperparams: dict[str, Any]) -> Any:
+        """
+        :param hyperparams: as they were read
+        :return: see the zoo's; the replay buffer's rows are in files that checkpoints append to
+        """
+        result = super()._preprocess_hyperparams(hyperparams)
+        arguments = result[0]
+        if self.algo == ALGO and not self.optimize_hyperparameters and arguments.get("replay_buffer_class") is None:
+            arguments["replay_buffer_kwargs"] = {"storage": "memmap", **(arguments.get("replay_buffer_kwargs") or {})}
+        return result
 
     def create_log_folder(self) -> None:
         """Find the run to continue, or make a folder for a new one. Either is this process's until it ends."""

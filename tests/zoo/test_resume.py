@@ -89,6 +89,8 @@ def test_only_the_same_run_is_continued(train: Train, run: Path) -> None:
     model = QuantumTD3.load(run / "Pendulum-v1.zip")
     assert (model.num_timesteps, model.seed, model.gamma) == (250, 0, 0.98)
     assert (args["n_timesteps"], args["seed"], config["gamma"]) == (250, 0, 0.98)
+    # Unless it is asked for another one
+    assert model.replay_buffer_kwargs == {"storage": "memmap"} and "replay_buffer_kwargs" not in config
     assert sorted(path.name for path in RUNS.iterdir() if path.is_dir()) == [f"Pendulum-v1_{n}" for n in (1, 2, 3)]
 
 
@@ -112,7 +114,7 @@ SIDE_FILES = ("replay_buffer.pkl", "generators.pkl", "continuation.json", "evalu
 
 
 @pytest.mark.parametrize("missing", [False, True])
-@pytest.mark.parametrize("names", [SIDE_FILES[:1], SIDE_FILES[1:]])
+@pytest.mark.parametrize("names", [SIDE_FILES[:1], ("rewards.rows",), SIDE_FILES[1:]])
 def test_it_goes_on_without_a_file(train: Train, run: Path, names: tuple[str, ...], missing: bool) -> None:
     for name in names:
         for path in run.rglob(name):
@@ -124,7 +126,7 @@ def test_it_goes_on_without_a_file(train: Train, run: Path, names: tuple[str, ..
     model = QuantumTD3.load(run / "checkpoint-300" / "model.zip")
     model.load_replay_buffer(run / "checkpoint-300" / "replay_buffer.pkl")
     assert model.replay_buffer is not None and model.num_timesteps == 300
-    if names == ("replay_buffer.pkl",):
+    if len(names) == 1:
         assert "40 transitions are collected before anything is learnt" in printed
         assert model.replay_buffer.size() == 60 and model._n_updates == 300 - 40 - 40
     else:
