@@ -204,8 +204,10 @@ def state(folder: Path, setting: Setting) -> dict[str, Any]:
     statistics = {}
     if normalizer.is_file():
         statistics = {"VecNormalize": _statistics(normalizer)}
+    # Environments of evaluations begin with their seed again, which is seen where they begin at random
+    names = ("timesteps", "results") if setting.env in (ENVIRONMENT, DICTIONARY) else ("timesteps",)
     with np.load(run / "evaluations.npz") as evaluations:
-        evaluated = {name: evaluations[name] for name in ("timesteps", "results")}
+        evaluated = {name: evaluations[name] for name in names}
     return {
         "parameters": model.get_parameters(),
         "counters": [model.num_timesteps, model._n_updates, model._episode_num],
