@@ -1,8 +1,34 @@
+from collections.abc import Iterator
+
 import pytest
 import torch as th
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fake-device", action="store_true", help='run as where a GPU is, see fake_device.py: "auto" is another device'
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("gpu") is not None and not th.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """Tests run side by side on few cores; more threads than cores only slow them down."""
     th.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def auto_device(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What ``device="auto"`` means."""
+    if not request.config.getoption("--fake-device") or request.module.__name__.endswith("test_fake_device"):
+        yield
+        return
+    from tests.fake_device import fake_device
+
+    with fake_device():
+        yield

@@ -1,0 +1,76 @@
+"""The device without hardware refuses what a GPU refuses, and computes what the CPU computes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch as th
+
+from sb3_quantum import QuantumTD3
+from tests.fake_device import fake_device
+from tests.qtd3.test_train import pendulum
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda x: x + th.ones(3),
+        lambda x: x.add_(th.ones(3)),
+        lambda x: th.ones(3) * x,
+        lambda x: th.cat([x, th.ones(3)]),
+        lambda x: th.nn.Linear(3, 2)(x),
+        lambda x: th.equal(x, th.ones(3)),
+        lambda x: th.nn.functional.mse_loss(x, th.zeros(3)),
+    ],
+)
+def test_devices_are_not_mixed(wrong: Callable[[th.Tensor], th.Tensor]) -> None:
+    with fake_device() as device, pytest.raises(RuntimeError, match="Expected all tensors to be on the same device"):
+        wrong(th.ones(3, device=device))
+
+
+def test_numpy_is_on_the_cpu() -> None:
+    with fake_device() as device:
+        with pytest.raises((TypeError, RuntimeError)):
+            th.ones(3, device=device).numpy()
+        assert th.arange(3, device=device).cpu().numpy().tolist() == [0, 1, 2]
+
+
+def test_values_are_those_of_the_cpu() -> None:
+    with fake_device() as device:
+        x = th.tensor([1.0, 2.0, 3.0], device=device)
+        assert x.device == device and (x + 1).device == device and th.zeros_like(x).device == device
+        assert x.tolist() == [1.0, 2.0, 3.0] and x.sum().item() == 6.0 and (2 * x)[1].item() == 4.0
+        assert x[th.tensor([0, 2])].tolist() == [1.0, 3.0]
+        x[1:].add_(1)
+        assert x.cpu().tolist() == [1.0, 3.0, 4.0]
+        layer = th.nn.Linear(3, 2).to(device)
+        layer(x).sum().backward()
+        assert {parameter.device for parameter in layer.parameters()} == {device}
+        assert layer.weight.grad.tolist() == [[1.0, 3.0, 4.0]] * 2
+        assert th.ones(2).device.type == "cpu"
+
+
+def test_a_training_on_another_device(tmp_path: Path) -> None:
+    """Every tensor of a training is where the networks are, from the first action to the file."""
+    with fake_device() as device:
+        model = pendulum(batch_size=16, probe_std=0.1, train_freq=10, learning_starts=20).learn(40)
+        assert model.device == device and {parameter.device for parameter in model.policy.parameters()} == {device}
+        observation = model.observation_space.sample()
+        action, _ = model.predict(observation, deterministic=True)
+        model.save(tmp_path / "model")
+        again = QuantumTD3.load(tmp_path / "model")
+        assert again.predict(observation, deterministic=True)[0] == action
+    assert QuantumTD3.load(tmp_path / "model", device="cpu").predict(observation, deterministic=True)[0] == pytest.approx(
+        action
+    )
+
+
+@pytest.mark.gpu
+def test_a_training_on_a_gpu(tmp_path: Path) -> None:
+    model = pendulum(batch_size=16, probe_std=0.1, device="cuda").learn(80)
+    assert {parameter.device.type for parameter in model.policy.parameters()} == {"cuda"}
+    observation = model.observation_space.sample()
+    action, _ = model.predict(observation, deterministic=True)
+    model.save(tmp_path / "model")
+    loaded = QuantumTD3.load(tmp_path / "model", device="cpu")
+    assert loaded.predict(observation, deterministic=True)[0] == pytest.approx(action, abs=1e-4)
