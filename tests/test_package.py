@@ -72,3 +72,18 @@ def test_public_names_are_exported_once() -> None:
         assert "QuantumSAC" in str(error)
     else:
         raise AssertionError("an unknown name must be an AttributeError")
+
+
+def test_importing_the_algorithm_imports_nothing_that_it_can_do_without() -> None:
+    """Checks, chips, pictures, publishing and the zoo cost their import time when they are used."""
+    unused = (
+        "dask distributed huggingface_hub matplotlib onnx pandas pennylane qiskit qiskit_aer qiskit_ibm_runtime rl_zoo3 "
+        "safetensors scipy.stats seaborn wandb"
+    )
+    code = (
+        "import sys\n"
+        "from sb3_quantum import PAPER, FidelityCallback, MlpPolicy, QuantumLayer, QuantumTD3, check_backend\n"
+        f"print([name for name in {unused.split()} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -36,6 +36,11 @@ class ActorStep(NamedTuple):
     probe_outputs: th.Tensor | None = None
 
 
+def _whole(tensor: th.Tensor) -> th.Tensor:
+    """Out of autocast's half precision, of which numpy does not know every type."""
+    return tensor.float() if tensor.dtype in (th.float16, th.bfloat16) else tensor
+
+
 class QuantumActor(NormalizedFeatures, BasePolicy):
     """
     The hybrid deep quantum neural network (hDQNN): ``action = PostDNN(block(encoding(PreDNN(obs))), links)``.
@@ -135,7 +140,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
         :param links: ``(batch, n_links)``
         :return: actions in [-1, 1], ``(batch, action_dim)``
         """
-        return self.post(th.cat([outputs, links], dim=1))
+        return _whole(self.post(th.cat([outputs, links], dim=1)))
 
     def surrogate(self, obs: PyTorchObs, normalized: bool = False) -> th.Tensor:
         """
@@ -189,7 +194,8 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
         if probe_inputs is not None:
             probe_outputs = recorded[batch:]
         actions = self.decode(read(measurement, readout)[:batch], links)
-        return ActorStep(actions, inputs, recorded[:batch], probe_inputs, probe_outputs)
+        pairs = [None if part is None else _whole(part) for part in (inputs, recorded[:batch], probe_inputs, probe_outputs)]
+        return ActorStep(actions, *pairs)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         return self(observation)

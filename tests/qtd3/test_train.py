@@ -354,3 +354,18 @@ def test_fits_to_recent_pairs_are_drawn_from_them(monkeypatch: pytest.MonkeyPatc
         drawn = {tuple(row.tolist()) for row in th.cat(half, dim=1)}
         # 128 draws miss none of 10 rows at a false-alarm rate of 10 * 0.9 ** 128 = 1e-5 (the seed is fixed)
         assert drawn == rows
+
+
+@pytest.mark.parametrize("dtype", [th.bfloat16, th.float16])
+@pytest.mark.parametrize(
+    "settings", [{"gradient": "exact"}, {"policy_kwargs": {"block": "fc"}}, {"policy_kwargs": {"block": "rbg"}}]
+)
+def test_a_training_under_autocast(settings: dict[str, Any], dtype: th.dtype) -> None:
+    """Networks may compute in half precision; actions, circuit pairs and parameters stay in single."""
+    model = pendulum(batch_size=8, learning_starts=10, **settings)
+    with th.autocast("cpu", dtype=dtype):
+        model.learn(20)
+        action, _ = model.predict(model.observation_space.sample(), deterministic=True)
+    assert action.dtype == np.float32 and model.action_space.contains(action)
+    assert {parameter.dtype for parameter in model.policy.parameters()} == {th.float32}
+    assert all(bool(th.isfinite(parameter).all()) for parameter in model.policy.parameters())
