@@ -8,6 +8,7 @@ from sb3_quantum.backends.jobs import JobError
 from sb3_quantum.backends.sampler import SamplerBackend
 from sb3_quantum.backends.statevector import StatevectorBackend
 from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits.checks import check_keywords
 
 #: every backend that can be named in a spec
 BACKENDS: dict[str, type[Backend]] = {
@@ -29,13 +30,18 @@ def make_backend(spec: "str | Backend", ansatz: Ansatz, kwargs: dict[str, Any] |
         if spec.ansatz != ansatz:
             raise ValueError(f"backend was made for {spec.ansatz}, but the layer's circuit is {ansatz}")
         return spec
-    if spec not in BACKENDS:
+    if not isinstance(spec, str) or spec not in BACKENDS:
         known = [
             f"{name!r}" + (f' (pip install "sb3-quantum[{backend.extra}]")' if backend.extra else "")
             for name, backend in BACKENDS.items()
         ]
         raise ValueError(f"backend={spec!r} is unknown, accepted are {', '.join(known)} or a Backend instance")
-    return BACKENDS[spec](ansatz, **(kwargs or {}))
+    kwargs = check_keywords("backend_kwargs", kwargs)
+    try:
+        return BACKENDS[spec](ansatz, **kwargs)
+    except TypeError as error:
+        # The names only: a value may be a client that holds a token
+        raise ValueError(f"backend_kwargs {sorted(kwargs)} do not fit the backend {spec!r}: {error}") from error
 
 
 __all__ = [

@@ -1,14 +1,18 @@
 """What every backend does, and what it can rely on."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 import torch as th
+from torch._compile import _disable_dynamo  # torch.compiler.disable would import dynamo at once
 
+from sb3_quantum.backends.randomness import Stream
 from sb3_quantum.circuits import CHIPS, Ansatz, ChipTimes, job_seconds
-from sb3_quantum.circuits.checks import check_int, check_number
+from sb3_quantum.circuits.checks import check_instance, check_int, check_number
+from sb3_quantum.circuits.tracing import computable, full_precision, in_graph, is_recorded, leaves_graph
 
 #: what :meth:`Backend._run` may answer with
 Array = th.Tensor | np.ndarray
@@ -97,7 +101,7 @@ class Backend(ABC):
         max_shots: int | None = None,
         max_chip_seconds: float | None = None,
     ):
-        self.ansatz = ansatz
+        self.ansatz = check_instance("ansatz", ansatz, Ansatz)
         self.shots = check_int("shots", shots)
         self.limits: dict[str, float] = {}
         for what, limit in (("circuits", max_circuits), ("shots", max_shots)):
@@ -105,7 +109,7 @@ class Backend(ABC):
                 self.limits[what] = check_int(f"max_{what}", limit)
         if max_chip_seconds is not None:
             self.limits["chip_seconds"] = check_number("max_chip_seconds", max_chip_seconds, above=0)
-        self.generator = np.random.default_rng(seed)
+        self._stream = Stream(None if seed is None else check_int("seed", seed, least=0))
         self.usage = Usage()
         self.eval_usage = Usage()
         self._jobs, self._chip_seconds = 0, 0.0
@@ -165,7 +169,16 @@ class Backend(ABC):
 
         :param seed: the seed; fresh entropy if ``None``
         """
-        self.generator = np.random.default_rng(seed)
+        self._stream.seed(None if seed is None else check_int("seed", seed, least=0))
+
+    @property
+    def generator(self) -> np.random.Generator:
+        """The backend's generator. In a copy that another process was given it is another one, see :class:`Stream`."""
+        return self._stream.generator
+
+    @generator.setter
+    def generator(self, generator: np.random.Generator) -> None:
+        self._stream.replace(generator)
 
     def _check(self, inputs: th.Tensor) -> None:
         """Refuse inputs that no circuit can be made of; for subclasses that can tell faster."""
@@ -185,13 +198,15 @@ class Backend(ABC):
         self, inputs: th.Tensor, shots: int, generator: np.random.Generator | None, evaluation: bool
     ) -> tuple[Array, Array]:
         """Check the inputs and the budget, run, and count what came back. Lost jobs count, samples that never came do not."""
+        inputs = computable("circuit inputs", inputs)
         self._check(inputs)
         if self.limits:
             self.check_budget(self.estimate(len(inputs), shots))
         self._jobs, self._chip_seconds = 0, 0.0
         usage = self.eval_usage if evaluation else self.usage
         try:
-            measured = self._run(inputs, shots, generator or self.generator)
+            with full_precision(inputs):
+                measured = self._run(inputs, shots, generator or self.generator)
         finally:
             usage.jobs += self._jobs
             usage.chip_seconds += self._chip_seconds
@@ -222,6 +237,11 @@ class Backend(ABC):
         :raises BudgetError: as all that runs circuits, if it is more than a limit allows
         """
         shots = check_int("shots", shots)
+        if in_graph(inputs):
+            if leaves_graph():
+                return _outside(self.sample, inputs, shots, generator, evaluation)
+            if is_recorded(inputs):
+                self._refuse_draw()
         bits, _ = self._account(_plain(inputs), shots, generator, evaluation)
         return _like(bits[:, 0] if shots == 1 else bits, inputs)
 
@@ -238,6 +258,11 @@ class Backend(ABC):
         :raises ValueError: if the inputs are not usable
         """
         shots = 0 if self.exact else (shots or self.shots)
+        if in_graph(inputs):
+            if leaves_graph():
+                return _outside(self.expected_bits, inputs, shots, generator)
+            if is_recorded(inputs):
+                return self._recorded(inputs).to(inputs)
         return _like(self._account(inputs, shots, generator, evaluation=False)[1], inputs)
 
     def measure(
@@ -258,8 +283,29 @@ class Backend(ABC):
         :raises ValueError: if the inputs are not usable
         """
         shots = int(draw) if self.exact else self.shots
+        if in_graph(inputs):
+            if leaves_graph():
+                return _outside(self.measure, inputs, draw, generator, evaluation)
+            if is_recorded(inputs):
+                return Measurement(self._refuse_draw() if draw else None, self._recorded(inputs.detach()).to(inputs))
         bits, expected = self._account(_plain(inputs), shots, generator, evaluation)
         return Measurement(_like(bits[:, 0], inputs) if shots > 0 else None, _like(expected, inputs))
+
+    def _recorded(self, inputs: th.Tensor) -> th.Tensor:
+        """
+        Expected bits as torch's operations, for a graph that is recorded or transformed; an error where there are none. What
+        a graph runs is neither checked for NaN nor counted.
+        """
+        raise RuntimeError(
+            f"the backend {self.name!r} runs its circuits outside of torch, so they cannot be part of a traced, exported or "
+            f'transformed graph; use "statevector" for it (set_backend), whose circuit is part of the graph'
+        )
+
+    def _refuse_draw(self) -> NoReturn:
+        raise RuntimeError(
+            "a drawn bitstring cannot be part of a traced, exported or transformed graph, which would repeat the same bits "
+            'for ever; use the readout "mean" or "majority" for it'
+        )
 
     def get_state(self) -> dict[str, Any]:
         """
@@ -268,7 +314,7 @@ class Backend(ABC):
         :return: a dictionary that JSON can hold
         """
         return {
-            "generator": self.generator.bit_generator.state,
+            "generator": self._stream.get_state(),
             "usage": asdict(self.usage),
             "eval_usage": asdict(self.eval_usage),
         }
@@ -279,21 +325,28 @@ class Backend(ABC):
 
         :param state: what it returned, possibly from a backend of another kind
         """
-        self.generator = np.random.default_rng()
-        self.generator.bit_generator.state = state["generator"]
+        self._stream.set_state(state["generator"])
         self.usage = Usage(**state["usage"])
         self.eval_usage = Usage(**state["eval_usage"])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.ansatz, self.kwargs), self.get_state()
+        return _rebuild, (type(self), self.ansatz, self.kwargs), {**self.get_state(), "stream": self._stream}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        stream = state.pop("stream", None)
         self.set_state(state)
+        self._stream = stream or self._stream
+
+
+@_disable_dynamo
+def _outside(method: Callable[..., Any], *args: Any) -> Any:
+    """Call a method outside of ``torch.compile``'s graph."""
+    return method(*args)
 
 
 def _plain(inputs: th.Tensor) -> th.Tensor:
     """Without gradient."""
-    return inputs.detach() if inputs.requires_grad else inputs
+    return inputs.detach() if isinstance(inputs, th.Tensor) and inputs.requires_grad else inputs
 
 
 def _like(array: Array, inputs: th.Tensor) -> th.Tensor:

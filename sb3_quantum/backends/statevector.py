@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import torch as th
 
-from sb3_quantum.backends import kernel
+from sb3_quantum.backends import graph, kernel
 from sb3_quantum.backends.base import Array, Backend
+from sb3_quantum.backends.graph import GROUP, kron
 from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits.tracing import computable, full_precision, in_graph, vjp
 
-#: qubits whose rotations are merged into one matrix: 32 x 32 at most, a good size for a batched matrix product
-GROUP = 5
 #: complex numbers that the torch path holds at once, about 64 MB for a chunk of a batch in single precision
 CHUNK = 2**23
 #: basis states that are worth a thread of their own in the compiled path, about a quarter of a millisecond
@@ -28,20 +28,6 @@ def _memory_bytes() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 16 * 2**30
-
-
-def _kron(factors: th.Tensor) -> th.Tensor:
-    """
-    Kronecker product of matrices or of column vectors, the last one the most significant.
-
-    :param factors: ``(batch, n_layers, n, 2, width)``, width 2 for matrices and 1 for vectors
-    :return: ``(batch, n_layers, 2**n, width**n)``
-    """
-    product = factors[:, :, 0]
-    for qubit in range(1, factors.shape[2]):
-        factor = factors[:, :, qubit, :, None, :, None]
-        product = (factor * product[:, :, None, :, None, :]).flatten(-4, -3).flatten(-2, -1)
-    return product
 
 
 def _outer(vectors: list[th.Tensor]) -> th.Tensor:
@@ -93,19 +79,21 @@ class _Compiled(th.autograd.Function):
     """Probabilities of all basis states by the compiled kernels."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: th.Tensor, n_qubits: int) -> th.Tensor:
+    def forward(ctx: Any, inputs: th.Tensor, ansatz: Ansatz) -> th.Tensor:
         ctx.save_for_backward(inputs)
-        ctx.n_qubits = n_qubits
-        out = th.empty(len(inputs), 2**n_qubits)
-        _in_threads(kernel.probabilities, n_qubits, _array(inputs), out.numpy())
+        ctx.ansatz = ansatz
+        out = th.empty(len(inputs), 2**ansatz.n_qubits)
+        _in_threads(kernel.probabilities, ansatz.n_qubits, _array(inputs), out.numpy())
         return out
 
     @staticmethod
-    @th.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, None]:
         (inputs,) = ctx.saved_tensors
+        if th.is_grad_enabled():  # create_graph
+            witness = StatevectorBackend(ctx.ansatz, engine="torch")
+            return vjp(witness.probabilities, inputs, grad_outputs[0]), None
         gradient = th.empty_like(inputs, memory_format=th.contiguous_format)
-        _in_threads(kernel.gradient, ctx.n_qubits, _array(inputs), _array(grad_outputs[0]), gradient.numpy())
+        _in_threads(kernel.gradient, ctx.ansatz.n_qubits, _array(inputs), _array(grad_outputs[0]), gradient.numpy())
         return gradient, None
 
 
@@ -164,10 +152,13 @@ class StatevectorBackend(Backend):
         self._table = th.zeros(0)
 
     def _bit_table(self, device: th.device) -> th.Tensor:
-        if len(self._table) == 0 or self._table.device != device:
+        table = self._table
+        if len(table) == 0 or table.device != device or in_graph(table):
             states = th.arange(2**self.ansatz.n_qubits, device=device)
-            self._table = th.stack([((states >> m) & 1).to(th.int8) for m in range(self.ansatz.n_qubits)])
-        return self._table
+            table = th.stack([((states >> m) & 1).to(th.int8) for m in range(self.ansatz.n_qubits)])
+            # What a graph made belongs to the graph
+            self._table = self._table if in_graph(table) else table
+        return table
 
     def statevector(self, inputs: th.Tensor) -> th.Tensor:
         """
@@ -183,17 +174,17 @@ class StatevectorBackend(Backend):
         groups = [slice(start, start + GROUP) for start in reversed(range(0, n_qubits, GROUP))]
 
         # First layer: a product of cos |0> - i sin |1>, whose phases are merged into those that follow
-        state = _outer([_kron(th.stack([cos, sin], dim=-1)[:, :1, group, :, None]) for group in groups])
+        state = _outer([kron(th.stack([cos, sin], dim=-1)[:, :1, group, :, None]) for group in groups])
         state = th.complex(state, th.zeros_like(state)).squeeze(1)
         if n_layers == 1:
             return state
 
         rotations = th.stack([cos, sin, sin, -cos], dim=-1).unflatten(-1, (2, 2))
-        factors = [_kron(rotations[:, 1:, group]) for group in groups]
+        factors = [kron(rotations[:, 1:, group]) for group in groups]
         # RZ(phi) of one layer, RZ(-phi) of the next, and D of both: (-i)^2 = -1 for every qubit that is 1
         turns = phi[:, :-1] - phi[:, 1:] + math.pi
         phases = th.stack([th.ones_like(turns, dtype=state.dtype), th.polar(th.ones_like(turns), turns)], dim=-1)
-        diagonal = _outer([_kron(phases[:, :, group, :, None]) for group in groups])
+        diagonal = _outer([kron(phases[:, :, group, :, None]) for group in groups])
         table = self._bit_table(inputs.device)
         qubit_i, qubit_j = index[:, :-1, 0], index[:, :-1, 1]
         both = table[qubit_i] * table[qubit_j] * (qubit_i != qubit_j).to(th.int8).unsqueeze(-1)
@@ -207,9 +198,9 @@ class StatevectorBackend(Backend):
                 # order
                 matrix = factor[:, layer]
                 size = matrix.shape[-1]
-                rotated = th.bmm(matrix, amplitudes.reshape(batch, size, -1))
-                amplitudes = rotated.reshape(batch, size, -1, 2).transpose(1, 2)
-            state = th.view_as_complex(amplitudes.reshape(batch, -1, 2))
+                rotated = th.bmm(matrix, amplitudes.reshape(batch, size, 2 * 2**n_qubits // size))
+                amplitudes = rotated.reshape(batch, size, 2**n_qubits // size, 2).transpose(1, 2)
+            state = th.view_as_complex(amplitudes.reshape(batch, 2**n_qubits, 2))
         return state
 
     @property
@@ -225,7 +216,8 @@ class StatevectorBackend(Backend):
 
     def _compiled(self, inputs: th.Tensor) -> bool:
         """Whether the compiled kernels take these inputs."""
-        compiled = self.engine == "auto" and inputs.device.type == "cpu" and inputs.dtype == th.float32
+        plain = inputs.device.type == "cpu" and inputs.dtype == th.float32 and not in_graph(inputs)
+        compiled = self.engine == "auto" and plain
         self._ran = "compiled" if compiled else "torch"
         return compiled
 
@@ -234,11 +226,17 @@ class StatevectorBackend(Backend):
         Probabilities of all basis states.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
-        :return: ``(batch, 2**n_qubits)``, little-endian as in Qiskit; differentiable in the angles, once by compiled kernels
+        :return: ``(batch, 2**n_qubits)``, little-endian as in Qiskit; differentiable in the angles, any number of times
         """
         if self._compiled(inputs):
-            return _Compiled.apply(inputs, self.ansatz.n_qubits)
+            return _Compiled.apply(inputs, self.ansatz)
         return th.view_as_real(self.statevector(inputs)).square().sum(-1)
+
+    def _recorded(self, inputs: th.Tensor) -> th.Tensor:
+        inputs = computable("circuit inputs", inputs)
+        self.ansatz.check_shape(inputs)
+        with full_precision(inputs):
+            return graph.expected_bits(self.ansatz, inputs)
 
     def _measures(self, inputs: th.Tensor) -> bool:
         """Whether one compiled kernel does it all, the check of the values included: where no graph is asked for."""
@@ -264,7 +262,8 @@ class StatevectorBackend(Backend):
     def _run_torch(self, inputs: th.Tensor, uniforms: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """What :meth:`_run` says, chunk by chunk, with a graph if the inputs want one."""
         if len(inputs) == 0:
-            return inputs.new_zeros(*uniforms.shape, self.ansatz.n_qubits), inputs.new_zeros(0, self.ansatz.n_qubits)
+            # No rows, but a graph to those in front
+            return inputs.new_zeros(*uniforms.shape, self.ansatz.n_qubits), inputs[:, : self.ansatz.n_qubits].clone()
         table = self._bit_table(inputs.device)
         rows = max(CHUNK >> self.ansatz.n_qubits, 1)
         bits, expected = [], []

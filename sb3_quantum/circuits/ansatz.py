@@ -9,6 +9,7 @@ import numpy as np
 import torch as th
 
 from sb3_quantum.circuits.checks import check_int
+from sb3_quantum.circuits.tracing import in_graph, width
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -24,6 +25,11 @@ def wrap_angles(angles: th.Tensor) -> th.Tensor:
     :param angles: in radians, any shape, any finite value
     :return: equivalent angles in radians, the same shape
     """
+    if in_graph(angles):
+        # A function of our own is none of the operations that a graph may hold
+        turns = th.ceil(angles.detach() / (2 * math.pi) - 0.5)
+        wrapped = angles - turns * (2 * math.pi)
+        return wrapped + (wrapped.clamp(-math.pi, math.pi) - wrapped).detach()
     return _Wrap.apply(angles)
 
 
@@ -64,6 +70,7 @@ class Ansatz:
 
     def __post_init__(self) -> None:
         for name in ("n_qubits", "n_layers"):
+            # A frozen dataclass lets nobody else set its fields
             object.__setattr__(self, name, check_int(name, getattr(self, name)))
 
     @property
@@ -153,7 +160,7 @@ class Ansatz:
         :param inputs: what was given as circuit inputs
         :raises ValueError: if the shape is not ``(batch, n_inputs)``
         """
-        if inputs.dim() != 2 or inputs.shape[1] != self.n_inputs:
+        if inputs.dim() != 2 or width(inputs) != self.n_inputs:
             raise ValueError(
                 f"circuit inputs must have the shape (batch, {self.n_inputs}) for {self.n_qubits} qubits and "
                 f"{self.n_layers} layers, got {tuple(inputs.shape)}"

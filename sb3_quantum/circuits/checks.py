@@ -178,6 +178,52 @@ def check_widths(name: str, value: Any) -> list[int]:
     return [check_int(f"{name}[{i}]", width) for i, width in enumerate(listed)]
 
 
+def check_instance(name: str, value: Any, kind: type) -> Any:
+    """
+    An instance of a class.
+
+    :param name: the argument's name, for the message
+    :param value: what was given
+    :param kind: the class
+    :return: the value
+    :raises ValueError: if it is something else
+    """
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be an instance of {kind.__qualname__}, got {shown(value)}")
+    return value
+
+
+def check_factory(name: str, value: Any, parent: type) -> Any:
+    """
+    A class, or a function that makes instances, such as ``functools.partial`` gives.
+
+    :param name: the argument's name, for the message
+    :param value: what was given
+    :param parent: what a class must be derived from
+    :return: the value
+    :raises ValueError: if it is something else
+    """
+    if not (issubclass(value, parent) if isinstance(value, type) else callable(value)):
+        raise ValueError(f"{name} must be a subclass of {parent.__module__}.{parent.__qualname__}, got {shown(value)}")
+    return value
+
+
+def check_keywords(name: str, value: Any) -> dict[str, Any]:
+    """
+    Keyword arguments, none if ``None``.
+
+    :param name: the argument's name, for the message
+    :param value: what was given
+    :return: the same as a ``dict``
+    :raises ValueError: if it is no mapping with names as keys
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError(f"{name} must be a dictionary of keyword arguments, got {shown(value)}")
+    return dict(value)
+
+
 def parameters(cls: type) -> list[str] | None:
     """
     Names that a class can be called with; its bases' count where a constructor hands keyword arguments on to them.

@@ -8,6 +8,7 @@ import torch as th
 
 from sb3_quantum.circuits.ansatz import Ansatz
 from sb3_quantum.circuits.jit import jit
+from sb3_quantum.circuits.tracing import in_graph, vjp
 
 
 def mean_field_bits(ansatz: Ansatz, inputs: th.Tensor) -> th.Tensor:
@@ -18,8 +19,8 @@ def mean_field_bits(ansatz: Ansatz, inputs: th.Tensor) -> th.Tensor:
     between i and j multiplies x and y of either qubit with the other's z: that is what remains of the exact CZ, which maps
     ``X_i`` to ``X_i Z_j``, when correlations between the qubits are dropped. The result is exact as long as no qubit meets one
     that it was already entangled with, directly or by way of others, and good while entanglement is weak. It costs
-    ``O(n_layers * n_qubits)`` for any number of qubits and is differentiable in the angles (once, where it is compiled: on
-    the CPU); the CZ indices are discrete and get a gradient of zero.
+    ``O(n_layers * n_qubits)`` for any number of qubits and is differentiable in the angles, any number of times; the CZ
+    indices are discrete and get a gradient of zero.
 
     :param ansatz: the circuit's shape
     :param inputs: circuit inputs, ``(batch, n_inputs)``
@@ -56,12 +57,18 @@ def mean_field_features(ansatz: Ansatz, inputs: th.Tensor, margin: float) -> th.
     """
     if _is_compiled(inputs):
         return _Compiled.apply(inputs, ansatz, margin)
-    cos, sin = periodic_features(ansatz, inputs)
-    return th.cat([cos, sin, th.logit(_bits(ansatz, inputs, cos, sin), eps=margin)], dim=1)
+    return _in_torch(ansatz, inputs, margin)
 
 
 def _is_compiled(inputs: th.Tensor) -> bool:
-    return inputs.device.type == "cpu" and inputs.dtype in (th.float32, th.float64)
+    return inputs.device.type == "cpu" and inputs.dtype in (th.float32, th.float64) and not in_graph(inputs)
+
+
+def _in_torch(ansatz: Ansatz, inputs: th.Tensor, margin: float) -> th.Tensor:
+    """What :class:`_Compiled` calculates, in torch, on any device."""
+    cos, sin = periodic_features(ansatz, inputs)
+    bits = _bits(ansatz, inputs, cos, sin)
+    return th.cat([cos, sin, th.logit(bits, eps=margin) if margin > 0 else bits], dim=1)
 
 
 def _bits(ansatz: Ansatz, inputs: th.Tensor, cos: th.Tensor, sin: th.Tensor) -> th.Tensor:
@@ -76,7 +83,7 @@ def _bits(ansatz: Ansatz, inputs: th.Tensor, cos: th.Tensor, sin: th.Tensor) -> 
     index = _cz_qubits(ansatz, inputs)
     partner = th.full_like(cos, ansatz.n_qubits, dtype=th.long).scatter_(2, index, index.flip(2))
     partner.masked_fill_(partner == th.arange(ansatz.n_qubits, device=inputs.device), ansatz.n_qubits)
-    nobody = cos.new_ones(len(cos), 1)
+    nobody = th.ones_like(cos[:, 0, :1])
     x, y, z = th.zeros_like(cos[:, 0]), -sin[:, 0], cos[:, 0]
     for layer in range(1, ansatz.n_layers):
         factor = th.cat([z, nobody], dim=1).gather(1, partner[:, layer - 1])
@@ -109,17 +116,18 @@ class _Compiled(th.autograd.Function):
         th.cos(turns, out=features[:, :n_inputs])
         th.sin(turns, out=features[:, n_inputs : 2 * n_inputs])
         _forward(features.numpy(), index.numpy(), n_qubits, margin)
-        ctx.margin, ctx.n_qubits = margin, n_qubits
-        ctx.save_for_backward(features, index)
+        ctx.margin, ctx.ansatz = margin, ansatz
+        ctx.save_for_backward(inputs, features, index)
         return features
 
     @staticmethod
-    @th.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, None, None]:
-        features, index = ctx.saved_tensors
-        gradient = features.new_empty(len(features), (features.shape[1] - ctx.n_qubits) // 2)
+        inputs, features, index = ctx.saved_tensors
+        if th.is_grad_enabled():  # create_graph
+            return vjp(lambda again: _in_torch(ctx.ansatz, again, ctx.margin), inputs, grad_outputs[0]), None, None
+        gradient = features.new_empty(inputs.shape)
         arrays = (features.numpy(), index.numpy(), grad_outputs[0].contiguous().numpy(), gradient.numpy())
-        _backward(*arrays, ctx.n_qubits, ctx.margin)
+        _backward(*arrays, ctx.ansatz.n_qubits, ctx.margin)
         return gradient, None, None
 
 

@@ -1,12 +1,18 @@
 """The blocks that the paper puts in the circuit's place to ask what the circuit contributes (its block swap)."""
 
+from typing import Any
+
 import numpy as np
 import torch as th
 from torch import nn
 
 from sb3_quantum.backends import Measurement
+from sb3_quantum.backends.randomness import Stream
 from sb3_quantum.circuits import Ansatz
-from sb3_quantum.layers.readout import read
+from sb3_quantum.circuits.checks import check_choice, check_instance
+from sb3_quantum.circuits.tracing import is_recorded
+from sb3_quantum.layers.extra_state import pack_state, unpack_state
+from sb3_quantum.layers.readout import check_readout, read
 
 #: every value of the policy's ``block``: the circuit, and what can stand in its place
 BLOCKS = ("pqc", "fc", "rbg", "zeros")
@@ -24,6 +30,7 @@ class FCBlock(nn.Module):
 
     def __init__(self, ansatz: Ansatz):
         super().__init__()
+        check_instance("ansatz", ansatz, Ansatz)
         self.linear = nn.Linear(ansatz.n_inputs, ansatz.n_qubits)
 
     def forward(self, inputs: th.Tensor, readout: str, generator: np.random.Generator | None = None) -> th.Tensor:
@@ -47,6 +54,8 @@ class RBGBlock(nn.Module):
     """
     RBG: a random bit generator in the circuit's place. Its bits are uniform and know nothing of the inputs.
 
+    Its generator takes its seed from torch's, unless :meth:`seed` is called, and is extra state, as the quantum layer's is.
+
     :param ansatz: the shape of the circuit it replaces
     """
 
@@ -54,8 +63,21 @@ class RBGBlock(nn.Module):
 
     def __init__(self, ansatz: Ansatz):
         super().__init__()
-        self.ansatz = ansatz
-        self.generator = np.random.default_rng(int(th.randint(2**62, ())))
+        self.ansatz = check_instance("ansatz", ansatz, Ansatz)
+        self._stream = Stream(int(th.randint(2**62, ())))
+
+    @property
+    def generator(self) -> np.random.Generator:
+        """Where the bits come from; another generator in every process that is given a copy of the block."""
+        return self._stream.generator
+
+    def seed(self, seed: int | None) -> None:
+        """
+        Start the block's generator anew.
+
+        :param seed: the seed; fresh entropy if ``None``
+        """
+        self._stream.seed(seed)
 
     def forward(self, inputs: th.Tensor, readout: str, generator: np.random.Generator | None = None) -> th.Tensor:
         """
@@ -64,9 +86,14 @@ class RBGBlock(nn.Module):
         :param generator: where the bits come from; the block's own generator by default
         :return: ``(batch, n_qubits)``
         """
-        half = inputs.new_full((len(inputs), self.ansatz.n_qubits), 0.5)
+        half = 0.5 + inputs.new_zeros(inputs.shape[0], self.ansatz.n_qubits)
         bits = None
-        if readout == "sample":
+        if check_readout("readout", readout) == "sample":
+            if is_recorded(inputs):
+                raise RuntimeError(
+                    "random bits of numpy cannot be part of a traced, exported or transformed graph, which would repeat the "
+                    'same ones for ever; use the readout "mean" or "majority" for it'
+                )
             draws = (generator or self.generator).integers(2, size=tuple(half.shape))
             bits = th.as_tensor(draws, dtype=half.dtype, device=half.device)
         return read(Measurement(bits, half), readout)
@@ -76,7 +103,23 @@ class RBGBlock(nn.Module):
         :param inputs: what the circuit would get, ``(batch, n_inputs)``
         :return: fresh random bits from torch's generator, ``(batch, n_qubits)``, without gradient
         """
-        return th.randint(2, (len(inputs), self.ansatz.n_qubits), device=inputs.device).to(inputs.dtype)
+        return th.randint(2, (inputs.shape[0], self.ansatz.n_qubits), device=inputs.device).to(inputs.dtype)
+
+    def get_extra_state(self) -> th.Tensor:
+        """
+        :return: the generator's state, in the form of the quantum layer's
+        """
+        return pack_state(self._stream.get_state())
+
+    def set_extra_state(self, state: th.Tensor) -> None:
+        """
+        :param state: what :meth:`get_extra_state` returned
+        """
+        self._stream.set_state(unpack_state(state))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Files of version 0.1.0 have no such state: the generator stays as it is
+        super()._load_from_state_dict({f"{prefix}_extra_state": self.get_extra_state(), **state_dict}, prefix, *args)
 
 
 class ZerosBlock(nn.Module):
@@ -90,7 +133,7 @@ class ZerosBlock(nn.Module):
 
     def __init__(self, ansatz: Ansatz):
         super().__init__()
-        self.ansatz = ansatz
+        self.ansatz = check_instance("ansatz", ansatz, Ansatz)
 
     def forward(self, inputs: th.Tensor, readout: str, generator: np.random.Generator | None = None) -> th.Tensor:
         """
@@ -99,14 +142,14 @@ class ZerosBlock(nn.Module):
         :param generator: unused
         :return: zeros, ``(batch, n_qubits)``
         """
-        return inputs.new_zeros(len(inputs), self.ansatz.n_qubits)
+        return inputs.new_zeros(inputs.shape[0], self.ansatz.n_qubits)
 
     def surrogate(self, inputs: th.Tensor) -> th.Tensor:
         """
         :param inputs: what the circuit would get, ``(batch, n_inputs)``
         :return: zeros, ``(batch, n_qubits)``
         """
-        return inputs.new_zeros(len(inputs), self.ansatz.n_qubits)
+        return inputs.new_zeros(inputs.shape[0], self.ansatz.n_qubits)
 
 
 def make_block(name: str, ansatz: Ansatz) -> "FCBlock | RBGBlock | ZerosBlock":
@@ -116,6 +159,7 @@ def make_block(name: str, ansatz: Ansatz) -> "FCBlock | RBGBlock | ZerosBlock":
     :param name: one of :data:`BLOCKS` but ``"pqc"``, which is a :class:`~sb3_quantum.layers.quantum_layer.QuantumLayer`
     :param ansatz: the shape of the circuit it replaces
     :return: a module that maps ``(batch, n_inputs)`` to ``(batch, n_qubits)``
+    :raises ValueError: if the name is unknown
     """
     blocks: dict[str, type[FCBlock | RBGBlock | ZerosBlock]] = {"fc": FCBlock, "rbg": RBGBlock, "zeros": ZerosBlock}
-    return blocks[name](ansatz)
+    return blocks[check_choice("block", name, blocks)](ansatz)

@@ -7,7 +7,9 @@ import torch as th
 from torch import nn
 
 from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits.checks import check_choice, check_instance, check_keywords, check_number, parameters
 from sb3_quantum.circuits.jit import jit
+from sb3_quantum.circuits.tracing import computable, in_graph, vjp
 
 #: added to the mean square, as ``torch.nn.functional.rms_norm`` does
 EPSILON = float(np.finfo(np.float32).eps)
@@ -22,7 +24,7 @@ class RawEncoding(nn.Module):
 
     def __init__(self, ansatz: Ansatz):
         super().__init__()
-        self.ansatz = ansatz
+        self.ansatz = check_instance("ansatz", ansatz, Ansatz)
 
     def forward(self, outputs: th.Tensor) -> th.Tensor:
         """
@@ -45,19 +47,15 @@ class RMSEncoding(nn.Module):
     :param index_scale: the same for the CZ indices, in index units
     :param bias_range: the angles' bias starts uniform in +- this, in radians; that of the indices starts uniform in
         [0, n_qubits)
-    :raises ValueError: if a scale is not positive, or ``bias_range`` is negative
+    :raises ValueError: if a scale is no positive number, or ``bias_range`` is negative
     """
 
     def __init__(self, ansatz: Ansatz, angle_scale: float = 0.5, index_scale: float = 0.25, bias_range: float = 0.0):
         super().__init__()
-        for name, value in (("angle_scale", angle_scale), ("index_scale", index_scale)):
-            if not value > 0:
-                raise ValueError(f"{name} must be > 0, got {value!r}")
-        if not bias_range >= 0:
-            raise ValueError(f"bias_range must be >= 0 (radians), got {bias_range!r}")
-        self.ansatz = ansatz
-        self.angle_scale = angle_scale
-        self.index_scale = index_scale
+        self.ansatz = check_instance("ansatz", ansatz, Ansatz)
+        self.angle_scale = check_number("angle_scale", angle_scale, above=0, unit="radians")
+        self.index_scale = check_number("index_scale", index_scale, above=0, unit="index units")
+        bias_range = check_number("bias_range", bias_range, least=0, unit="radians")
         self.angle_bias = nn.Parameter(th.empty(ansatz.n_angles).uniform_(-bias_range, bias_range))
         self.index_bias = nn.Parameter(th.empty(ansatz.n_indices).uniform_(0, ansatz.n_qubits))
         # 1 where a circuit input is an angle, 0 where it is a CZ index
@@ -70,47 +68,67 @@ class RMSEncoding(nn.Module):
         :param outputs: the PreDNN's outputs, ``(batch, n_inputs)``
         :return: circuit inputs, ``(batch, n_inputs)``
         """
-        if outputs.device.type == "cpu" and outputs.dtype == th.float32:
-            bias = self.ansatz.join(self.angle_bias[None], self.index_bias[None])[0]
-            return _CompiledRMS.apply(outputs, bias, self.is_angle, self.angle_scale, self.index_scale)
+        kept = outputs.dtype
+        if outputs.device.type == "cpu" and outputs.dtype == th.float32 and not in_graph(outputs):
+            return _CompiledRMS.apply(outputs, self._bias(), self.is_angle, self)
+        bias = self._bias()
+        outputs = computable("outputs", outputs)
+        return (bias + self._scaled(outputs)).to(th.promote_types(bias.dtype, kept))
+
+    def _bias(self) -> th.Tensor:
+        """``(n_inputs,)``."""
+        return self.ansatz.join(self.angle_bias[None], self.index_bias[None])[0]
+
+    def _scaled(self, outputs: th.Tensor) -> th.Tensor:
+        """What is added to the bias, in torch, on any device."""
         angles, indices = self.ansatz.split(outputs)
-        angles = self.angle_bias + self.angle_scale * nn.functional.rms_norm(angles, angles.shape[1:])
-        indices = self.index_bias + self.index_scale * nn.functional.rms_norm(indices, indices.shape[1:])
-        return self.ansatz.join(angles, indices)
+        return self.ansatz.join(_normalize(angles) * self.angle_scale, _normalize(indices) * self.index_scale)
+
+
+def _normalize(rows: th.Tensor) -> th.Tensor:
+    """Rows divided by their root mean square, as ``rms_norm`` does, which neither ONNX nor a second derivative knows."""
+    return rows * th.rsqrt(rows.square().mean(1, keepdim=True) + EPSILON)
 
 
 class _CompiledRMS(th.autograd.Function):
     """:class:`RMSEncoding` and its derivative on the CPU, compiled: ``bias + scale * outputs / rms(outputs)``."""
 
     @staticmethod
-    def forward(
-        ctx: Any, outputs: th.Tensor, bias: th.Tensor, is_angle: th.Tensor, angle_scale: float, index_scale: float
-    ) -> th.Tensor:
-        outputs, inputs, factors = outputs.contiguous(), outputs.new_empty(outputs.shape), outputs.new_empty(len(outputs), 2)
-        ctx.scales = (angle_scale, index_scale)
-        _encode(outputs.numpy(), bias.numpy(), is_angle.numpy(), ctx.scales, inputs.numpy(), factors.numpy())
+    def forward(ctx: Any, outputs: th.Tensor, bias: th.Tensor, is_angle: th.Tensor, encoding: RMSEncoding) -> th.Tensor:
+        rows, inputs, factors = outputs.contiguous(), outputs.new_empty(outputs.shape), outputs.new_empty(len(outputs), 2)
+        scales = (encoding.angle_scale, encoding.index_scale)
+        _encode(rows.numpy(), bias.numpy(), is_angle.numpy(), scales, inputs.numpy(), factors.numpy())
+        ctx.encoding, ctx.scales = encoding, scales
         ctx.save_for_backward(outputs, factors, is_angle)
         return inputs
 
     @staticmethod
-    @th.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor | None, ...]:
         outputs, factors, is_angle = ctx.saved_tensors
-        gradient, result = grad_outputs[0].contiguous(), th.empty_like(outputs)
-        arrays = (outputs.numpy(), factors.numpy(), is_angle.numpy(), ctx.scales, gradient.numpy(), result.numpy())
+        gradient = grad_outputs[0]
+        if th.is_grad_enabled():  # create_graph
+            again = vjp(ctx.encoding._scaled, outputs, gradient) if ctx.needs_input_grad[0] else None
+            return again, gradient.sum(0), None, None
+        rows, gradient, result = outputs.contiguous(), gradient.contiguous(), outputs.new_empty(outputs.shape)
+        arrays = (rows.numpy(), factors.numpy(), is_angle.numpy(), ctx.scales, gradient.numpy(), result.numpy())
         _encode_backward(*arrays)
-        return result, gradient.sum(0), None, None, None
+        return result, gradient.sum(0), None, None
 
 
 @jit
 def _inner(one, other, is_angle):
-    """Mean product of two rows, over the angles and over the CZ indices. In double precision, where 1e30 has a square."""
+    """
+    Mean product of two rows, over the angles and over the CZ indices; that over none is the other one. In double precision,
+    where 1e30 has a square.
+    """
     angles = indices = n_angles = 0.0
     for column in range(one.size):
         product = np.float64(one[column]) * np.float64(other[column])
         angles += is_angle[column] * product
         indices += (1 - is_angle[column]) * product
         n_angles += is_angle[column]
+    if n_angles == 0 or n_angles == one.size:
+        return (angles + indices) / one.size, (angles + indices) / one.size
     return angles / n_angles, indices / (one.size - n_angles)
 
 
@@ -154,8 +172,12 @@ def make_encoding(name: str, ansatz: Ansatz, kwargs: dict[str, Any] | None = Non
     :param ansatz: the circuit's shape
     :param kwargs: keyword arguments of the encoding's class
     :return: a module that maps ``(batch, n_inputs)`` to ``(batch, n_inputs)``
-    :raises ValueError: if the name is unknown
+    :raises ValueError: if the name or a keyword argument is unknown
     """
-    if name not in ENCODINGS:
-        raise ValueError(f"encoding={name!r} is unknown, accepted are {', '.join(map(repr, ENCODINGS))}")
-    return ENCODINGS[name](ansatz, **(kwargs or {}))
+    encoding = ENCODINGS[check_choice("encoding", name, ENCODINGS)]
+    kwargs = check_keywords("encoding_kwargs", kwargs)
+    accepted = (parameters(encoding) or [])[1:]
+    wrong = sorted(kwargs.keys() - set(accepted))
+    if wrong:
+        raise ValueError(f"encoding_kwargs {wrong} do not fit encoding={name!r}, accepted are {accepted}")
+    return encoding(ansatz, **kwargs)

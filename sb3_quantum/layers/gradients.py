@@ -8,12 +8,15 @@ give them zero, and only the qtDNN, which is smooth in them, has a slope there.
 
 import math
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any
 
 import torch as th
 
 from sb3_quantum.backends import Backend
 from sb3_quantum.circuits import Ansatz, gradient_circuits
+from sb3_quantum.circuits.checks import check_choice
+from sb3_quantum.circuits.tracing import in_graph, is_recorded
 
 #: ways to differentiate a quantum layer
 GRADIENTS = ("qtdnn", "exact", "parameter_shift", "spsa", "noise", "frozen")
@@ -32,8 +35,7 @@ def check_gradient(gradient: str, backend: Backend) -> str:
     :return: the gradient's name
     :raises ValueError: if it is unknown, or ``"exact"`` on a backend that autograd does not pass through
     """
-    if gradient not in GRADIENTS:
-        raise ValueError(f"gradient={gradient!r} is unknown, accepted are {', '.join(map(repr, GRADIENTS))}")
+    check_choice("gradient", gradient, GRADIENTS)
     if gradient == "exact" and not backend.differentiable:
         raise ValueError(
             f'gradient="exact" needs a backend that autograd passes through, and {backend.name!r} is none; '
@@ -103,14 +105,16 @@ def parameter_shift(
     """
     run = backend.expected_bits if run is None else run
     columns, shifts, coefficients = (part.to(inputs.device) for part in shift_rule(backend.ansatz, inputs.dtype))
-    gradient = th.zeros_like(inputs)
-    rows = _shifted_rows(backend.ansatz)
-    for part, vector, out in zip(inputs.split(rows), weights.split(rows), gradient.split(rows), strict=True):
-        shifted = part.unsqueeze(1).repeat(1, len(columns), 1)
-        shifted[:, th.arange(len(columns), device=inputs.device), columns] += shifts
-        values = run(shifted.flatten(0, 1)).reshape(len(part), len(columns), -1)
-        out.index_add_(1, columns, coefficients * (values * vector.unsqueeze(1)).sum(2))
-    return gradient
+    rows, n_inputs = _shifted_rows(backend.ansatz), backend.ansatz.n_inputs
+    steps = inputs.new_zeros(len(columns), n_inputs)
+    steps[th.arange(len(columns), device=inputs.device), columns] = shifts
+    gradients = []
+    for part, vector in zip(inputs.split(rows), weights.split(rows), strict=True):
+        shifted = (part.unsqueeze(1) + steps).reshape(-1, n_inputs)
+        values = run(shifted).reshape(len(part), len(columns), backend.ansatz.n_qubits)
+        terms = coefficients * (values * vector.unsqueeze(1)).sum(2)  # (rows, n_terms)
+        gradients.append(th.zeros_like(part).index_add(1, columns, terms))
+    return th.cat(gradients)
 
 
 def spsa(backend: Backend, inputs: th.Tensor, weights: th.Tensor, step: float = 0.1, n_directions: int = 1) -> th.Tensor:
@@ -127,7 +131,8 @@ def spsa(backend: Backend, inputs: th.Tensor, weights: th.Tensor, step: float = 
     :return: ``(batch, n_inputs)``, zero at the CZ indices
     :raises ValueError: if ``step`` or ``n_directions`` is not positive
     """
-    if not step > 0 or n_directions < 1:
+    numbers = isinstance(step, Real) and isinstance(n_directions, Integral)
+    if not (numbers and 0 < step < math.inf and n_directions >= 1):
         raise ValueError(f"step must be > 0 and n_directions >= 1, got {step!r} and {n_directions!r}")
     ansatz, gradient = backend.ansatz, th.zeros_like(inputs)
     none = inputs.new_zeros(len(inputs), ansatz.n_indices)
@@ -152,7 +157,17 @@ class _Estimated(th.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, None, None]:
         (inputs,) = ctx.saved_tensors
-        return ctx.estimator(ctx.backend, inputs, grad_outputs[0]), None, None
+        if not th.is_grad_enabled():
+            return ctx.estimator(ctx.backend, inputs, grad_outputs[0]), None, None
+        if ctx.estimator is spsa:
+            raise RuntimeError(
+                'gradient="spsa" has no second derivatives (create_graph=True): an estimate cannot be differentiated; use '
+                '"parameter_shift", "exact" or "qtdnn"'
+            )
+        # Shifted circuits shifted again: the same rule gives derivatives of any order
+        backend, estimator = ctx.backend, ctx.estimator
+        again = parameter_shift(backend, inputs, grad_outputs[0], lambda rows: _Estimated.apply(rows, backend, estimator))
+        return again, None, None
 
 
 def with_noisy_gradient(inputs: th.Tensor) -> th.Tensor:
@@ -162,7 +177,7 @@ def with_noisy_gradient(inputs: th.Tensor) -> th.Tensor:
     :param inputs: ``(batch, n)``
     :return: the same values; the noise comes from torch's global generator
     """
-    return _NoisyGradient.apply(inputs)
+    return inputs if in_graph(inputs) and not inputs.requires_grad else _NoisyGradient.apply(inputs)
 
 
 class _NoisyGradient(th.autograd.Function):
@@ -187,7 +202,8 @@ def differentiable_bits(backend: Backend, inputs: th.Tensor, gradient: str) -> t
     :param gradient: ``"exact"`` (autograd through the simulator), ``"parameter_shift"`` or ``"spsa"``
     :return: ``(batch, n_qubits)``
     """
-    if gradient == "exact":
+    # An estimate is a matter of running circuits, and no operation that a recorded graph could hold
+    if gradient == "exact" or (in_graph(inputs) and is_recorded(inputs)):
         return backend.expected_bits(inputs)
     estimators: dict[str, Estimator] = {"parameter_shift": parameter_shift, "spsa": spsa}
     return _Estimated.apply(inputs, backend, estimators[gradient])

@@ -1,11 +1,13 @@
 """The qtDNN: a small classical network that stands in for the circuit, so that gradients can flow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch as th
 from torch import nn
+from torch.nn import functional as F
 
 from sb3_quantum.circuits import Ansatz, mean_field_bits, mean_field_features, periodic_features, wrap_angles
+from sb3_quantum.circuits.checks import check_choice, check_factory, check_instance, check_widths
 from sb3_quantum.layers.mlp import mlp
 
 #: what the qtDNN is shown of the circuit's inputs
@@ -25,8 +27,9 @@ class QtDNN(nn.Module):
     the circuit's correlations and the device's errors. That network sees the prior's logits too, and starts with nothing to
     add. Without a prior the network is all there is, as in the paper.
 
-    Its parameters do not require a gradient outside of a fit, so neither the loss behind the layer nor an optimizer that was
-    given all parameters of a model can change them.
+    Its parameters belong to the fit. They do not require a gradient outside of one, and whoever demands one
+    (``model.requires_grad_(True)``) gets none, so neither the loss behind the layer nor an optimizer that was given all
+    parameters of a model can change them. They stay in single or double precision in a model of half precision.
 
     :param ansatz: the shape of the circuit it stands in for
     :param net_arch: widths of the hidden layers; the paper has ``[2048]``
@@ -47,13 +50,11 @@ class QtDNN(nn.Module):
         prior: str = "mean_field",
     ):
         super().__init__()
-        if features not in QTDNN_FEATURES:
-            raise ValueError(f"qtdnn_features={features!r} is unknown, accepted are {', '.join(map(repr, QTDNN_FEATURES))}")
-        if prior not in QTDNN_PRIORS:
-            raise ValueError(f"qtdnn_prior={prior!r} is unknown, accepted are {', '.join(map(repr, QTDNN_PRIORS))}")
-        self.ansatz = ansatz
-        self.features = features
-        self.prior = prior
+        self.ansatz = check_instance("ansatz", ansatz, Ansatz)
+        self.features = check_choice("qtdnn_features", features, QTDNN_FEATURES)
+        self.prior = check_choice("qtdnn_prior", prior, QTDNN_PRIORS)
+        net_arch = check_widths("qtdnn_arch", net_arch)
+        activation_fn = check_factory("activation_fn", activation_fn, nn.Module)
         n_features = 2 * ansatz.n_inputs if features == "periodic" else ansatz.n_inputs
         if prior == "mean_field":
             n_features += ansatz.n_qubits
@@ -69,8 +70,36 @@ class QtDNN(nn.Module):
         :return: logits of the expected bits, ``(batch, n_qubits)``
         """
         features, offset = self.network_inputs(inputs)
-        logits = self.net(features)
+        logits = self._frozen_net(features)
         return logits if offset is None else offset + logits
+
+    def _frozen_net(self, values: th.Tensor) -> th.Tensor:
+        """``self.net``, its parameters as constants."""
+        for layer in self.net:
+            if type(layer) is nn.Linear:
+                weight, bias = layer.weight.detach(), layer.bias.detach()
+                values = F.linear(values if values.dtype == weight.dtype else values.to(weight.dtype), weight, bias)
+            elif layer._parameters or layer._modules:
+                constants = {name: parameter.detach() for name, parameter in layer.named_parameters()}
+                values = th.func.functional_call(layer, constants, values)
+            else:
+                values = layer(values)
+        return values
+
+    def net_parameters(self) -> list[nn.Parameter]:
+        """
+        :return: what a fit changes, in the order of ``parameters()``, which takes several times as long to find them
+        """
+        if any(layer._modules for layer in self.net):
+            return list(self.net.parameters())
+        return [parameter for layer in self.net for parameter in layer._parameters.values() if parameter is not None]
+
+    def _apply(self, fn: Callable[[th.Tensor], th.Tensor], recurse: bool = True) -> "QtDNN":
+        def keep_precision(tensor: th.Tensor) -> th.Tensor:
+            moved = fn(tensor)
+            return tensor.to(moved.device) if moved.dtype in (th.float16, th.bfloat16) else moved
+
+        return super()._apply(keep_precision, recurse)
 
     def network_inputs(self, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
         """

@@ -1,7 +1,7 @@
 """The quantum layer: the circuit forward, the qtDNN backward."""
 
-import json
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +10,12 @@ from torch import nn
 
 from sb3_quantum.backends import Backend, Measurement, make_backend
 from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits.checks import check_factory, check_int, check_keywords, check_number
+from sb3_quantum.circuits.tracing import computable, full_precision, in_graph, is_transformed
+from sb3_quantum.layers.extra_state import pack_state, unpack_state
 from sb3_quantum.layers.fitting import bce_backward
 from sb3_quantum.layers.gradients import FITTED_GRADIENTS, check_gradient, differentiable_bits, with_noisy_gradient
+from sb3_quantum.layers.optimizers import follow
 from sb3_quantum.layers.qtdnn import QtDNN
 from sb3_quantum.layers.readout import check_readout, read
 
@@ -76,13 +80,16 @@ class QuantumLayer(nn.Module):
         self.backend = make_backend(backend, self.ansatz, backend_kwargs)
         self.gradient = check_gradient(gradient, self.backend)
         if not isinstance(backend, Backend):
-            self.backend.seed(int(th.randint(2**62, ())) if seed is None else seed)
+            self.backend.seed(int(th.randint(2**62, ())) if seed is None else check_int("seed", seed, least=0))
         self.qtdnn = QtDNN(self.ansatz, qtdnn_arch, qtdnn_features, activation_fn, qtdnn_prior)
-        self.optimizer = optimizer_class(
-            self.qtdnn.parameters(),
-            lr=qtdnn_learning_rate,  # type: ignore[call-arg]
-            **(optimizer_kwargs or {}),
-        )
+        learning_rate = check_number("qtdnn_learning_rate", qtdnn_learning_rate, least=0)
+        optimizer_kwargs = check_keywords("optimizer_kwargs", optimizer_kwargs)
+        try:
+            self.optimizer = check_factory("optimizer_class", optimizer_class, th.optim.Optimizer)(
+                self.qtdnn.parameters(), lr=learning_rate, **optimizer_kwargs
+            )
+        except TypeError as error:
+            raise ValueError(f"optimizer_kwargs={optimizer_kwargs!r} do not fit {optimizer_class!r}: {error}") from error
 
     def forward(self, inputs: th.Tensor, readout: str | None = None) -> th.Tensor:
         """
@@ -95,7 +102,7 @@ class QuantumLayer(nn.Module):
         """
         readout = self.readout if readout is None else check_readout("readout", readout)
         outputs = read(self.measure(inputs, draw=readout == "sample"), readout)
-        if th.is_grad_enabled() and inputs.requires_grad:
+        if (th.is_grad_enabled() and inputs.requires_grad) or (in_graph(inputs) and is_transformed()):
             surrogate = self.surrogate(inputs)
             # Adds exactly zero, and the surrogate's gradient
             outputs = outputs + (surrogate - surrogate.detach())
@@ -109,13 +116,18 @@ class QuantumLayer(nn.Module):
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :return: expected bits as the qtDNN sees them, ``(batch, n_qubits)``, in (0, 1)
         """
-        if self.gradient not in FITTED_GRADIENTS:
-            return differentiable_bits(self.backend, inputs, self.gradient)
-        if self.gradient == "frozen":
-            inputs = inputs.detach()
-        elif self.gradient == "noise":
-            inputs = with_noisy_gradient(inputs)
-        return th.sigmoid(self.qtdnn(inputs))
+        whole = computable("circuit inputs", inputs)
+        self.ansatz.check_shape(whole)
+        with full_precision(whole):
+            if self.gradient not in FITTED_GRADIENTS:
+                bits = differentiable_bits(self.backend, whole, self.gradient)
+            else:
+                if self.gradient == "frozen":
+                    whole = whole.detach()
+                elif self.gradient == "noise":
+                    whole = with_noisy_gradient(whole)
+                bits = th.sigmoid(self.qtdnn(whole))
+        return bits if bits.dtype == inputs.dtype else bits.to(inputs.dtype)
 
     def measure(
         self,
@@ -133,7 +145,7 @@ class QuantumLayer(nn.Module):
         :param evaluation: count circuits and shots as evaluation
         :return: bits and expected bits
         """
-        return self.backend.measure(inputs.detach(), draw, generator, evaluation)
+        return self.backend.measure(inputs, draw, generator, evaluation)
 
     def fit_surrogate(
         self, inputs: th.Tensor, targets: th.Tensor | None = None, gradient_steps: int = 1, batch_size: int | None = None
@@ -147,16 +159,26 @@ class QuantumLayer(nn.Module):
         :param gradient_steps: tiny-batches to draw, N_qt in the paper
         :param batch_size: rows of a tiny-batch, drawn with replacement; all rows, in order, by default
         :return: the mean loss over the tiny-batches, in nats per qubit, without gradient
-        :raises ValueError: if inputs and targets do not match, or ``gradient_steps`` or ``batch_size`` is below 1
+        :raises ValueError: if inputs and targets do not match, there are none, or ``gradient_steps`` or ``batch_size`` is no
+            integer >= 1
         """
         for name, value in (("gradient_steps", gradient_steps), ("batch_size", batch_size)):
-            if value is not None and value < 1:
+            if value is not None and not (isinstance(value, Integral) and value >= 1):
                 raise ValueError(f"{name} must be >= 1, got {value!r}")
-        inputs = inputs.detach()
+        inputs = computable("inputs", inputs).detach()
+        self.ansatz.check_shape(inputs)
+        if len(inputs) == 0:
+            raise ValueError(f"inputs must have at least one row to fit the qtDNN to, got the shape {tuple(inputs.shape)}")
         if targets is None:
             targets = self.measure(inputs, draw=False).expected_bits
         if targets.shape != (len(inputs), self.ansatz.n_qubits):
             raise ValueError(f"targets must have the shape {(len(inputs), self.ansatz.n_qubits)}, got {tuple(targets.shape)}")
+        with full_precision(inputs):
+            return self._fit(inputs, targets.detach(), gradient_steps, batch_size)
+
+    def _fit(self, inputs: th.Tensor, targets: th.Tensor, gradient_steps: int, batch_size: int | None) -> th.Tensor:
+        parameters = self.qtdnn.net_parameters()
+        follow(self.optimizer, parameters)
         losses = []
         # All rows at once, and all that does not change in between: many tiny operations take longer than a few small ones
         if batch_size is not None:
@@ -164,6 +186,8 @@ class QuantumLayer(nn.Module):
             inputs, targets = inputs[rows], targets[rows]
         with th.no_grad():
             features, offset = self.qtdnn.network_inputs(inputs)
+            features, offset = features.to(parameters[0]), None if offset is None else offset.to(parameters[0])
+        targets = targets.to(parameters[0])
         try:
             for step in range(gradient_steps):
                 tiny = slice(None) if batch_size is None else slice(step * batch_size, (step + 1) * batch_size)
@@ -210,7 +234,7 @@ class QuantumLayer(nn.Module):
             "backend": self.backend.name,
             "state": self.backend.get_state(),
         }
-        return th.tensor(list(json.dumps(state).encode()), dtype=th.uint8)
+        return pack_state(state)
 
     def set_extra_state(self, state: th.Tensor) -> None:
         """
@@ -219,7 +243,7 @@ class QuantumLayer(nn.Module):
         :param state: what it returned
         :raises RuntimeError: if it belongs to a circuit of another shape (as torch does for parameters of another shape)
         """
-        loaded = json.loads(bytes(state.tolist()).decode())
+        loaded = unpack_state(state)
         for name in ("n_qubits", "n_layers"):
             ours = getattr(self.ansatz, name)
             if loaded[name] != ours:

@@ -3,6 +3,7 @@
 import torch as th
 
 from sb3_quantum.backends import Measurement
+from sb3_quantum.circuits.checks import check_choice
 
 #: readouts by name
 READOUTS = ("sample", "majority", "mean")
@@ -15,9 +16,7 @@ def check_readout(name: str, value: str) -> str:
     :return: the readout
     :raises ValueError: if it is not one of :data:`READOUTS`
     """
-    if value not in READOUTS:
-        raise ValueError(f"{name}={value!r} is unknown, accepted are {', '.join(map(repr, READOUTS))}")
-    return value
+    return check_choice(name, value, READOUTS)
 
 
 def read(measurement: Measurement, readout: str) -> th.Tensor:

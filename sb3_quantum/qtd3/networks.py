@@ -111,6 +111,9 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
         # Not registered here: its qtDNN must be in neither this actor's optimizer nor the polyak average
         object.__setattr__(self, "block", quantum_layer)
 
+    def _shared(self) -> dict[str, nn.Module]:
+        return {**super()._shared(), **({"qtdnn": self.block.qtdnn} if isinstance(self.block, QuantumLayer) else {})}
+
     def encode(self, obs: PyTorchObs, normalized: bool = False) -> tuple[th.Tensor, th.Tensor]:
         """
         The PreDNN and the encoding.
@@ -127,7 +130,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
                 features = layer(features)
             n_inputs = self.ansatz.n_inputs
             links = F.linear(features, last.weight[n_inputs:], last.bias[n_inputs:])
-            return links.new_zeros(1, 1).expand(len(links), n_inputs), links
+            return links.new_zeros(1, 1).expand(links.shape[0], n_inputs), links
         outputs = self.pre(features)
         outputs, links = outputs.split([self.ansatz.n_inputs, self.n_links], dim=1)
         return self.encoding(outputs), links

@@ -17,11 +17,12 @@ from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
 from sb3_quantum.backends import Backend
+from sb3_quantum.backends.randomness import Stream
 from sb3_quantum.backends.saved import asked_backend
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.finite import check_observations
 from sb3_quantum.common.normalization import ObservationNormalizer
-from sb3_quantum.layers import QuantumLayer
+from sb3_quantum.layers import QuantumLayer, RBGBlock
 from sb3_quantum.qtd3.arguments import ELSEWHERE_IN_POLICY, POLICY, checked
 from sb3_quantum.qtd3.critics import CRITICS, Critic, check_critic
 from sb3_quantum.qtd3.features import split_arch
@@ -171,7 +172,19 @@ class QuantumTD3Policy(TD3Policy):
 
         :param seed: the seed
         """
-        self._predict_generator = np.random.default_rng(seed)
+        self._predict_stream = Stream(seed)
+
+    def seed_circuits(self, seed: int) -> None:
+        """
+        Start the generators anew that the circuit's bits come from, or those of the block in its place.
+
+        :param seed: the seed
+        """
+        self.seed_predictions(seed)
+        if self.quantum_layer is not None:
+            self.quantum_layer.backend.seed(seed)
+        elif isinstance(self.actor.block, RBGBlock):
+            self.actor.block.seed(seed)
 
     def _build(self, lr_schedule: Schedule) -> None:
         kwargs = self.quantum_kwargs
@@ -295,7 +308,7 @@ class QuantumTD3Policy(TD3Policy):
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         if not deterministic:
-            return self.actor(observation, self.readout, self._predict_generator)
+            return self.actor(observation, self.readout, self._predict_stream.generator)
         block = self.actor.block
         draws = self.eval_readout == "sample" or (isinstance(block, QuantumLayer) and not block.backend.exact)
         if not draws:

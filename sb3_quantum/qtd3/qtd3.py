@@ -261,9 +261,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         super().set_random_seed(seed)
         # In _setup_model there is no policy yet; its generators then take their seeds from torch's
         if seed is not None and hasattr(self, "policy"):
-            self.policy.seed_predictions(seed)
-            if self.policy.quantum_layer is not None:
-                self.policy.quantum_layer.backend.seed(seed)
+            self.policy.seed_circuits(seed)
 
     def set_backend(self, backend: str | Backend, backend_kwargs: dict[str, Any] | None = None) -> None:
         """

@@ -1,0 +1,110 @@
+"""
+The exact simulation as a graph of torch's operations that can be traced, exported, transformed and differentiated any number
+of times: for any size of batch, without a branch or an index that depends on a value, and without complex numbers, which ONNX
+lacks. The statevector backend's own engines are faster.
+"""
+
+import math
+
+import numpy as np
+import torch as th
+
+from sb3_quantum.circuits import Ansatz
+
+#: qubits whose rotations are merged into one matrix: 32 x 32 at most, a good size for a batched matrix product
+GROUP = 5
+#: a whole turn as single precision knows it, which is what the other engines take remainders of
+SINGLE_TURN = float(np.float32(2 * math.pi))
+
+
+def expected_bits(ansatz: Ansatz, inputs: th.Tensor) -> th.Tensor:
+    """
+    Probability of reading 1 on every qubit.
+
+    The circuit is rewritten as in :class:`~sb3_quantum.backends.StatevectorBackend`: between two layers of real rotations
+    stands one product of phases. Real and imaginary parts are kept apart.
+
+    :param ansatz: the circuit's shape
+    :param inputs: circuit inputs, ``(batch, n_inputs)``, in single or double precision
+    :return: ``(batch, n_qubits)``, in [0, 1]
+    """
+    n_qubits, n_layers = ansatz.n_qubits, ansatz.n_layers
+    theta, phi, index = _gates(ansatz, inputs)  # (batch, n_layers, n_qubits) twice, (batch, n_layers, 2)
+    half = (theta / 2).to(inputs.dtype)
+    cos, sin = th.cos(half), th.sin(half)
+    table = _bit_table(n_qubits, inputs)
+
+    # First layer: a product of cos |0> - i sin |1>, whose phases are merged into those that follow
+    state = th.ones_like(cos[:, 0, :1])
+    for qubit in range(n_qubits):
+        state = th.cat([state * cos[:, 0, qubit, None], state * sin[:, 0, qubit, None]], dim=-1)
+    probabilities = state.square()
+    if n_layers > 1:
+        real, imag = _diagonals(phi, index, table)  # (batch, n_layers - 1, 2**n_qubits)
+        state = th.stack([state * real[:, 0], state * imag[:, 0]], dim=1)  # (batch, 2, 2**n_qubits)
+        # Groups of qubits, the most significant first, as the axes of a statevector are ordered
+        groups = [slice(start, min(start + GROUP, n_qubits)) for start in reversed(range(0, n_qubits, GROUP))]
+        rotations = th.stack([cos, sin, sin, -cos], dim=-1).unflatten(-1, (2, 2))
+        factors = [kron(rotations[:, 1:, group]) for group in groups]  # symmetric, (batch, n_layers - 1, size, size)
+        for layer in range(n_layers - 1):
+            if layer > 0:
+                a, b, c, d = state[:, 0], state[:, 1], real[:, layer], imag[:, layer]
+                state = th.stack([a * c - b * d, a * d + b * c], dim=1)
+            for factor in factors:
+                # The leading qubits are rotated and become the last ones; a full turn restores the order
+                size = factor.shape[-1]
+                leading = state.reshape(-1, 2, size, 2**n_qubits // size).transpose(2, 3)
+                state = th.matmul(leading, factor[:, layer, None]).reshape(-1, 2, 2**n_qubits)
+        probabilities = state.square().sum(1)
+    return th.matmul(probabilities, table.t()).clamp(0, 1)
+
+
+def _gates(ansatz: Ansatz, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+    """As :meth:`Ansatz.gates`, the angles in double precision, as in the compiled kernels, and the indices as floats."""
+    layers = inputs.reshape(-1, ansatz.n_layers, ansatz.layer_width)
+    angles = layers[..., : 2 * ansatz.n_qubits].double()
+    turn = SINGLE_TURN if inputs.dtype == th.float32 else 2 * math.pi
+    angles = angles - th.floor(angles / turn) * turn
+    rounded = th.round(layers[..., 2 * ansatz.n_qubits :])
+    index = rounded - th.floor(rounded / ansatz.n_qubits) * ansatz.n_qubits
+    return angles[..., 0::2], angles[..., 1::2], index.clamp(0, ansatz.n_qubits - 1)
+
+
+def _bit_table(n_qubits: int, like: th.Tensor) -> th.Tensor:
+    """The bits of every basis state, ``(n_qubits, 2**n_qubits)``, qubit m in row m."""
+    states = th.arange(2**n_qubits, dtype=like.dtype, device=like.device)
+    return th.stack([th.floor(states / 2**m) - 2 * th.floor(states / 2 ** (m + 1)) for m in range(n_qubits)])
+
+
+def _diagonals(phi: th.Tensor, index: th.Tensor, table: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """Real and imaginary parts of the phases between two layers, ``(batch, n_layers - 1, 2**n_qubits)``."""
+    # RZ(phi) of one layer, RZ(-phi) of the next, and D of both: (-i)^2 = -1 for every qubit that is 1
+    turns = (phi[:, :-1] - phi[:, 1:]).to(table.dtype)
+    cos, sin = -th.cos(turns), -th.sin(turns)
+    # The CZ is a sign where both its qubits are 1; its qubits are compared with, not looked up
+    n_qubits = table.shape[0]
+    qubits = th.arange(n_qubits, dtype=table.dtype, device=table.device)
+    chosen = (index[:, :-1, :, None] == qubits).to(table.dtype)  # (batch, n_layers - 1, 2, n_qubits)
+    bits = th.matmul(chosen, table)
+    different = (index[:, :-1, 0] != index[:, :-1, 1]).to(table.dtype)
+    real = 1 - 2 * bits[:, :, 0] * bits[:, :, 1] * different[..., None]
+    imag = th.zeros_like(real)
+    for qubit in range(n_qubits):
+        c = 1 + table[qubit] * (cos[..., qubit, None] - 1)
+        s = table[qubit] * sin[..., qubit, None]
+        real, imag = real * c - imag * s, real * s + imag * c
+    return real, imag
+
+
+def kron(factors: th.Tensor) -> th.Tensor:
+    """
+    Kronecker product of matrices or of column vectors, the last one the most significant.
+
+    :param factors: ``(batch, n_layers, n, 2, width)``, width 2 for matrices and 1 for vectors
+    :return: ``(batch, n_layers, 2**n, width**n)``
+    """
+    product = factors[:, :, 0]
+    for qubit in range(1, factors.shape[2]):
+        factor = factors[:, :, qubit, :, None, :, None]
+        product = (factor * product[:, :, None, :, None, :]).flatten(-4, -3).flatten(-2, -1)
+    return product

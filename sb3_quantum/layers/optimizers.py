@@ -1,0 +1,35 @@
+"""An optimizer that stays with its parameters, whatever is done to the module that they belong to."""
+
+from collections.abc import Sequence
+
+import torch as th
+
+
+def follow(optimizer: th.optim.Optimizer, parameters: Sequence[th.Tensor]) -> None:
+    """
+    Make an optimizer hold the parameters that a module has now, and what it knows of them in their type and on their device.
+
+    ``load_state_dict(assign=True)``, ``double()`` or a move leave an optimizer that was made before with tensors that no
+    longer belong to the module, or with moments of another type. A parameter that was replaced by one of the same shape
+    inherits its moments, any other starts anew.
+
+    :param optimizer: of one group of parameters, those that the module had
+    :param parameters: those that it has
+    """
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if len(held) != len(parameters) or any(old is not new for old, new in zip(held, parameters, strict=True)):
+        known = [optimizer.state.pop(parameter, None) for parameter in held]
+        first, *others = optimizer.param_groups
+        first["params"] = list(parameters)
+        for group in others:
+            group["params"] = []
+        if len(held) == len(parameters):
+            for old, new, state in zip(held, parameters, known, strict=True):
+                if state is not None and old.shape == new.shape:
+                    optimizer.state[new] = state
+    for parameter in parameters:
+        for name, value in optimizer.state.get(parameter, {}).items():
+            # Moments have the parameter's shape; counters have none, and keep their type
+            if isinstance(value, th.Tensor) and value.shape == parameter.shape and value.dim() > 0:
+                if value.dtype != parameter.dtype or value.device != parameter.device:
+                    optimizer.state[parameter][name] = value.to(parameter)
