@@ -29,7 +29,10 @@ from sb3_quantum.common.durable import replacing
 
 ENV, EPISODES, FIRST_RESET_SEED = "Humanoid-v4", 5, 20_000
 ARMS = Path(__file__).with_name("recipe.yml")
-COLUMNS = ("cpu_minutes", "steps", "updates", "return", "worst", "training_return")
+#: "average_return" is of the actor with weights averaged over training, which nothing learns from
+COLUMNS = ("cpu_minutes", "steps", "updates", "return", "worst", "training_return", "average_return")
+#: how far the average moves in every update
+AVERAGE_STEP = 1e-3
 
 
 def settings_of(arm: str) -> dict[str, Any]:
@@ -66,9 +69,11 @@ class Clock(BaseCallback):
         self.rows: list[dict[str, float]] = []
         self.saved = 0.0
         self._start, self._outside = 0.0, 0.0
+        self._average: list[th.Tensor] = []
 
     def _on_training_start(self) -> None:
         self._start = time.process_time()
+        self._average = [parameter.detach().clone() for parameter in self._actor()]
         if self.path.exists() and self.num_timesteps > 0:
             with self.path.open() as file:
                 self.rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
@@ -81,7 +86,12 @@ class Clock(BaseCallback):
         """Minutes of training so far."""
         return (time.process_time() - self._start - self._outside) / 60
 
+    def _actor(self) -> list[th.Tensor]:
+        assert isinstance(self.model, QuantumTD3)
+        return [parameter.data for parameter in self.model.actor.parameters()]
+
     def _on_rollout_start(self) -> None:
+        th._foreach_lerp_(self._average, self._actor(), AVERAGE_STEP)
         if self.elapsed >= self.every * (len(self.rows) + 1):
             self.evaluate()
 
@@ -89,16 +99,14 @@ class Clock(BaseCallback):
         """Add a row to the CSV file, and write the checkpoint if it is time."""
         minutes, start = self.elapsed, time.process_time()
         assert isinstance(self.model, QuantumTD3)
-        returns = returns_of(self.model, lambda: gym.make(ENV), EPISODES, FIRST_RESET_SEED)
+        returns = self._returns()
+        own = [parameter.clone() for parameter in self._actor()]
+        th._foreach_copy_(self._actor(), self._average)
+        average_return = self._returns().mean()
+        th._foreach_copy_(self._actor(), own)
         training = [info["r"] for info in self.model.ep_info_buffer or []]
-        values = (
-            minutes,
-            self.num_timesteps,
-            self.model._n_updates,
-            returns.mean(),
-            returns.min(),
-            np.mean(training or [np.nan]),
-        )
+        progress = (minutes, self.num_timesteps, self.model._n_updates)
+        values = (*progress, returns.mean(), returns.min(), np.mean(training or [np.nan]), average_return)
         self.rows.append({name: round(float(value), 2) for name, value in zip(COLUMNS, values, strict=True)})
         print(self.path.stem, self.rows[-1], flush=True)
         with replacing(self.path) as partial, partial.open("w", newline="") as file:
@@ -109,6 +117,9 @@ class Clock(BaseCallback):
             self.saved = minutes
             self.save()
         self._outside += time.process_time() - start
+
+    def _returns(self) -> np.ndarray:
+        return returns_of(self.model, lambda: gym.make(ENV), EPISODES, FIRST_RESET_SEED)
 
     def save(self) -> None:
         """Write model, replay buffer and reward statistics."""
