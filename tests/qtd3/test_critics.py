@@ -177,6 +177,9 @@ def test_bfloat16_is_near() -> None:
     one, other = (model.critic.q1_forward(obs, actions) for model in (full, half))
     assert other.dtype == th.float32 and not th.equal(one, other)
     th.testing.assert_close(one, other, atol=0.05 * float(one.std()), rtol=0)
+    with th.autocast("cpu", th.bfloat16):
+        users = full.critic.q1_forward(obs, actions)
+    th.testing.assert_close(one, users.float(), atol=0.05 * float(one.std()), rtol=0)
     half.learn(60)
     assert {parameter.dtype for parameter in half.critic.parameters()} == {th.float32}
 

@@ -1,5 +1,6 @@
 """Critics with batch (re)normalization and without target networks."""
 
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -36,7 +37,8 @@ class _RenormalizedNetwork(nn.Module):
 
     def forward(self, x: th.Tensor, batch_statistics: bool) -> th.Tensor:
         *hidden_layers, (norm, linear) = zip(self.norms, self.linears, strict=True)
-        with th.autocast(x.device.type, th.bfloat16, enabled=self.in_bfloat16):
+        # Without it the user's own autocast, if there is one, stays as it is
+        with th.autocast(x.device.type, th.bfloat16) if self.in_bfloat16 else nullcontext():
             for hidden_norm, hidden_linear in hidden_layers:
                 x = self.activation(hidden_linear(hidden_norm(x, batch_statistics)))
             x = norm(x, batch_statistics)
@@ -60,6 +62,7 @@ class CrossQCritic(Critic):
     :param momentum: weight of a batch in the running statistics
     :param eps: added to variances
     :param warmup_steps: updates with plain batch normalization, before batches are corrected towards running statistics
+    :param bfloat16: whether the hidden layers' matrices are multiplied in half the precision
     :param n_outputs: numbers that a network gives, for subclasses
     :param kwargs: see :class:`~sb3_quantum.qtd3.critics.base.Critic`
     """
