@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch as th
 from stable_baselines3.common import torch_layers
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import (
     ActionNoise,
     NormalActionNoise,
@@ -16,7 +17,7 @@ from stable_baselines3.common.noise import (
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 from torch import nn
 
-from sb3_quantum.common import QuantumDictReplayBuffer, QuantumNStepReplayBuffer, QuantumReplayBuffer
+from sb3_quantum import common
 from sb3_quantum.hub.space_codec import decode_space, encode_space
 from sb3_quantum.hub.strict import ModelFileError, is_integer, is_number
 
@@ -34,7 +35,11 @@ CLASSES: dict[str, type] = {
         f"stable_baselines3.{cls.__name__}": cls
         for cls in (torch_layers.FlattenExtractor, torch_layers.NatureCNN, torch_layers.CombinedExtractor)
     },
-    **{f"sb3_quantum.{cls.__name__}": cls for cls in (QuantumReplayBuffer, QuantumNStepReplayBuffer, QuantumDictReplayBuffer)},
+    **{
+        f"sb3_quantum.{name}": value
+        for name, value in vars(common).items()
+        if isinstance(value, type) and issubclass(value, ReplayBuffer)
+    },
 }
 _NAMES = {cls: name for name, cls in CLASSES.items()}
 #: types of numbers that a file may hold
