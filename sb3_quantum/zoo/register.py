@@ -138,7 +138,7 @@ def _register_interruption(exp_manager: ModuleType) -> None:
         original(self, model)
         reason = getattr(model, "interruption", None)
         if reason is not None:
-            raise SystemExit(f"Not finished, {model.num_timesteps} of {model._total_timesteps} steps are done: {reason}")
+            raise SystemExit(f"Not finished: {reason}")
 
     save_trained_model._sb3_quantum = True  # type: ignore[attr-defined]
     cls.save_trained_model = save_trained_model

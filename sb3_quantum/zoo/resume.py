@@ -356,6 +356,9 @@ class ResumableExperimentManager(ExperimentManager):
         total = self.n_timesteps
         if model.num_timesteps >= total:
             print(f"Nothing left to do: {model.num_timesteps} of {total} steps are done")
+            # Of a larger total, which is not asked for any more
+            if getattr(model, "interruption", None) is not None:
+                setattr(model, "interruption", None)  # noqa: B010
             return False
         try:
             restore_generators(checkpoint)
