@@ -1,6 +1,5 @@
 import importlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from sb3_quantum import QuantumTD3
 from sb3_quantum.robustness import evaluate, main, plot, settings
 from tests.envs import SMALL
 from tests.qtd3.test_train import pendulum
+from tests.zoo.helpers import quick_zoo
 
 
 def test_settings() -> None:
@@ -42,19 +42,8 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pendulum(policy_kwargs={"n_qubits": 2, "n_layers": 2}).save("model")
     pendulum(policy_kwargs={"block": "zeros"}).save("classical")
     common = ["--env", "Pendulum-v1", "--episodes", "1", "--shots", "2", "--depolarizing", "0.1", "--readouts", "mean"]
-    command = [
-        sys.executable,
-        "-m",
-        "sb3_quantum.robustness",
-        "model.zip",
-        *common,
-        "--json",
-        "rows.json",
-        "--plot",
-        "plot.png",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    words = ["sb3_quantum.robustness", "model.zip", *common, "--json", "rows.json", "--plot", "plot.png"]
+    quick_zoo(tmp_path, *words)
     rows = json.loads(Path("rows.json").read_text())
     assert [row["label"] for row in rows] == ["exact", "2 shots", "p = 0.1"] and Path("plot.png").exists()
     for arguments, message in (

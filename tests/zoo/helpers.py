@@ -1,8 +1,13 @@
-"""Commands of the zoo as subprocesses."""
+"""Commands of the zoo as processes of their own: fresh ones, and copies of this one, which has imported everything already."""
 
+import importlib
 import os
+import runpy
 import subprocess
 import sys
+import tempfile
+import traceback
+import warnings
 from pathlib import Path
 
 SMALL = "policy_kwargs:dict(n_qubits=3,n_layers=2,qtdnn_arch=[16],net_arch=[16,16])"
@@ -24,3 +29,46 @@ def command(folder: Path, *words: str, expect: int = 0, **environment: str) -> s
 def zoo(folder: Path, *words: str, expect: int = 0, **environment: str) -> str:
     """Run ``python -m ...`` in a folder and return what it printed."""
     return command(folder, sys.executable, "-m", *words, expect=expect, **environment)
+
+
+def quick_zoo(folder: Path, *words: str, expect: int = 0) -> str:
+    """
+    As :func:`zoo`, without the seconds of imports that a fresh interpreter takes: in a forked copy of this one. For tests of
+    what a command does; that a fresh one finds qtd3 is what others are there for.
+    """
+    importlib.import_module(words[0])
+    with tempfile.TemporaryFile() as file:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        child = os.fork()
+        if child == 0:
+            os._exit(_run(folder, words, file.fileno()))
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        file.seek(0)
+        printed = file.read().decode()
+    assert code == expect, printed
+    return printed
+
+
+def _run(folder: Path, words: tuple[str, ...], output: int) -> int:
+    """In the child: the module as a script, its exit status returned."""
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    sys.stdout, sys.stderr = (open(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
+    os.chdir(folder)
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    sys.argv, sys.orig_argv = [words[0], *words[1:]], [sys.executable, "-m", *words]
+    code = 0
+    try:
+        warnings.simplefilter("ignore", RuntimeWarning)  # of runpy: the module has been imported
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if not isinstance(end.code, int | None):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code

@@ -14,7 +14,7 @@ from torch import nn
 from sb3_quantum import MlpPolicy, QuantumTD3
 from sb3_quantum.zoo import hyperparams_path
 from sb3_quantum.zoo.checks import OPTIONS, ZOO_KEYS, check_hyperparams, check_kwargs, parameters
-from tests.zoo.helpers import SMALL, zoo
+from tests.zoo.helpers import SMALL, quick_zoo
 
 TRAIN = ("rl_zoo3.train", "--algo", "qtd3", "--env", "Pendulum-v1")
 
@@ -24,13 +24,13 @@ def test_a_misspelt_yaml(tmp_path: Path) -> None:
     (tmp_path / "mine.yml").write_text(
         'Pendulum-v1:\n  policy: MlpPolicy\n  n_timesteps: 200\n  policy_kwargs: "dict(n_qubit=3, activation_fn=nn.ReLU)"\n'
     )
-    printed = zoo(tmp_path, *TRAIN, "-conf", "mine.yml", expect=1)
+    printed = quick_zoo(tmp_path, *TRAIN, "-conf", "mine.yml", expect=1)
     assert printed.strip().endswith("ValueError: policy_kwargs of qtd3: 'n_qubit' is unknown, did you mean 'n_qubits'?")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yml"], "no run was begun"
 
 
 def test_a_misspelt_param_of_a_search(tmp_path: Path) -> None:
-    printed = zoo(
+    printed = quick_zoo(
         tmp_path, *TRAIN, "-optimize", "--storage", "study.log", "--study-name", "mine",
         "-params", "learning_start:100", SMALL, expect=1,
     )  # fmt: skip
@@ -39,7 +39,7 @@ def test_a_misspelt_param_of_a_search(tmp_path: Path) -> None:
 
 
 def test_a_misspelt_param_of_a_run_that_can_be_continued(tmp_path: Path) -> None:
-    printed = zoo(
+    printed = quick_zoo(
         tmp_path, "sb3_quantum.train", *TRAIN[1:], "--resume", "-params", "backend_kwargs:dict(shot=5)", expect=1
     )  # fmt: skip
     assert printed.strip().endswith("backend_kwargs of qtd3: 'shot' is unknown, did you mean 'shots'?")
@@ -48,7 +48,7 @@ def test_a_misspelt_param_of_a_run_that_can_be_continued(tmp_path: Path) -> None
 
 def test_an_unknown_environment(tmp_path: Path) -> None:
     """The zoo's own check."""
-    printed = zoo(tmp_path, *TRAIN[:-1], "Pendulm-v1", expect=1)
+    printed = quick_zoo(tmp_path, *TRAIN[:-1], "Pendulm-v1", expect=1)
     assert printed.strip().endswith("ValueError: Pendulm-v1 not found in gym registry, you maybe meant Pendulum-v1?")
     assert not list(tmp_path.iterdir())
 

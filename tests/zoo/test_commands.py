@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sb3_quantum import QuantumReplayBuffer, QuantumTD3
 from sb3_quantum.zoo import hyperparams_path
-from tests.zoo.helpers import SMALL, command, zoo
+from tests.zoo.helpers import SMALL, command, quick_zoo, zoo
 
 QTD3 = ("--algo", "qtd3", "--env", "Pendulum-v1")
 #: first colour of seaborn's palette, which the zoo's plots have
@@ -80,7 +80,7 @@ def test_train_and_continue(folder: Path) -> None:
         "hyperparams = {'Pendulum-v1': dict(policy='MlpPolicy', n_timesteps=200, learning_starts=0, gamma=0.9,\n"
         "    policy_kwargs=dict(n_qubits=3, activation_fn=nn.ReLU))}\n"
     )
-    printed = zoo(
+    printed = quick_zoo(
         folder, "rl_zoo3.train", *QTD3, "-conf", "mine.py", "-i", str(run / "Pendulum-v1.zip"),
         "--eval-freq", "-1", "--save-replay-buffer",
     )  # fmt: skip
@@ -119,7 +119,7 @@ def test_tracked_in_two_processes(tmp_path: Path) -> None:
 
 def test_enjoy_and_benchmark(folder: Path) -> None:
     """``rl_zoo3.benchmark`` runs ``enjoy.py`` of the current folder."""
-    printed = zoo(
+    printed = quick_zoo(
         folder, "rl_zoo3.enjoy", *QTD3, "-f", "logs", "--no-render", "-n", "200", "--load-last-checkpoint", "--stochastic",
         "--reward-log", "once",
     )  # fmt: skip
@@ -128,7 +128,7 @@ def test_enjoy_and_benchmark(folder: Path) -> None:
     assert f"{reward:.2f}" in printed
 
     (folder / "enjoy.py").write_text("from rl_zoo3.enjoy import enjoy\nenjoy()\n")
-    zoo(
+    quick_zoo(
         folder, "rl_zoo3.benchmark", "--no-hub", "--log-dir", "logs", "--benchmark-dir", "marks", "-n", "400",
         "--num-threads", "1",
     )  # fmt: skip

@@ -24,7 +24,7 @@ from sb3_quantum import QuantumTD3
 from sb3_quantum.layers import RMSEncoding
 from sb3_quantum.zoo.search import convert_qtd3_params, sample_qtd3_params
 from sb3_quantum.zoo.studies import _process, check_trial, check_trial_id, fail_abandoned
-from tests.zoo.helpers import zoo
+from tests.zoo.helpers import quick_zoo
 
 
 def study(n_trials: int) -> optuna.Study:
@@ -72,10 +72,10 @@ def stored(folder: Path, storage: str = "study.log") -> list[FrozenTrial]:
 
 def test_optimize_and_train_a_trial(tmp_path: Path) -> None:
     """-optimize, with the study in a file, and a training with what it found; the zoo takes trial 0 for none."""
-    zoo(tmp_path, *OPTIMIZE, "--n-trials", "2", "--storage", "study.log")
+    quick_zoo(tmp_path, *OPTIMIZE, "--n-trials", "2", "--storage", "study.log")
     trials = stored(tmp_path)
     assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE"]
-    printed = zoo(
+    printed = quick_zoo(
         tmp_path, "rl_zoo3.train", "--algo", "qtd3", "--env", "Pendulum-v1", "-n", "120", "--eval-freq", "-1",
         "--storage", "study.log", "--study-name", "qtd3", "--trial-id", "0", "-params", "learning_starts:100",
     )  # fmt: skip
@@ -225,12 +225,12 @@ def test_a_study_of_another_space_is_not_continued(tmp_path: Path) -> None:
     storage = "sqlite:///study.db"
     made = optuna.create_study(storage=f"sqlite:///{tmp_path / 'study.db'}", study_name="qtd3", direction="maximize")
     made.add_trial(changed("batch_size_pow", IntDistribution(2, 11)))
-    printed = zoo(tmp_path, *OPTIMIZE, "--n-trials", "1", "--storage", storage, expect=1)
+    printed = quick_zoo(tmp_path, *OPTIMIZE, "--n-trials", "1", "--storage", storage, expect=1)
     message = "trial 0 is from another search space than qtd3's: batch_size_pow was IntDistribution(high=11, log=False, low=2"
     assert f"ValueError: The study 'qtd3' cannot be continued, use another --study-name: {message}" in printed
     again = optuna.load_study(storage=made._storage, study_name="qtd3")
     assert len(again.trials) == 1 and not again.user_attrs
-    printed = zoo(
+    printed = quick_zoo(
         tmp_path, "rl_zoo3.train", "--algo", "qtd3", "--env", "Pendulum-v1",
         "--storage", storage, "--study-name", "qtd3", "--trial-id", "0", expect=1,
     )  # fmt: skip

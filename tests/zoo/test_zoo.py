@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from stable_baselines3.common.monitor import load_results
 
-from tests.zoo.helpers import SMALL, zoo
+from tests.zoo.helpers import SMALL, quick_zoo, zoo
 
 
 def test_without_the_hook(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_without_the_hook(tmp_path: Path) -> None:
 
 
 def test_other_algorithms_are_untouched(tmp_path: Path) -> None:
-    printed = zoo(
+    printed = quick_zoo(
         tmp_path, "rl_zoo3.train", "--algo", "td3", "--env", "Pendulum-v1", "-n", "150", "--eval-freq", "-1",
     )  # fmt: skip
     assert "hyperparams/td3.yml" in printed and "rl_zoo3" in printed.split("Loading hyperparameters from: ")[1].splitlines()[0]
