@@ -96,15 +96,19 @@ def test_normalizer_knows_the_observations_that_were_acted_on() -> None:
     running = model.policy.normalizer.parts["box_"]
     seen = model.replay_buffer.observations[:50].reshape(100, 3)
     assert float(running.count) == pytest.approx(100)
-    assert np.allclose(running.mean.numpy(), seen.mean(0), atol=1e-6) and np.allclose(
-        running.var.numpy(), seen.var(0), rtol=1e-4
+    assert np.allclose(running.mean.cpu().numpy(), seen.mean(0), atol=1e-6) and np.allclose(
+        running.var.cpu().numpy(), seen.var(0), rtol=1e-4
     )
     with th.no_grad():
-        normalized = model.policy.normalizer(th.as_tensor(seen))
+        normalized = model.policy.normalizer(th.as_tensor(seen, device=model.device))
         assert abs(float(normalized.mean())) < 1e-5
         # Actor and critic both see normalized observations
-        assert th.allclose(model.actor.extract_features(th.as_tensor(seen), model.actor.features_extractor), normalized)
-        assert th.allclose(model.critic.extract_features(th.as_tensor(seen), model.critic.features_extractor), normalized)
+        assert th.allclose(
+            model.actor.extract_features(th.as_tensor(seen, device=model.device), model.actor.features_extractor), normalized
+        )
+        assert th.allclose(
+            model.critic.extract_features(th.as_tensor(seen, device=model.device), model.critic.features_extractor), normalized
+        )
 
 
 def test_the_actors_step_gives_the_critic_no_gradients() -> None:

@@ -86,7 +86,7 @@ def test_held_out_states_are_not_those_just_fitted() -> None:
     model = pendulum(learning_starts=0, gradient_steps=0).learn(40)
     buffer: Any = model.replay_buffer
     buffer._get_samples(np.arange(30))
-    held_out = buffer.sample_held_out(200, np.random.default_rng(0)).numpy()
+    held_out = buffer.sample_held_out(200, np.random.default_rng(0)).cpu().numpy()
     rows = {tuple(row) for row in held_out}
     assert rows <= {tuple(row) for row in buffer.observations[30:40, 0]} and len(rows) == 10
     buffer._get_samples(np.arange(40))

@@ -118,7 +118,7 @@ def test_one_joint_pass() -> None:
     model = pendulum(policy_kwargs={"critic": "crossq"}, gamma=0.9).learn(60)
     critic = model.critic
     data = model._sample_batch(16)
-    next_actions = th.rand(16, 1) * 2 - 1
+    next_actions = th.rand(16, 1, device=model.device) * 2 - 1
     both = th.cat([th.cat([data.observations, data.actions], 1), th.cat([data.next_observations, next_actions], 1)])
     states = [th.clone(value) for value in critic.state_dict().values()]
     critic.optimizer.zero_grad()
@@ -140,7 +140,7 @@ def test_one_joint_pass() -> None:
 def test_the_actor_sees_running_statistics(critic: str) -> None:
     """Whatever mode the policy is in, Q-values of a row are the same in every batch, and asking for them moves nothing."""
     policy = pendulum(policy_kwargs=KINDS[critic]).learn(60).policy
-    obs, actions = th.randn(5, 3), th.rand(5, 1)
+    obs, actions = th.randn(5, 3, device=policy.device), th.rand(5, 1, device=policy.device)
     before = [value.clone() for value in policy.critic.state_dict().values()]
     for mode in (True, False):
         policy.set_training_mode(mode)
@@ -173,7 +173,7 @@ def test_bfloat16_is_near() -> None:
     full = pendulum(policy_kwargs={"critic": "crossq"})
     half = pendulum(policy_kwargs={"critic": "crossq", "critic_kwargs": {"bfloat16": True}})
     half.set_parameters(full.get_parameters())
-    obs, actions = th.randn(64, 3), th.rand(64, 1)
+    obs, actions = th.randn(64, 3, device=full.device), th.rand(64, 1, device=full.device)
     one, other = (model.critic.q1_forward(obs, actions) for model in (full, half))
     assert other.dtype == th.float32 and not th.equal(one, other)
     th.testing.assert_close(one, other, atol=0.05 * float(one.std()), rtol=0)

@@ -96,7 +96,7 @@ def test_a_circuit_too_wide_to_be_simulated_is_trained_with_a_bar(capsys: pytest
             assert set(fidelity.latest) == {"quantum/input_std", "quantum/cz_identities", "quantum/cz_uncommon"}
             assert "cosine -" in capsys.readouterr().out
             with pytest.warns(UserWarning, match="8 states of 50 qubits"):
-                assert measure_fidelity(model, th.zeros(8, 3)) != {}
+                assert measure_fidelity(model, th.zeros(8, 3, device=model.device)) != {}
     assert equal(*runs)
 
 
@@ -104,7 +104,7 @@ def test_how_wide_is_too_wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory decides too, and what can be measured on shots is measured."""
     model = pendulum(backend="aer", backend_kwargs=dict(shots=2))
     monkeypatch.setattr("sb3_quantum.layers.fidelity._memory_bytes", lambda: 4 * 80 * 8 * 2**3)
-    observations = th.as_tensor(np.random.default_rng(0).normal(size=(9, 3)), dtype=th.float32)
+    observations = th.as_tensor(np.random.default_rng(0).normal(size=(9, 3)), dtype=th.float32, device=model.device)
     assert "qtdnn/cosine" in measure_fidelity(model, observations[:8])
     with pytest.warns(UserWarning, match="9 states of 3 qubits are too many"):
         measured = measure_fidelity(model, observations, n_shift_states=1, shift_shots=4)

@@ -54,18 +54,18 @@ def test_deterministic_mean_reads_the_expected_bits() -> None:
     layer = model.policy.quantum_layer
     assert layer is not None
     with th.no_grad():
-        inputs, links = model.actor.encode(th.as_tensor(OBS))
+        inputs, links = model.actor.encode(th.as_tensor(OBS, device=model.device))
         expected = model.actor.decode(layer.backend.expected_bits(inputs), links)
         majority = model.actor.decode((layer.backend.expected_bits(inputs) > 0.5).float(), links)
-    assert np.allclose(model.predict(OBS, deterministic=True)[0], 2 * expected.numpy(), atol=1e-5)
+    assert np.allclose(model.predict(OBS, deterministic=True)[0], 2 * expected.cpu().numpy(), atol=1e-5)
     model.policy.eval_readout = "majority"
-    assert np.allclose(model.predict(OBS, deterministic=True)[0], 2 * majority.numpy(), atol=1e-5)
+    assert np.allclose(model.predict(OBS, deterministic=True)[0], 2 * majority.cpu().numpy(), atol=1e-5)
 
 
 def test_sampled_actions_average_over_bits() -> None:
     """Sampled bits average to the expected bits, within five standard errors (false-alarm rate 6e-7 a qubit)."""
     model = make()
-    obs = th.as_tensor(OBS[:1].repeat(4000, 0))
+    obs = th.as_tensor(OBS[:1].repeat(4000, 0), device=model.device)
     step = model.actor.act(obs, "sample", record_bits=True)
     assert step.circuit_outputs is not None and step.circuit_inputs is not None and model.policy.quantum_layer is not None
     mean = model.policy.quantum_layer.backend.expected_bits(step.circuit_inputs[:1])[0].detach()
@@ -75,7 +75,7 @@ def test_sampled_actions_average_over_bits() -> None:
 
 def test_set_random_seed_governs_the_circuits() -> None:
     model = make()
-    obs = th.as_tensor(OBS)
+    obs = th.as_tensor(OBS, device=model.device)
     recorded = []
     for seed in (5, 5, 6):
         model.set_random_seed(seed)

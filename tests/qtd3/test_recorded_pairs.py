@@ -42,22 +42,24 @@ def test_stored_inputs_equal_the_prednns(n_envs: int, n_steps: int, dictionary: 
         rows = np.arange(40)
         envs = np.full(40, env_index)
         if dictionary:
-            obs: Any = {key: th.as_tensor(value[rows, envs]) for key, value in buffer.observations.items()}
+            obs: Any = {
+                key: th.as_tensor(value[rows, envs], device=model.device) for key, value in buffer.observations.items()
+            }
         else:
-            obs = th.as_tensor(buffer.observations[rows, envs])
+            obs = th.as_tensor(buffer.observations[rows, envs], device=model.device)
         with th.no_grad():
             inputs, _ = model.actor.encode(obs)
-        stored, outputs = buffer.circuit.load(rows, envs, th.device("cpu"))
+        stored, outputs = buffer.circuit.load(rows, envs, model.device)
         angles, indices = ansatz.split(inputs)
         stored_angles, stored_indices = ansatz.split(stored)
-        assert th.allclose(wrap_angles(angles - stored_angles), th.zeros(()), atol=2e-3)
+        assert th.allclose(wrap_angles(angles - stored_angles), th.zeros((), device=model.device), atol=2e-3)
         assert th.equal(ansatz.round_indices(indices).float(), stored_indices)
         assert len(stored_angles.unique(dim=0)) == 40, "every observation is another one"
         # And what came out belongs to what went in
         assert model.policy.quantum_layer is not None
         expected = model.policy.quantum_layer.backend.expected_bits(stored)
         assert th.allclose(outputs, expected, atol=5e-3)
-        probe_inputs, probe_outputs = buffer.probe.load(rows, envs, th.device("cpu"))
+        probe_inputs, probe_outputs = buffer.probe.load(rows, envs, model.device)
         deviation = wrap_angles(ansatz.split(probe_inputs)[0] - stored_angles)
         # 480 normal numbers: their standard deviation is within 20 % of probe_std (6 sigma, false-alarm rate 1e-9)
         assert abs(float(deviation.std()) / model.probe_std - 1) < 0.2
@@ -83,9 +85,9 @@ def test_sampled_bits_are_stored_as_they_acted() -> None:
     buffer: Any = model.replay_buffer
     for env_index in range(2):
         rows, envs = np.arange(30), np.full(30, env_index)
-        bits = th.as_tensor(buffer.circuit.outputs[rows, envs]).float()
+        bits = th.as_tensor(buffer.circuit.outputs[rows, envs], device=model.device).float()
         assert set(bits.unique().tolist()) == {0.0, 1.0}
         with th.no_grad():
-            _, links = model.actor.encode(th.as_tensor(buffer.observations[rows, envs]))
+            _, links = model.actor.encode(th.as_tensor(buffer.observations[rows, envs], device=model.device))
             actions = model.actor.decode(bits, links)
-        assert np.allclose(actions.numpy(), buffer.actions[rows, envs], atol=1e-5)
+        assert np.allclose(actions.cpu().numpy(), buffer.actions[rows, envs], atol=1e-5)

@@ -60,7 +60,7 @@ def test_generator_goes_on_where_it_was(tmp_path: Path) -> None:
     model = pendulum().learn(60)
     model.save(tmp_path / "model")
     loaded = QuantumTD3.load(tmp_path / "model")
-    obs = th.as_tensor(OBS)
+    obs = th.as_tensor(OBS, device=model.device)
     first, second = (m.actor.act(obs, "sample", record_bits=True).circuit_outputs for m in (model, loaded))
     assert first is not None and second is not None and th.equal(first, second)
     fresh = pendulum()

@@ -51,7 +51,7 @@ def figures(case: str) -> dict[str, list[float]]:
     observations = generator.normal(size=(4, 3)).astype(np.float32)
     result = {"actions": model.predict(observations, deterministic=True)[0].ravel().tolist()}
     for name, parameter in model.policy.named_parameters():
-        value = parameter.detach().double().numpy().ravel()
+        value = parameter.detach().double().cpu().numpy().ravel()
         result[name] = [float(np.linalg.norm(value)), float(value @ generator.normal(size=value.size))]
     return result
 

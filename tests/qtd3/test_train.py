@@ -281,7 +281,7 @@ def test_critics_hidden_layers_are_normalized() -> None:
     """Every hidden layer of every critic, and nothing of the actor, against the formula."""
     policy = pendulum(policy_kwargs={"net_arch": [8, 9], "critic_layer_norm": True}).policy
     assert not any(isinstance(module, nn.LayerNorm) for module in policy.actor.modules())
-    observations, actions = th.randn(5, 3), th.rand(5, 1)
+    observations, actions = th.randn(5, 3, device=policy.device), th.rand(5, 1, device=policy.device)
     for q_net in policy.critic.q_networks:
         first, _, _ = q_net.before
         second, _, _, last = q_net.after
@@ -348,7 +348,7 @@ def test_fits_to_recent_pairs_are_drawn_from_them(monkeypatch: pytest.MonkeyPatc
     model.train(1, 16)
     ((inputs, targets),) = seen
     newest = np.arange(70, 80), np.zeros(10, dtype=int)
-    known = [field.load(*newest, th.device("cpu")) for field in (buffer.circuit, buffer.probe)]  # type: ignore[attr-defined]
+    known = [field.load(*newest, model.device) for field in (buffer.circuit, buffer.probe)]  # type: ignore[attr-defined]
     for half, pairs in zip(zip(inputs.chunk(2), targets.chunk(2), strict=True), known, strict=True):
         rows = {tuple(row.tolist()) for row in th.cat(pairs, dim=1)}
         drawn = {tuple(row.tolist()) for row in th.cat(half, dim=1)}
