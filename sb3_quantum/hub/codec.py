@@ -2,6 +2,7 @@
 
 import base64
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ CLASSES: dict[str, type] = {
         if isinstance(value, type) and issubclass(value, ReplayBuffer)
     },
 }
+#: two halves of a letter, which JSON would put together
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _NAMES = {cls: name for name, cls in CLASSES.items()}
 #: types of numbers that a file may hold
 DTYPES = ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "float16", "float32", "float64")
@@ -59,9 +62,10 @@ def encode(value: Any, what: str) -> Any:
     :raises ValueError: if there is no safe form for it
     """
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        items = [[str(key), encode(item, f"{what}[{key!r}]")] for key, item in value.items()]
+        items = [[encode(str(key), what), encode(item, f"{what}[{key!r}]")] for key, item in value.items()]
         # A dictionary of the user's must not look like one of the forms below
-        return {"$dict": items} if any(key.startswith("$") for key, _ in items) else dict(items)
+        plain = all(isinstance(key, str) and not key.startswith("$") for key, _ in items)
+        return dict(items) if plain else {"$dict": items}
     if isinstance(value, tuple):
         return {"$tuple": [encode(item, what) for item in value]}
     if isinstance(value, list):
@@ -74,6 +78,8 @@ def encode(value: Any, what: str) -> Any:
         return {"$float": str(float(value))}
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return {"$int": hex(value)}
+    if isinstance(value, str) and _PAIR.search(value):
+        return {"$text": base64.b64encode(value.encode("utf-8", "surrogatepass")).decode()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, type) and value in _NAMES:
@@ -117,7 +123,7 @@ def _decode_class(name: Any) -> type:
 
 
 def _decode_dict(items: Any) -> dict[str, Any]:
-    made = {key: decode(item) for key, item in items}
+    made = {decode(key): decode(item) for key, item in items}
     if len(made) < len(items) or not all(isinstance(key, str) for key in made):
         raise ModelFileError(f"the keys of a dictionary are no texts, or stand twice: {str(list(made))[:100]}")
     return made
@@ -210,6 +216,7 @@ _FORMS: dict[str, Any] = {
     "$array": _decode_array,
     "$scalar": lambda content: _decode_array(content)[()],
     "$float": _decode_float,
+    "$text": lambda content: base64.b64decode(content, validate=True).decode("utf-8", "surrogatepass"),
     "$int": lambda content: int(content, 16),
     "$class": _decode_class,
     "$linear_schedule": _decode_schedule,

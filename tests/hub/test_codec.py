@@ -10,7 +10,7 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
 from gymnasium import spaces
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.noise import (
     ActionNoise,
@@ -63,6 +63,8 @@ values = st.recursive(
 
 @settings(max_examples=60, deadline=None)
 @given(values)
+@example("\ud800\udc00")
+@example({"\ud800\udc00": "\udc00"})
 def test_values(value: Any) -> None:
     assert identical(decode(through_json(encode(value, "x"))), value)
 
