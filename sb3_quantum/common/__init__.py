@@ -11,11 +11,13 @@ from sb3_quantum.common.evaluation import (
     trained_with_vec_normalize,
     warn_if_not_normalized,
 )
+from sb3_quantum.common.her import QuantumHerReplayBuffer
 from sb3_quantum.common.normalization import ObservationNormalizer
 
 __all__ = [
     "ObservationNormalizer",
     "QuantumDictReplayBuffer",
+    "QuantumHerReplayBuffer",
     "QuantumNStepReplayBuffer",
     "QuantumReplayBuffer",
     "QuantumReplayBufferSamples",

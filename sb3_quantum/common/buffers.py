@@ -9,7 +9,6 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.type_aliases import DictReplayBufferSamples, ReplayBufferSamples, TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
-from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.storage import STORAGES, RowFiles
@@ -156,7 +155,7 @@ class QuantumReplayBuffer(ReplayBuffer):
     ):
         if storage not in STORAGES:
             raise ValueError(f"storage must be one of {', '.join(map(repr, STORAGES))}, got {storage!r}")
-        super().__init__(buffer_size, _as_float32(observation_space), action_space, device, n_envs, **kwargs)
+        super().__init__(buffer_size, _as_float32(observation_space), action_space, device=device, n_envs=n_envs, **kwargs)
         self.observation_space = observation_space
         self.ansatz = ansatz
         self.storage = storage
@@ -276,6 +275,19 @@ class QuantumReplayBuffer(ReplayBuffer):
         finally:
             self.actions = recorder.array
         rows, envs = recorder.index[:2]
+        return self._with_circuits(samples, rows, envs)
+
+    def _with_circuits(
+        self, samples: ReplayBufferSamples | DictReplayBufferSamples, rows: np.ndarray, envs: np.ndarray
+    ) -> QuantumReplayBufferSamples:
+        """
+        Complete SB3's samples with the circuit pairs of the same transitions.
+
+        :param samples: SB3's samples
+        :param rows: position in the buffer of each, ``(batch,)``
+        :param envs: environment of each, ``(batch,)``
+        :return: the samples
+        """
         self._last_batch = (rows, envs)
         pairs: list[th.Tensor | None] = []
         for field in (self.circuit, self.probe):
@@ -346,33 +358,6 @@ class QuantumDictReplayBuffer(QuantumReplayBuffer, DictReplayBuffer):  # type: i
     :param args: see :class:`QuantumReplayBuffer`
     :param kwargs: see :class:`QuantumReplayBuffer`
     """
-
-
-def choose_replay_buffer_class(
-    requested: type[ReplayBuffer] | None, observation_space: spaces.Space, n_steps: int = 1
-) -> type[QuantumReplayBuffer]:
-    """
-    The replay buffer class for a kind of observations, or the requested one if it will do.
-
-    :param requested: ``replay_buffer_class`` as the user gave it
-    :param observation_space: observation space
-    :param n_steps: steps of the return
-    :return: a class with circuit fields
-    :raises ValueError: if the requested class has none
-    """
-    if requested is None:
-        if isinstance(observation_space, spaces.Dict):
-            assert n_steps == 1, "N-step returns are not supported for Dict observation spaces yet."
-            return QuantumDictReplayBuffer
-        return QuantumNStepReplayBuffer if n_steps > 1 else QuantumReplayBuffer
-    if issubclass(requested, HerReplayBuffer):
-        raise ValueError("HerReplayBuffer is not supported: its relabelled goals have no recorded circuit pairs")
-    if not issubclass(requested, QuantumReplayBuffer):
-        raise ValueError(
-            f"replay_buffer_class={requested.__name__} has no fields for circuit pairs; accepted are "
-            f"QuantumReplayBuffer, QuantumNStepReplayBuffer, QuantumDictReplayBuffer and their subclasses"
-        )
-    return requested
 
 
 def _as_float32(space: spaces.Space) -> spaces.Space:

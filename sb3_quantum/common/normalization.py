@@ -75,6 +75,9 @@ class RunningNormalizer(nn.Module):
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
+        # Noise may have been added to a state_dict: no variance is negative, and no count
+        self.var.clamp_(min=0)
+        self.count.clamp_(min=self.epsilon)
         self._refresh()
 
     def forward(self, observations: th.Tensor) -> th.Tensor:

@@ -16,6 +16,7 @@ from stable_baselines3.common.noise import (
     VectorizedActionNoise,
 )
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
+from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 from torch import nn
 
 from sb3_quantum import common
@@ -41,6 +42,7 @@ CLASSES: dict[str, type] = {
         for name, value in vars(common).items()
         if isinstance(value, type) and issubclass(value, ReplayBuffer)
     },
+    "stable_baselines3.HerReplayBuffer": HerReplayBuffer,
 }
 #: two halves of a letter, which JSON would put together
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")

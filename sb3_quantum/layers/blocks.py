@@ -11,7 +11,7 @@ from sb3_quantum.backends.randomness import Stream
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.circuits.checks import check_choice, check_instance
 from sb3_quantum.circuits.tracing import is_recorded
-from sb3_quantum.layers.extra_state import pack_state, unpack_state
+from sb3_quantum.layers.extra_state import is_perturbed, pack_state, seed_of, unpack_state
 from sb3_quantum.layers.readout import check_readout, read
 
 #: every value of the policy's ``block``: the circuit, and what can stand in its place
@@ -115,7 +115,10 @@ class RBGBlock(nn.Module):
         """
         :param state: what :meth:`get_extra_state` returned
         """
-        self._stream.set_state(unpack_state(state))
+        if is_perturbed(state):
+            self._stream.seed(seed_of(state))
+        else:
+            self._stream.set_state(unpack_state(state))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # Files of version 0.1.0 have no such state: the generator stays as it is

@@ -1,22 +1,54 @@
 """Plain data as a tensor: how modules keep generators and counters in a ``state_dict``."""
 
+import hashlib
 import json
 from typing import Any
 
 import torch as th
 
+#: lengths are multiples of this, so that the states of two models can be stacked and averaged
+BLOCK = 512
+
 
 def pack_state(state: dict[str, Any]) -> th.Tensor:
     """
+    Plain data as a tensor of floating numbers, like everything else in a ``state_dict``: a loop over it that adds noise to
+    every tensor, as in SB3's manual, must not stumble over this one.
+
     :param state: what JSON can hold
-    :return: JSON as a uint8 tensor, so that files stay loadable with ``weights_only=True``
+    :return: the bytes of the JSON, padded, as float32, so that files stay loadable with ``weights_only=True``
     """
-    return th.tensor(list(json.dumps(state).encode()), dtype=th.uint8)
+    text = json.dumps(state).encode()
+    return th.tensor(list(text.ljust(-(-len(text) // BLOCK) * BLOCK)), dtype=th.float32)
+
+
+def is_perturbed(state: th.Tensor) -> bool:
+    """
+    :param state: a tensor in the place of one that :func:`pack_state` returned
+    :return: whether it is no bytes at all, because noise was added to it, or it is the mean of several
+    """
+    return state.is_floating_point() and bool(((state != state.round()) | (state < 0) | (state > 255)).any())
 
 
 def unpack_state(state: th.Tensor) -> dict[str, Any]:
     """
-    :param state: what :func:`pack_state` returned
+    :param state: what :func:`pack_state` returned; version 0.1.0 wrote uint8
     :return: what it was given
+    :raises RuntimeError: if it is something else
     """
-    return json.loads(bytes(state.tolist()).decode())
+    try:
+        unpacked = json.loads(bytes(state.to(th.uint8).tolist()).decode())
+    except ValueError as error:
+        raise RuntimeError(f"the saved state of a generator is damaged: {error}") from error
+    if not isinstance(unpacked, dict):
+        raise RuntimeError(f"the saved state of a generator is damaged: it is {unpacked!r}")
+    return unpacked
+
+
+def seed_of(state: th.Tensor) -> int:
+    """
+    :param state: a perturbed state
+    :return: a seed that follows from it, so that equal parameters act alike
+    """
+    digest = hashlib.sha256(state.detach().cpu().double().numpy().tobytes()).digest()
+    return int.from_bytes(digest[:7], "little")

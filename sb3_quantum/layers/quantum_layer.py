@@ -12,7 +12,7 @@ from sb3_quantum.backends import Backend, Measurement, make_backend
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.circuits.checks import check_factory, check_int, check_keywords, check_number
 from sb3_quantum.circuits.tracing import computable, full_precision, in_graph, is_transformed
-from sb3_quantum.layers.extra_state import pack_state, unpack_state
+from sb3_quantum.layers.extra_state import is_perturbed, pack_state, seed_of, unpack_state
 from sb3_quantum.layers.fitting import bce_backward
 from sb3_quantum.layers.gradients import FITTED_GRADIENTS, check_gradient, differentiable_bits, with_noisy_gradient
 from sb3_quantum.layers.optimizers import follow
@@ -226,7 +226,7 @@ class QuantumLayer(nn.Module):
         """
         What ``state_dict`` saves beside the qtDNN: the circuit's shape, the backend's name, generator and counters.
 
-        :return: JSON as a uint8 tensor, so that files stay loadable with ``weights_only=True``
+        :return: JSON as a tensor, see :func:`~sb3_quantum.layers.extra_state.pack_state`
         """
         state = {
             "n_qubits": self.ansatz.n_qubits,
@@ -238,11 +238,15 @@ class QuantumLayer(nn.Module):
 
     def set_extra_state(self, state: th.Tensor) -> None:
         """
-        The inverse of :meth:`get_extra_state`; the backend itself stays the one this layer has.
+        The inverse of :meth:`get_extra_state`; the backend itself stays the one this layer has. A state that noise was added
+        to, or a mean of several, seeds the generator and leaves the counters as they are.
 
         :param state: what it returned
         :raises RuntimeError: if it belongs to a circuit of another shape (as torch does for parameters of another shape)
         """
+        if is_perturbed(state):
+            self.backend.seed(seed_of(state))
+            return
         loaded = unpack_state(state)
         for name in ("n_qubits", "n_layers"):
             ours = getattr(self.ansatz, name)

@@ -2,13 +2,13 @@
 
 import csv
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback, EventCallback
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.env_util import unwrap_wrapper
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.type_aliases import PyTorchObs
@@ -27,6 +27,7 @@ from sb3_quantum.layers import (
     shot_fidelity,
 )
 from sb3_quantum.qtd3.harmless import HarmlessCallback, harmless
+from sb3_quantum.qtd3.interruption import walk
 from sb3_quantum.qtd3.qtd3 import QuantumTD3
 
 #: from a block's outputs to the actions that the PostDNN makes of them, and their Q
@@ -239,21 +240,6 @@ class FidelityCallback(HarmlessCallback):
         arguments = self.n_samples, self.n_shift_states, self.shift_shots, seed
         self.latest = _measure(model, layer, observations, *arguments)
         return self.latest
-
-
-def walk(callback: BaseCallback) -> Iterator[BaseCallback]:
-    """
-    A callback and those that it calls.
-
-    :param callback: of a training; in ``learn``'s callbacks, ``self.locals["callback"]`` is all of them together
-    :return: all of them, one by one
-    """
-    yield callback
-    if isinstance(callback, CallbackList):
-        for child in callback.callbacks:
-            yield from walk(child)
-    elif isinstance(callback, EventCallback) and callback.callback is not None:
-        yield from walk(callback.callback)
 
 
 def _run_folder(callback: BaseCallback) -> Path | None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sb3_quantum.backends import Usage
+from sb3_quantum.backends import BudgetError, Usage
 from sb3_quantum.layers import FITTED_GRADIENTS, circuits_per_gradient
 
 if TYPE_CHECKING:
@@ -47,3 +47,23 @@ def training_usage(model: "QuantumTD3", total_timesteps: int, reset_num_timestep
     shots = 0 if backend.exact else backend.shots
     usage += backend.estimate((updates + actor_updates) * model.batch_size, shots, updates + actor_updates)
     return usage + backend.estimate(actor_updates * circuits, shots, actor_updates * jobs)
+
+
+def check_probes(model: "QuantumTD3", total_timesteps: int, reset_num_timesteps: bool) -> None:
+    """
+    Refuse probing where the backend's budget would not see the training through.
+
+    :param model: the model
+    :param total_timesteps: as for ``learn``
+    :param reset_num_timesteps: as for ``learn``
+    :raises ValueError: if the budget is too small
+    """
+    if model.policy.quantum_layer is None or model.acting_probe_std == 0:
+        return
+    try:
+        model.policy.quantum_layer.backend.check_budget(model.dry_run(total_timesteps, reset_num_timesteps))
+    except BudgetError as error:
+        raise ValueError(
+            f"probe_std={model.probe_std} runs two circuits per environment step, and that is beyond the backend's budget "
+            f"({error}); use probe_std=0, fewer steps or a larger budget"
+        ) from error

@@ -90,6 +90,17 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
             normalize_images=normalize_images,
             squash_output=True,
         )
+        self._arguments: dict[str, Any] = dict(
+            pre_arch=pre_arch,
+            post_arch=post_arch,
+            features_dim=features_dim,
+            ansatz=ansatz,
+            n_links=n_links,
+            block=block,
+            encoding=encoding,
+            encoding_kwargs=encoding_kwargs,
+            activation_fn=activation_fn,
+        )
         self.ansatz = ansatz
         self.n_links = n_links
         self.share_normalizer(normalizer)
@@ -113,6 +124,16 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
 
     def _shared(self) -> dict[str, nn.Module]:
         return {**super()._shared(), **({"qtdnn": self.block.qtdnn} if isinstance(self.block, QuantumLayer) else {})}
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        # For save(): what the actor only refers to is saved with it
+        return dict(
+            **super()._get_constructor_parameters(),
+            **self._arguments,
+            features_extractor=self.features_extractor,
+            quantum_layer=self.block if isinstance(self.block, QuantumLayer) else None,
+            normalizer=self.normalizer,
+        )
 
     def encode(self, obs: PyTorchObs, normalized: bool = False) -> tuple[th.Tensor, th.Tensor]:
         """

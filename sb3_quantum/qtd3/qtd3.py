@@ -1,7 +1,6 @@
 import json
 import warnings
 import zipfile
-from dataclasses import asdict
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -14,10 +13,10 @@ from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
 from stable_baselines3.common.utils import update_learning_rate
 
-from sb3_quantum.backends import Backend, BackendError, BudgetError, Usage
+from sb3_quantum.backends import Backend, BackendError, Usage
 from sb3_quantum.backends.saved import zip_arguments
 from sb3_quantum.circuits import Ansatz
-from sb3_quantum.common.buffers import QuantumReplayBuffer, QuantumReplayBufferSamples, choose_replay_buffer_class
+from sb3_quantum.common.buffers import QuantumReplayBuffer, QuantumReplayBufferSamples
 from sb3_quantum.common.finite import check_loss
 from sb3_quantum.common.saving import DurableSaves
 from sb3_quantum.common.schedules import make_schedule
@@ -25,10 +24,13 @@ from sb3_quantum.common.updates import soft_update
 from sb3_quantum.layers import FITTED_GRADIENTS
 from sb3_quantum.qtd3.arguments import ALGORITHM, ELSEWHERE, SHARED, check_model, checked
 from sb3_quantum.qtd3.critics import Critic
-from sb3_quantum.qtd3.dry_run import training_usage
+from sb3_quantum.qtd3.dry_run import check_probes, training_usage
 from sb3_quantum.qtd3.inputs import CheckedTD3
+from sb3_quantum.qtd3.interruption import reason_of, release
 from sb3_quantum.qtd3.networks import ActorStep, QuantumActor
 from sb3_quantum.qtd3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, QuantumTD3Policy
+from sb3_quantum.qtd3.recording import record_backend, record_losses
+from sb3_quantum.qtd3.replay import adopt_replay_buffer, fit_to_environments, make_replay_buffer
 from sb3_quantum.qtd3.walking import tensors_of, trainable_parameters
 
 SelfQuantumTD3 = TypeVar("SelfQuantumTD3", bound="QuantumTD3")
@@ -59,8 +61,8 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         Set to ``-1`` means to do as many gradient steps as steps done in the environment during the rollout.
     :param action_noise: the exploration noise; a number is the standard deviation of Gaussian noise on actions that are
         scaled to [-1, 1], a list has one for every action
-    :param replay_buffer_class: Replay buffer class to use, a subclass of ``QuantumReplayBuffer``.
-        If ``None``, it will be automatically selected. ``HerReplayBuffer`` is not supported.
+    :param replay_buffer_class: Replay buffer class to use: ``HerReplayBuffer``, or a subclass of ``QuantumReplayBuffer``.
+        If ``None``, it will be automatically selected.
     :param replay_buffer_kwargs: Keyword arguments to pass to the replay buffer on creation. ``storage="memmap"`` saves its
         rows to files that are appended to and mapped.
     :param optimize_memory_usage: Enable a memory efficient variant of the replay buffer
@@ -185,12 +187,16 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         self.backend_kwargs = backend_kwargs
         self.gradient = gradient
         self._step: ActorStep | None = None
+        #: why the last training ended before it should: a sentence; ``None`` if it ended as it was asked to
+        self.interruption: str | None = None
         self._losses: dict[str, list[th.Tensor]] = {}
+        self._callback: BaseCallback | None = None
 
         if _init_setup_model:
             self._setup_model()
 
     def _setup_model(self) -> None:
+        fit_to_environments(self)
         check_model(self)
         # SB3 would pick a class without circuit fields, and keep its choice in the model file
         buffer_class = self.replay_buffer_class
@@ -205,7 +211,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         finally:
             self.policy_kwargs, self.replay_buffer_class, self.replay_buffer = policy_kwargs, buffer_class, buffer
         if buffer is None:
-            self.replay_buffer = self._make_replay_buffer()
+            self.replay_buffer = make_replay_buffer(self)
 
         layer = self.policy.quantum_layer
         if self.fit_targets == "exact" and layer is not None and not layer.backend.exact:
@@ -222,35 +228,27 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         """``probe_std`` where probes run: they only serve the fit of the qtDNN, which some gradients do without."""
         return self.probe_std if self.gradient in FITTED_GRADIENTS else 0.0
 
-    def _make_replay_buffer(self) -> QuantumReplayBuffer:
-        """The replay buffer, with circuit fields if there is a circuit."""
-        buffer_class = choose_replay_buffer_class(self.replay_buffer_class, self.observation_space, self.n_steps)
-        kwargs = dict(self.replay_buffer_kwargs)
-        if self.replay_buffer_class is None and self.n_steps > 1:
-            kwargs.update(n_steps=self.n_steps, gamma=self.gamma)
-        return buffer_class(
-            self.buffer_size,
-            self.observation_space,
-            self.action_space,
-            device=self.device,
-            n_envs=self.n_envs,
-            ansatz=self._ansatz(),
-            store_bits=self.fit_targets == "sample",
-            probes=self.acting_probe_std > 0,
-            optimize_memory_usage=self.optimize_memory_usage,
-            **kwargs,
-        )
-
     def _ansatz(self) -> Ansatz | None:
         """The shape of the policy's circuit; ``None`` for other blocks."""
         return None if self.policy.quantum_layer is None else self.policy.ansatz
 
     def _setup_lr_schedule(self) -> None:
         self.lr_schedule = make_schedule("learning_rate", self.learning_rate)
-        self.qf_lr_schedule = self.lr_schedule
+        # A model file of 0.1.0 has the critics' schedule under the property's name
+        self.__dict__.pop("qf_lr_schedule", None)
+        self._qf_lr_schedule: Schedule | None = None
         if self.qf_learning_rate is not None:
-            self.qf_lr_schedule = make_schedule("qf_learning_rate", self.qf_learning_rate)
+            self._qf_lr_schedule = make_schedule("qf_learning_rate", self.qf_learning_rate)
         self.qtdnn_lr_schedule = make_schedule("qtdnn_learning_rate", self.qtdnn_learning_rate)
+
+    @property
+    def qf_lr_schedule(self) -> Schedule:
+        """Learning rate of the critics: ``lr_schedule``, also if that is set anew, unless they have one of their own."""
+        return self.lr_schedule if self._qf_lr_schedule is None else self._qf_lr_schedule
+
+    @qf_lr_schedule.setter
+    def qf_lr_schedule(self, schedule: Schedule) -> None:
+        self._qf_lr_schedule = schedule
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """
@@ -301,26 +299,21 @@ class QuantumTD3(DurableSaves, CheckedTD3):
 
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
         """
-        Load a replay buffer from a pickle file.
+        Load a replay buffer from a pickle file. One of another number of environments is rearranged for the model's, see
+        :func:`~sb3_quantum.common.rearranging.rearrange`.
 
         :param path: path to the pickled replay buffer
-        :param truncate_last_traj: unused, for ``HerReplayBuffer`` only
+        :param truncate_last_traj: for ``HerReplayBuffer`` only, see TD3's
         :raises ValueError: if it has no circuit fields, or those of another circuit
         :raises StorageError: if its rows are in files of their own, and one of them is missing or damaged
         """
         previous = self.replay_buffer
         super().load_replay_buffer(path, truncate_last_traj)
-        loaded = self.replay_buffer
-        ansatz = self._ansatz()
-        problem = None
-        if not isinstance(loaded, QuantumReplayBuffer) or loaded.ansatz != ansatz:
-            problem = f"holds pairs of {getattr(loaded, 'ansatz', None)}, but the policy's circuit is {ansatz}"
-        elif ansatz is not None and (loaded.probe is None) != (self.acting_probe_std == 0):
-            field, std = "no" if loaded.probe is None else "a", self.acting_probe_std
-            problem = f"has {field} probe field, which does not fit probe_std={std}"
-        if problem is not None:
+        try:
+            adopt_replay_buffer(self, path)
+        except ValueError:
             self.replay_buffer = previous
-            raise ValueError(f"the replay buffer in {path} {problem}")
+            raise
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
@@ -381,17 +374,26 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         self._update_learning_rates()
 
         losses: dict[str, list[th.Tensor]] = {"train/critic_loss": [], "train/actor_loss": [], "qtdnn/loss": []}
-        for _ in range(gradient_steps):
-            self._n_updates += 1
-            replay_data = self._sample_batch(batch_size)
-            if self.policy.quantum_layer is not None and self.gradient in FITTED_GRADIENTS:
-                losses["qtdnn/loss"].append(self._fit_qtdnn(replay_data))
-            losses["train/critic_loss"].append(self._update_critics(replay_data))
-            if self._n_updates % self.policy_delay == 0:
-                losses["train/actor_loss"].append(self._update_actor(replay_data))
-                self._update_targets()
-
-        self._losses.update({key: values for key, values in losses.items() if values})
+        error: BackendError | None = None
+        try:
+            for _ in range(gradient_steps):
+                self._n_updates += 1
+                replay_data = self._sample_batch(batch_size)
+                if self.policy.quantum_layer is not None and self.gradient in FITTED_GRADIENTS:
+                    losses["qtdnn/loss"].append(self._fit_qtdnn(replay_data))
+                losses["train/critic_loss"].append(self._update_critics(replay_data))
+                if self._n_updates % self.policy_delay == 0:
+                    losses["train/actor_loss"].append(self._update_actor(replay_data))
+                    self._update_targets()
+        except BackendError as caught:  # only the references among the gradients run circuits here
+            error = caught
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        if self.device.type == "cpu":
+            record_losses(self.logger, losses)
+        else:  # fetching them here would stop a GPU in every update
+            self._losses.update({key: values for key, values in losses.items() if values})
+        if error is not None:
+            self._interrupt(error)
 
     def _sample_batch(self, batch_size: int) -> QuantumReplayBufferSamples:
         """
@@ -477,21 +479,14 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         soft_update(statistics, target_statistics, 1.0)
 
     def _record_training(self) -> None:
-        """Hand the losses of the last ``train()`` and the backend's counters over to the logger."""
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for key, losses in self._losses.items():
-            self.logger.record(key, th.stack(losses).mean().item())
+        """Hand the losses that are still on the device and the backend's counters over to the logger."""
+        record_losses(self.logger, self._losses)
         self._losses = {}
         if self.policy.quantum_layer is not None:
-            backend = self.policy.quantum_layer.backend
-            for name, value in backend.statistics.items():
-                self.logger.record(f"quantum/{name}", value)
-            for prefix, usage in (("", backend.usage), ("eval_", backend.eval_usage)):
-                for name, value in asdict(usage).items():
-                    self.logger.record(f"quantum/{prefix}{name}", value)
+            record_backend(self.logger, self.policy.quantum_layer.backend)
 
     def dump_logs(self) -> None:
-        """Write log data. Losses are fetched from the device here, and not in every update."""
+        """Write log data."""
         self._record_training()
         super().dump_logs()
 
@@ -504,7 +499,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfQuantumTD3:
-        self._check_probes(total_timesteps, reset_num_timesteps)
+        check_probes(self, total_timesteps, reset_num_timesteps)
         try:
             return super().learn(
                 total_timesteps=total_timesteps,
@@ -514,27 +509,45 @@ class QuantumTD3(DurableSaves, CheckedTD3):
                 reset_num_timesteps=reset_num_timesteps,
                 progress_bar=progress_bar,
             )
-        except BackendError as error:  # in train(), where only the references among the gradients run circuits
-            self._warn_of_end(error)
+        except BaseException as error:
+            if self._callback is not None:
+                release(self._callback)
+            if not isinstance(error, BackendError):
+                self.interruption = reason_of(self.num_timesteps, self._total_timesteps, error)
+                raise
+            self._interrupt(error)  # of a callback's start or end; anywhere else it is caught where it is raised
             return self
+        finally:
+            self._callback = None
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        self.interruption = None
+        return super()._setup_learn(*args, **kwargs)
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         """As TD3's. A progress bar, the zoo's included, is one that also shows return, gradient fidelity and circuits."""
         from sb3_quantum.qtd3.progress import with_progress  # which imports this module
 
         self.observations_normalized = self._vec_normalize_env is not None and self._vec_normalize_env.norm_obs
-        return super()._init_callback(with_progress(self, callback, progress_bar))
+        self._callback = super()._init_callback(with_progress(self, callback, progress_bar))
+        return self._callback
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
         """As TD3's. A spent budget or a lost job ends the training, as a callback can: the model is there to be saved."""
         try:
-            return super().collect_rollouts(*args, **kwargs)
+            if self.interruption is None:
+                return super().collect_rollouts(*args, **kwargs)
         except BackendError as error:
-            self._warn_of_end(error)
-            return RolloutReturn(0, 0, continue_training=False)
+            self._interrupt(error)
+        return RolloutReturn(0, 0, continue_training=False)
 
-    def _warn_of_end(self, error: BackendError) -> None:
-        warnings.warn(f"training ends at {self.num_timesteps} of {self._total_timesteps} steps: {error}", stacklevel=3)
+    def _interrupt(self, error: BackendError) -> None:
+        """Say why the training ends, and keep it: on the model, which is saved with it, and in the log."""
+        self.interruption = reason_of(self.num_timesteps, self._total_timesteps, error)
+        warnings.warn(self.interruption, stacklevel=3)
+        self.logger.record("train/interruption", self.interruption, exclude="tensorboard")
+        if self.ep_info_buffer is not None:
+            self.dump_logs()
 
     def dry_run(self, total_timesteps: int, reset_num_timesteps: bool = True) -> Usage:
         """
@@ -546,22 +559,11 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         """
         return training_usage(self, total_timesteps, reset_num_timesteps)
 
-    def _check_probes(self, total_timesteps: int, reset_num_timesteps: bool) -> None:
-        """Refuse probing where the backend's budget would not see the training through."""
-        if self.policy.quantum_layer is None or self.acting_probe_std == 0:
-            return
-        try:
-            self.policy.quantum_layer.backend.check_budget(self.dry_run(total_timesteps, reset_num_timesteps))
-        except BudgetError as error:
-            raise ValueError(
-                f"probe_std={self.probe_std} runs two circuits per environment step, and that is beyond the backend's budget "
-                f"({error}); use probe_std=0, fewer steps or a larger budget"
-            ) from error
-
     def _excluded_save_params(self) -> list[str]:
         return super()._excluded_save_params() + [  # noqa: RUF005
             "_step",
             "_losses",
+            "_callback",
         ]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

@@ -48,7 +48,7 @@ def sample_qtd3_params(trial: "optuna.Trial", n_actions: int, n_envs: int, addit
     :param trial: of a study
     :param n_actions: unused; ``QuantumTD3`` makes the noise of the right size itself
     :param n_envs: unused
-    :param additional_args: unused; ``HerReplayBuffer`` is not supported
+    :param additional_args: unused; settings of ``HerReplayBuffer`` are not searched for
     :return: arguments of ``QuantumTD3``
     """
     trial.suggest_float("one_minus_gamma", 0.0001, 0.03, log=True)

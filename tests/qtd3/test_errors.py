@@ -43,7 +43,7 @@ from tests.qtd3.test_train import pendulum
         ({"qf_learning_rate": "exp_1e-3"}, "qf_learning_rate='exp_1e-3' is not a number, a schedule or 'lin_x'"),
         ({"qtdnn_learning_rate": []}, r"qtdnn_learning_rate=\[\] is not a number"),
         ({"replay_buffer_class": ReplayBuffer}, "replay_buffer_class=ReplayBuffer has no fields for circuit pairs"),
-        ({"replay_buffer_class": HerReplayBuffer}, "HerReplayBuffer is not supported"),
+        ({"replay_buffer_class": type("Mine", (HerReplayBuffer,), {})}, "replay_buffer_class=Mine has no fields for circuit"),
     ],
 )
 def test_bad_arguments(kwargs: dict[str, Any], message: str) -> None:

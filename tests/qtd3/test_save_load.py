@@ -184,3 +184,67 @@ def test_file_of_another_algorithm_is_refused(tmp_path: Path, other: type[TD3 | 
     with open(tmp_path / "ours.zip", "rb") as file:
         assert isinstance(QuantumTD3.load(file), QuantumTD3)
         assert not file.closed
+
+
+@pytest.mark.parametrize("block", ["pqc", "fc"])
+def test_an_actor_alone(tmp_path: Path, block: str) -> None:
+    """As SB3's ``policy.actor.save``: with the quantum layer and the normalizer, which it only refers to."""
+    model = pendulum(policy_kwargs={"block": block}).learn(60)
+    model.actor.save(tmp_path / "actor.pt")
+    actor = type(model.actor).load(tmp_path / "actor.pt")
+    observations = model.replay_buffer.observations[:20, 0]
+    assert same(actor.state_dict(), model.actor.state_dict())
+    np.testing.assert_array_equal(actor.predict(observations)[0], model.actor.predict(observations)[0])
+
+
+def test_noise_added_to_all_of_a_state_dict() -> None:
+    """SB3's manual perturbs parameters like this; what is no parameter must neither break nor be in the way."""
+    model = pendulum().learn(60)
+    policy, before = model.policy, model.policy.state_dict()
+    before = {name: tensor.clone() for name, tensor in before.items()}
+    assert all(tensor.is_floating_point() for tensor in before.values())
+    usage = policy.quantum_layer.backend.usage
+    noisy = {name: tensor + 0.1 * th.randn_like(tensor) for name, tensor in before.items()}
+    mean = {name: (tensor + other.policy.state_dict()[name]) / 2 for other in [pendulum()] for name, tensor in before.items()}
+    drawn = []
+    for state in (noisy, mean, noisy):
+        policy.load_state_dict(state)
+        assert np.isfinite(model.predict(np.zeros((5, 3), dtype=np.float32))[0]).all()
+        drawn.append(policy.quantum_layer.backend.generator.random())
+    # The generator follows from the parameters; what was spent stays spent
+    assert drawn[0] == drawn[2] != drawn[1] and policy.quantum_layer.backend.usage == usage
+    model.learn(20)
+    old = {**before, "quantum_layer._extra_state": before["quantum_layer._extra_state"].to(th.uint8)}
+    for state in (before, old):  # version 0.1.0 wrote uint8
+        policy.load_state_dict(state)
+        assert same(policy.state_dict(), before)
+    damaged = before["quantum_layer._extra_state"].clone()
+    damaged[0] = 7.0
+    with pytest.raises(RuntimeError, match="saved state of a generator is damaged"):
+        policy.load_state_dict({**before, "quantum_layer._extra_state": damaged})
+
+
+def test_a_learning_rate_set_anew_reaches_the_critics() -> None:
+    def rates(model: QuantumTD3) -> list[float]:
+        model.train(1, 8)
+        return [network.optimizer.param_groups[0]["lr"] for network in (model.actor, model.critic)]
+
+    model = pendulum().learn(20)
+    model.lr_schedule = lambda _: 0.5
+    assert rates(model) == [0.5, 0.5]
+    model.qf_lr_schedule = lambda _: 0.25
+    assert rates(model) == [0.5, 0.25]
+    model = pendulum(qf_learning_rate=0.125).learn(20)
+    model.lr_schedule = lambda _: 0.5
+    assert rates(model) == [0.5, 0.125]
+
+
+def test_losses_are_logged_when_train_returns() -> None:
+    model = pendulum().learn(20)
+    model.logger.name_to_value.clear()
+    model.train(4, 8)
+    logged = model.logger.name_to_value
+    assert logged["train/n_updates"] == model._n_updates
+    assert all(
+        np.isfinite(logged[key]) and logged[key] != 0 for key in ("train/critic_loss", "train/actor_loss", "qtdnn/loss")
+    )
