@@ -15,6 +15,7 @@ import torch as th
 
 from sb3_quantum import QuantumTD3
 from sb3_quantum.common import interquartile_mean, interval, returns_of
+from sb3_quantum.common.durable import write_text
 from sb3_quantum.zoo.environments import add_environment_arguments, environment_of
 
 
@@ -40,7 +41,7 @@ def main() -> None:
     low, high = interval(returns)
     print(f"interquartile mean {interquartile_mean(returns):.1f}, 95 % bootstrap interval [{low:.1f}, {high:.1f}]")
     if args.json is not None:
-        args.json.write_text(json.dumps({path: row.tolist() for path, row in rows.items()}))
+        write_text(args.json, json.dumps({path: row.tolist() for path, row in rows.items()}))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import torch as th
 
 from sb3_quantum import QuantumTD3, __version__
 from sb3_quantum.common import interquartile_mean, interval, returns_of
+from sb3_quantum.common.durable import write_text
 from sb3_quantum.plots.figure import new_figure
 from sb3_quantum.zoo.environments import environment_of
 
@@ -106,7 +107,7 @@ def evaluate(args: argparse.Namespace, run: Path) -> dict[str, Any]:
         "versions": {"sb3_quantum": __version__, "torch": th.__version__},
         "date": date.today().isoformat(),
     }
-    (args.folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    write_text(args.folder / "results.json", json.dumps(results, indent=1) + "\n")
     draw(curve, args.folder / "curve.png")
     return results
 

@@ -31,6 +31,7 @@ import torch as th
 
 from sb3_quantum import PAPER, QuantumTD3
 from sb3_quantum.common import interquartile_mean, interval, returns_of
+from sb3_quantum.common.durable import write_text
 
 ENV = "Pendulum-v1"
 #: steps of a training by readout
@@ -112,7 +113,7 @@ def run(folder: Path, arm: str, readout: str, seed: int, steps: int, episodes: i
         "seconds": round(seconds),
         "returns": [round(float(value), 2) for value in returns],
     }
-    path.write_text(json.dumps(figures) + "\n")
+    write_text(path, json.dumps(figures) + "\n")
     return figures
 
 

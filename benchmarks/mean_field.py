@@ -20,6 +20,7 @@ import torch as th
 
 from sb3_quantum import QuantumLayer
 from sb3_quantum.circuits import Ansatz, mean_field_bits
+from sb3_quantum.common.durable import write_text
 from sb3_quantum.layers import circuit_statistics, gradient_fidelity
 
 ROWS = 256
@@ -106,7 +107,7 @@ def main() -> None:
     print("\nA device that reads p as 0.1 + 0.6 p, tiny-batches of 128")
     print_table(on_device)
     if args.json is not None:
-        args.json.write_text(json.dumps({"depth": by_depth, "device": on_device}, indent=1) + "\n")
+        write_text(args.json, json.dumps({"depth": by_depth, "device": on_device}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from sb3_quantum import QuantumTD3
 from sb3_quantum.backends import make_backend
 from sb3_quantum.circuits import Ansatz, gradient_circuits
+from sb3_quantum.common.durable import write_text
 
 ENV = "Humanoid-v4"
 WARM_UP = 300
@@ -168,7 +169,7 @@ def main() -> None:
             print(f"{gradient:20s}{ms:14.1f}{ms / figures['gradient_ms']['qtdnn']:12.1f}", flush=True)
     figures["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     if args.json is not None:
-        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+        write_text(args.json, json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from numba import njit
 from simulator_forms import FORMS, Form, LightningQNode, Ours, TensorCircuit, make_inputs
 
 from sb3_quantum.backends import kernel
+from sb3_quantum.common.durable import write_text
 from sb3_quantum.plots.figure import new_figure
 
 SIZES = [(10, 1), (10, 4), (10, 16), (10, 256), *((n_qubits, 1) for n_qubits in (2, 4, 6, 8, 12, 14, 16))]
@@ -410,7 +411,7 @@ def main() -> None:
         results["memory_20_qubits_mb"] = child(MEMORY)
     report(results, missing)
     if args.json is not None:
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
+        write_text(args.json, json.dumps(results, indent=1) + "\n")
     if args.plot is not None:
         plot(results["median_us"], args.plot)
 

@@ -28,6 +28,7 @@ import torch as th
 from gymnasium import spaces
 
 from sb3_quantum import PAPER, MlpPolicy, QuantumTD3
+from sb3_quantum.common.durable import write_text
 from sb3_quantum.layers import circuit_statistics, gradient_fidelity
 from sb3_quantum.plots.figure import new_figure
 from sb3_quantum.zoo import hyperparams_path
@@ -396,7 +397,7 @@ def main() -> None:
     figures["live"] = runs[next(iter(runs))]
     figures["live_runs"] = runs
     if args.json is not None:
-        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+        write_text(args.json, json.dumps(figures, indent=1) + "\n")
     if args.plot is not None:
         plot(figures, args.plot)
 

@@ -27,6 +27,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from wall_clock import quantum
 
 from sb3_quantum import PAPER, QuantumTD3
+from sb3_quantum.common.durable import write_text
 from sb3_quantum.plots.figure import new_figure
 
 ENV = "Humanoid-v4"
@@ -226,7 +227,7 @@ def profile(path: Path) -> None:
         lines.append(
             f"{event.self_cpu_time_total / 1e5:7.3f} ms {share:6.1%} {event.count / 100:6.1f} times  {event.key[:70]}"
         )
-    path.write_text("\n".join(lines) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
     print("\n".join(lines))
 
 
@@ -260,7 +261,7 @@ def main() -> None:
             "by_threads": {n: {"ratio_vs_sb3_td3": ratios(ms), "ms": ms} for n, ms in results.items()},
             "missing_peers": missing,
         }
-        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+        write_text(args.json, json.dumps(figures, indent=1) + "\n")
     if args.plot is not None:
         draw(results, args.plot)
 

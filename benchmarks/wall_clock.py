@@ -31,6 +31,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_quantum import QuantumTD3
 from sb3_quantum.common import interquartile_mean, interval, returns_of
+from sb3_quantum.common.durable import write_text
 from sb3_quantum.plots.figure import new_figure
 
 ENV = "Humanoid-v4"
@@ -240,7 +241,7 @@ def run(folder: Path, arm: str, minutes: float, seed: int) -> None:
         "curve": clock.curve,
         "returns": [round(float(value), 1) for value in returns],
     }
-    path.write_text(json.dumps(figures) + "\n")
+    write_text(path, json.dumps(figures) + "\n")
     print(f"   end: {returns.mean():.1f} +- {returns.std():.1f} after {model.num_timesteps} steps", flush=True)
 
 

@@ -11,6 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from sb3_quantum.common.durable import replacing
 from sb3_quantum.plots import load_run, runs_figure
 
 #: what a figure can be written as
@@ -37,7 +38,8 @@ def main() -> None:
         if args.window < 1:
             raise ValueError(f"--window must be >= 1, got {args.window}")
         runs = [load_run(folder, label) for folder, label in zip(args.runs, labels, strict=True)]
-        runs_figure(runs, args.window, args.title).savefig(args.output, dpi=150)
+        with replacing(args.output) as partial:
+            runs_figure(runs, args.window, args.title).savefig(partial, dpi=150)
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 

@@ -23,6 +23,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_quantum.common import interquartile_mean, interval, returns_of
+from sb3_quantum.common.durable import replacing, write_text
 from sb3_quantum.layers import READOUTS
 from sb3_quantum.qtd3 import QuantumTD3
 from sb3_quantum.zoo.environments import add_environment_arguments, environment_of
@@ -122,7 +123,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_ylabel("return, IQM and 95 % interval")
     axes.grid(axis="y", alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=150)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=150)
 
 
 def main() -> None:
@@ -154,7 +156,7 @@ def main() -> None:
             args.first_seed,
         )
         if args.json is not None:
-            args.json.write_text(json.dumps(rows) + "\n")
+            write_text(args.json, json.dumps(rows) + "\n")
         if args.plot is not None:
             plot(rows, args.plot)
     except (OSError, ImportError, ValueError, gym.error.Error) as error:

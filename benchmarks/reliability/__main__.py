@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reliability.outcome import Outcome
+from sb3_quantum.common.durable import write_text
 
 #: modules of this folder, in the order in which they are run
 PARTS = ("kills", "power_cuts", "mutations", "hostile_environments", "resumption", "soak")
@@ -58,7 +59,7 @@ def main() -> None:
         for failure in outcome.failures:
             print(f"    {failure}", flush=True)
     if args.json is not None:
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
+        write_text(args.json, json.dumps(results, indent=1) + "\n")
     sys.exit(failed)
 
 

@@ -6,6 +6,7 @@ checkpoint must have its checksums, load with every row of its replay buffer, an
 at the end the run is continued to its total. Children are forked from a process that has imported everything.
 """
 
+import functools
 import importlib
 import os
 import random
@@ -71,17 +72,26 @@ def forked(work: Callable[[], None], log: Path) -> int:
     return child
 
 
-def killed(work: Callable[[], None], seconds: float, log: Path) -> bool:
+def killed(work: Callable[[], None], seconds: float, log: Path, ready: Callable[[], bool] | None = None) -> bool:
     """
     :param work: what to do in a process of its own
     :param seconds: when it is killed
     :param log: where it prints
+    :param ready: the seconds begin when this says so, or the process ends; at once by default
     :return: whether it was killed, not ended by itself
     """
     child = forked(work, log)
+    deadline = time.monotonic() + 60
+    while ready is not None and not ready() and time.monotonic() < deadline and not _ended(child):
+        time.sleep(0.005)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def _ended(child: int) -> bool:
+    """Whether a process is over; it is not waited for."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def load_newest(run: Path) -> QuantumTD3:
@@ -144,12 +154,16 @@ def run(quick: bool, folder: Path) -> Outcome:
     zoo, training = folder / "logs", folder / "logs" / "qtd3" / "Pendulum-v1_1"
     start = time.perf_counter()
     os.waitpid(forked(lambda: train_on(zoo, 80), log), 0)
-    # From the first moment to a few checkpoints later, on a machine as slow as this one is now
-    longest = 2 * (time.perf_counter() - start)
+    loading = time.perf_counter() - start
     steps, kept = 0, 0
     for number in range(trainings):
-        seconds = generator.uniform(0.01, longest)
-        if not killed(lambda: train_on(zoo, 1_000_000), seconds, log):
+        # One in four at any moment, while it loads too; the others from when it writes its first checkpoint
+        begun = functools.partial(
+            lambda before: set(training.glob("checkpoint-*")) != before, set(training.glob("checkpoint-*"))
+        )
+        early = number % 4 == 3
+        seconds, ready = generator.uniform(0.0, loading if early else 0.5), None if early else begun
+        if not killed(lambda: train_on(zoo, 1_000_000), seconds, log, ready):
             outcome.failures.append(f"training {number + 1} ended by itself: {log.read_text()[-500:]}")
             break
         try:
@@ -169,7 +183,8 @@ def run(quick: bool, folder: Path) -> Outcome:
     model.save(path)
     saved = model.num_timesteps
     for number in range(saves):
-        killed(lambda: save_again_and_again(path), generator.uniform(0.02, 0.6), log)
+        begun = functools.partial(lambda inode: path.stat().st_ino != inode, path.stat().st_ino)
+        killed(lambda: save_again_and_again(path), generator.uniform(0.0, 0.1), log, begun)
         try:
             after = QuantumTD3.load(path).num_timesteps
             assert after >= saved, f"an older model than before: {after} steps, not {saved}"

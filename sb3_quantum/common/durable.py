@@ -69,6 +69,17 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """
+    Write a text file in place of an older one; see :func:`replacing`.
+
+    :param path: the file
+    :param text: what is in it
+    """
+    with replacing(path) as partial:
+        partial.write_text(text)
+
+
 @contextmanager
 def replacing_folder(target: Path) -> Iterator[Path]:
     """

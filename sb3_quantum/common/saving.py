@@ -11,7 +11,7 @@ from stable_baselines3.common.save_util import save_to_pkl
 
 from sb3_quantum.common.buffers import QuantumReplayBuffer
 from sb3_quantum.common.durable import replacing
-from sb3_quantum.common.storage import RowFiles
+from sb3_quantum.common.row_files import RowFiles
 
 
 def file_path(path: Any, suffix: str) -> Path | None:

@@ -15,10 +15,8 @@ import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 from urllib.parse import quote
 
 import numpy as np
@@ -192,101 +190,6 @@ def give_back(folder: Path, saved: SavedRows, previous: SavedRows | None) -> Non
     oldest = min(((piece.lap, piece.start) for piece in pieces if piece.lap * saved.size + piece.stop > first), default=(0, 0))
     for path in (folder / saved.stream / str(oldest[0])).glob("*"):
         _punch(path, path.stat().st_size // saved.size * oldest[1])
-
-
-class RowFiles:
-    """
-    The files of one buffer's rows, and the last two saves.
-
-    :param folder: where the streams are
-    :param saved: the last save, if there is one
-    """
-
-    #: where relative paths of a pickle begin that is being loaded
-    _beside: ClassVar[ContextVar[Path | None]] = ContextVar("_beside", default=None)
-
-    def __init__(self, folder: Path, saved: SavedRows | None = None):
-        self.folder = folder
-        self.saved = saved
-        self.previous: SavedRows | None = None
-        self._referring_from: Path | None = None
-
-    @property
-    def referring(self) -> bool:
-        """Whether a pickle that is written now refers to the files, in place of holding the rows."""
-        return self._referring_from is not None
-
-    @contextmanager
-    def referring_from(self, folder: Path) -> Iterator[None]:
-        """
-        Pickles written inside refer to the files, by a path relative to this folder.
-
-        :param folder: folder of the pickle
-        """
-        self._referring_from = folder
-        try:
-            yield
-        finally:
-            self._referring_from = None
-
-    def reference(self) -> dict[str, Any]:
-        """
-        :return: what a pickle holds in place of the rows: the files' folder, and the save
-        """
-        assert self._referring_from is not None and self.saved is not None
-        relative = os.path.relpath(self.folder.resolve(), self._referring_from.resolve())
-        return {"folder": Path(relative).as_posix(), "saved": self.saved}
-
-    @classmethod
-    @contextmanager
-    def beside(cls, folder: Path) -> Iterator[None]:
-        """
-        Pickles loaded inside find their files from this folder.
-
-        :param folder: folder of the pickle
-        """
-        token = cls._beside.set(folder)
-        try:
-            yield
-        finally:
-            cls._beside.reset(token)
-
-    @classmethod
-    def referred_to(cls, reference: dict[str, Any]) -> "RowFiles":
-        """
-        :param reference: see :meth:`reference`
-        :return: the files that it refers to
-        :raises StorageError: if it is not known where the pickle lies
-        """
-        beside = cls._beside.get()
-        if beside is None:
-            raise StorageError(
-                f"the rows of this replay buffer are in {reference['folder']!r} beside the pickle; "
-                f"load it by the file's path with QuantumTD3.load_replay_buffer"
-            )
-        return cls((beside / reference["folder"]).resolve(), reference["saved"])
-
-    def append(self, arrays: Mapping[str, np.ndarray], count: int) -> None:
-        """
-        Write the rows that the last save does not have; see :func:`append_rows`.
-
-        :param arrays: the ring's arrays, ``(size, ...)``
-        :param count: rows that were added since the beginning
-        """
-        self.previous, self.saved = self.saved, append_rows(self.folder, arrays, count, self.saved)
-
-    def map(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """
-        :param arrays: arrays of any length with the rows' shapes and types
-        :return: the ring's arrays; see :func:`map_rows`
-        """
-        assert self.saved is not None
-        return map_rows(self.folder, self.saved, arrays)
-
-    def give_back(self) -> None:
-        """Free what neither the last save nor the one before it refers to; see :func:`give_back`."""
-        assert self.saved is not None
-        give_back(self.folder, self.saved, self.previous)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_quantum.zoo import continuation, monitors, runs
 from sb3_quantum.zoo.checkpoints import checkpoints, damaged_files, restore_generators
+from sb3_quantum.zoo.evaluations import write_beside
 from sb3_quantum.zoo.register import ALGO
 from sb3_quantum.zoo.writer import CONTINUATION, CheckpointWriter
 
@@ -214,6 +215,9 @@ class ResumableExperimentManager(ExperimentManager):
     def create_callbacks(self) -> None:
         """The zoo's callbacks and the checkpoints; evaluations so far are kept."""
         super().create_callbacks()
+        for callback in self.callbacks:
+            if isinstance(callback, EvalCallback):
+                write_beside(callback)
         if self.writer is not None:
             self.callbacks.append(self.writer)
         if self.checkpoint is not None:

@@ -16,8 +16,9 @@ from stable_baselines3.common.save_util import load_from_pkl
 
 from sb3_quantum import QuantumTD3
 from sb3_quantum.common import QuantumDictReplayBuffer, QuantumNStepReplayBuffer, QuantumReplayBuffer
+from sb3_quantum.common.row_files import RowFiles
 from sb3_quantum.common.saving import save_buffer
-from sb3_quantum.common.storage import RowFiles, StorageError
+from sb3_quantum.common.storage import StorageError
 from tests.common.test_buffers import ACTION, fill, make
 from tests.envs import SMALL, CountingEnv
 
@@ -98,6 +99,23 @@ def test_continued_from_an_older_save(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="checksum"):
         load(tmp_path / "new.pkl")
     same(load(tmp_path / "old.pkl"), load(tmp_path / "old.pkl"))
+
+
+def test_a_last_row_that_is_changed_later(tmp_path: Path) -> None:
+    """As SB3 marks the end of an episode that a new training does not go on with, after it was saved."""
+    buffer = make(QuantumReplayBuffer, storage="memmap")
+    path, rows = tmp_path / "buffer.pkl", tmp_path / "rows"
+    for number in range(7):
+        fill(buffer, 6)
+        save_buffer(buffer, path, folder=rows)
+        if number % 2 == 0:
+            buffer = load(path)
+        if number != 3:
+            buffer.dones[buffer.pos - 1] = True
+        fill(buffer, 2)
+        save_buffer(buffer, path, folder=rows)
+        same(load(path), buffer)
+        assert buffer.row_files is not None and 1 <= len(buffer.row_files.changed) <= 3
 
 
 def test_saved_again_to_the_same_path(tmp_path: Path) -> None:

@@ -6,12 +6,16 @@ import resource
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from stable_baselines3 import TD3
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_quantum import QuantumTD3
 from sb3_quantum.common.storage import StorageError
 from sb3_quantum.zoo.checkpoints import check_checkpoint, write_checkpoint
+from sb3_quantum.zoo.evaluations import write_beside
 from tests.envs import SMALL, CountingEnv
 
 
@@ -132,3 +136,23 @@ def test_a_failed_save_leaves_the_old_model(model: QuantumTD3, tmp_path: Path) -
     assert QuantumTD3.load(tmp_path / "open.zip").num_timesteps == model.num_timesteps
     model.save("/dev/null")
     model.save(tmp_path / ("long" * 60 + ".zip"))
+
+
+def test_an_evaluation_that_is_cut_leaves_those_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``EvalCallback`` writes all evaluations so far every time."""
+    callback = EvalCallback(DummyVecEnv([CountingEnv]), eval_freq=5, n_eval_episodes=1, log_path=str(tmp_path), verbose=0)
+    write_beside(callback)
+    model = TD3("MlpPolicy", CountingEnv(), learning_starts=100, buffer_size=10, policy_kwargs=dict(net_arch=[4]))
+    model.learn(10, callback)
+    path = tmp_path / "evaluations.npz"
+    before = path.read_bytes()
+    assert np.load(path)["timesteps"].tolist() == [5, 10] and list(tmp_path.iterdir()) == [path]
+
+    def cut(name: str, **arrays: Any) -> None:
+        Path(f"{name}.npz").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "savez", cut)
+    with pytest.raises(KeyboardInterrupt):
+        model.learn(10, callback)
+    assert path.read_bytes() == before

@@ -102,6 +102,7 @@ def test_interrupted_runs_continue(tmp_path: Path, number: int, normalize: bool)
 
     model = QuantumTD3.load(after / "model.zip")
     model.load_replay_buffer(after / "replay_buffer.pkl")
+    assert isinstance(model.replay_buffer.observations, np.memmap) and (run / "rows").is_dir()  # type: ignore[union-attr]
     assert model.num_timesteps == total
     # Every step since the beginning is in the buffer; a step that a signal ended is counted but not stored
     assert model.replay_buffer is not None and total - 1 <= model.replay_buffer.size() <= total
