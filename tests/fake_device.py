@@ -17,6 +17,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map
 
+from sb3_quantum.circuits.tracing import in_graph
+
 FAKE = th.device("meta")
 aten = th.ops.aten
 #: what takes tensors of two devices on CUDA too: copies, and indices, which may be on the CPU
@@ -135,6 +137,9 @@ def fake_device() -> Iterator[th.device]:
         for name, module in list(sys.modules.items()):
             if name.startswith(("stable_baselines3.", "sb3_quantum.")) and getattr(module, "get_device", None) is get_device:
                 stack.enter_context(mock.patch.object(module, "get_device", _get_device))
+            # A dispatch mode is all that this device is made of, and to the package a sign that a graph is recorded
+            if name.startswith("sb3_quantum.") and getattr(module, "in_graph", None) is in_graph:
+                stack.enter_context(mock.patch.object(module, "in_graph", lambda tensor: False))
         stack.enter_context(mock.patch.object(optimizer, "_get_fused_kernels_supported_devices", lambda: fused))
         stack.enter_context(mock.patch.object(th, "save", _save))
         stack.enter_context(mock.patch.object(th, "load", _load))

@@ -60,9 +60,9 @@ def test_a_training_on_another_device(tmp_path: Path) -> None:
         model.save(tmp_path / "model")
         again = QuantumTD3.load(tmp_path / "model")
         assert again.predict(observation, deterministic=True)[0] == action
-    assert QuantumTD3.load(tmp_path / "model", device="cpu").predict(observation, deterministic=True)[0] == pytest.approx(
-        action
-    )
+    # Two engines of the simulator, which agree to 1e-5
+    loaded = QuantumTD3.load(tmp_path / "model", device="cpu")
+    assert loaded.predict(observation, deterministic=True)[0] == pytest.approx(action, abs=1e-5)
 
 
 @pytest.mark.gpu
