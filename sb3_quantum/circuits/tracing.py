@@ -10,6 +10,7 @@ from torch.autograd import forward_ad
 
 #: what a tensor whose numbers compiled loops may read has in place of operations of its own
 _PLAIN = th.Tensor.__torch_dispatch__
+_AS_IT_IS = nullcontext()
 
 
 def in_graph(tensor: th.Tensor) -> bool:
@@ -104,7 +105,7 @@ def full_precision(tensor: th.Tensor) -> AbstractContextManager[Any]:
     compiling = th.compiler.is_compiling()
     if th.is_autocast_enabled(tensor.device.type) if compiling else th._C._is_any_autocast_enabled():
         return th.autocast(tensor.device.type, enabled=False)
-    return nullcontext()
+    return _AS_IT_IS
 
 
 def computable(name: str, tensor: th.Tensor) -> th.Tensor:
@@ -116,6 +117,8 @@ def computable(name: str, tensor: th.Tensor) -> th.Tensor:
     :return: in single or double precision
     :raises ValueError: if it is no tensor of real floating-point numbers
     """
+    if type(tensor) is th.Tensor and tensor.dtype == th.float32:
+        return tensor
     if not isinstance(tensor, th.Tensor) or not tensor.is_floating_point():
         kind = tensor.dtype if isinstance(tensor, th.Tensor) else type(tensor).__name__
         raise ValueError(f"{name} must be a torch tensor of floating-point numbers, got {kind}")
