@@ -15,14 +15,14 @@ from sb3_quantum import QuantumTD3
 from sb3_quantum.hub import load_from_hub
 from tests.hub.loopback import OWNER, TOKEN, LoopbackHub
 from tests.qtd3.test_save_load import same
-from tests.zoo.helpers import SMALL, zoo
+from tests.zoo.helpers import SMALL, quick_zoo, zoo
 
 REPO = f"{OWNER}/qtd3-Pendulum-v1"
 RUN = ("--algo", "qtd3", "--env", "Pendulum-v1")
 
 
 def train(folder: Path, *parameters: str) -> None:
-    zoo(
+    quick_zoo(
         folder, "rl_zoo3.train", *RUN, "-n", "300", "--eval-freq", "-1", "--seed", "3", "-tb", str(folder / "tb"),
         "-params", "learning_starts:100", SMALL, *parameters,
     )  # fmt: skip
@@ -80,7 +80,7 @@ def test_push_with_video_and_load(hub: LoopbackHub, tmp_path: Path) -> None:
     trained = QuantumTD3.load(here / "logs" / "qtd3" / "Pendulum-v1_1" / "Pendulum-v1.zip")
     assert same(QuantumTD3.load(run / "Pendulum-v1.zip").policy.actor.state_dict(), trained.policy.actor.state_dict())
     assert (run / "Pendulum-v1" / "vecnormalize.pkl").is_file() and (run / "0.monitor.csv").is_file()
-    printed = zoo(there, "rl_zoo3.enjoy", *RUN, "-f", "logs", "--no-render", "-n", "400")
+    printed = quick_zoo(there, "rl_zoo3.enjoy", *RUN, "-f", "logs", "--no-render", "-n", "400")
     assert "2 Episodes" in printed
     # The form without pickle has the normalization too, and the stated returns
     safe = load_from_hub(REPO, env=gym.make("Pendulum-v1"))
@@ -122,7 +122,7 @@ def test_without_video_and_normalization(hub: LoopbackHub, tmp_path: Path) -> No
 
 def test_other_algorithms_are_published_as_the_zoo_does(hub: LoopbackHub, tmp_path: Path) -> None:
     td3 = ("--algo", "td3", "--env", "Pendulum-v1")
-    zoo(tmp_path, "rl_zoo3.train", *td3, "-n", "120", "--eval-freq", "-1")
+    quick_zoo(tmp_path, "rl_zoo3.train", *td3, "-n", "120", "--eval-freq", "-1")
     zoo(tmp_path, "rl_zoo3.push_to_hub", *td3, "-f", "logs", "-orga", OWNER, "--no-render")
     files = hub.files(f"{OWNER}/td3-Pendulum-v1")
     card = files["README.md"].decode()
