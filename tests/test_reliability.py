@@ -1,0 +1,13 @@
+"""The quick forms of ``make reliability``; docs/reliability.md has the last figures of the full ones."""
+
+import pytest
+
+from benchmarks.reliability.__main__ import PARTS, run_part
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_quick_form(part: str):
+    outcome, _ = run_part(part, quick=True)
+    if outcome.skipped:
+        pytest.skip(outcome.skipped)
+    assert outcome.cases > 0 and outcome.failures == []
