@@ -262,6 +262,6 @@ def unknown_names(given: Iterable[Any], known: Collection[str], elsewhere: Mappi
         elif abroad:
             hint = f"did you mean {abroad[0]!r}? {elsewhere[abroad[0]]}"
         else:
-            hint = f"accepted are {', '.join(sorted(known))}"
+            hint = f"accepted are {', '.join(sorted(set(known)))}"
         messages.append(f"{key!r} is unknown, {hint}")
     return "; ".join(messages)

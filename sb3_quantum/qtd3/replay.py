@@ -7,12 +7,19 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import VectorizedActionNoise
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
+from sb3_quantum.circuits.checks import parameters, unknown_names
 from sb3_quantum.common.buffers import QuantumDictReplayBuffer, QuantumNStepReplayBuffer, QuantumReplayBuffer
 from sb3_quantum.common.her import QuantumHerReplayBuffer
 from sb3_quantum.common.rearranging import rearrange
 
 if TYPE_CHECKING:
     from sb3_quantum.qtd3.qtd3 import QuantumTD3
+
+#: arguments of a replay buffer that the algorithm gives
+GIVEN = {
+    *("buffer_size", "observation_space", "action_space", "device", "n_envs", "env"),
+    *("ansatz", "store_bits", "probes", "optimize_memory_usage"),
+}
 
 
 def choose_replay_buffer_class(
@@ -49,9 +56,15 @@ def make_replay_buffer(model: "QuantumTD3") -> QuantumReplayBuffer:
 
     :param model: the model
     :return: an empty buffer
+    :raises ValueError: if ``replay_buffer_kwargs`` hold a name that the buffer does not have, or that the algorithm gives
     """
     buffer_class = choose_replay_buffer_class(model.replay_buffer_class, model.observation_space, model.n_steps)
     kwargs: dict[str, Any] = dict(model.replay_buffer_kwargs)
+    known = parameters(buffer_class)
+    if known is not None:
+        message = unknown_names(kwargs, set(known) - GIVEN, {})
+        if message:
+            raise ValueError(f"replay_buffer_kwargs of {buffer_class.__name__}: {message}")
     if model.replay_buffer_class is None and model.n_steps > 1:
         kwargs.update(n_steps=model.n_steps, gamma=model.gamma)
     if issubclass(buffer_class, HerReplayBuffer):

@@ -203,6 +203,18 @@ def test_unknown_keywords_of_the_backend() -> None:
         QuantumTD3("MlpPolicy", "Pendulum-v1", backend_kwargs={"shot": 5}, buffer_size=10)
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"storag": "memmap"}, "replay_buffer_kwargs of QuantumReplayBuffer: 'storag' is unknown, did you mean 'storage'?"),
+        ({"n_envs": 3}, "'n_envs' is unknown, accepted are handle_timeout_termination, storage"),
+    ],
+)
+def test_unknown_keywords_of_the_replay_buffer(kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        QuantumTD3("MlpPolicy", ENV, policy_kwargs=SMALL, replay_buffer_kwargs=kwargs)
+
+
 def test_no_environment() -> None:
     with pytest.raises(ValueError, match="env must be a Gymnasium environment, a VecEnv or a registered id, got None"):
         QuantumTD3("MlpPolicy", None)  # type: ignore[arg-type]
