@@ -46,10 +46,10 @@ def replacing(path: Path) -> Iterator[Path]:
     Write a file beside its final name, synchronize it, and rename it at the end. A failure inside leaves the old file. What a
     kill leaves behind is removed by a later call, after an hour.
 
-    :param path: where the file will be; its folder is made
+    :param path: where the file will be, in a folder that is there
     :return: where to write; same folder, same suffix
+    :raises OSError: if there is no such folder, or the disk fails
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     prefix, suffix = f".{path.stem[:40]}.", f".partial{path.suffix}"
     for left in path.parent.glob(glob.escape(prefix) + "????????" + glob.escape(suffix)):
         with suppress(OSError):

@@ -32,7 +32,10 @@ def file_path(path: Any, suffix: str) -> Path | None:
         return file_path(f"{path}_2", suffix)
     # The file that a link points to is replaced, not the link
     path = path.resolve() if path.is_symlink() else path
-    return None if path.exists() and not path.is_file() else path
+    if path.exists() and not path.is_file():
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def save_buffer(buffer: ReplayBuffer, path: Any, verbose: int = 0, folder: Path | None = None) -> None:

@@ -388,7 +388,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         except BackendError as caught:  # only the references among the gradients run circuits here
             error = caught
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        if self.device.type == "cpu":
+        if self.policy.device.type == "cpu":
             record_losses(self.logger, losses)
         else:  # fetching them here would stop a GPU in every update
             self._losses.update({key: values for key, values in losses.items() if values})

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+import rich
 from stable_baselines3.common import callbacks as sb3_callbacks
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ProgressBarCallback
 
@@ -14,6 +15,8 @@ from tests.qtd3.test_train import equal, pendulum, weights
 
 
 def test_it_shows_return_cosine_and_circuits(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    # rich keeps the width that it had when somebody first asked for its console
+    monkeypatch.setattr(rich, "_console", None)
     monkeypatch.setenv("COLUMNS", "140")
     fidelity = FidelityCallback(freq=100, n_states=16)
     model = pendulum(learning_starts=50).learn(420, callback=fidelity, progress_bar=True)

@@ -128,7 +128,7 @@ def test_enjoy_and_benchmark(folder: Path) -> None:
     assert f"{reward:.2f}" in printed
 
     (folder / "enjoy.py").write_text("from rl_zoo3.enjoy import enjoy\nenjoy()\n")
-    quick_zoo(
+    zoo(
         folder, "rl_zoo3.benchmark", "--no-hub", "--log-dir", "logs", "--benchmark-dir", "marks", "-n", "400",
         "--num-threads", "1",
     )  # fmt: skip
