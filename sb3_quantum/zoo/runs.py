@@ -96,6 +96,7 @@ def write_settings(folder: Path, settings: Mapping[str, Any], args: Mapping[str,
     :param command: the command line
     """
     texts = {"config.yml": yaml.dump(settings), "args.yml": yaml.dump(args), "command.txt": command}
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         with replacing(folder / name) as partial:
             partial.write_text(text)
