@@ -22,11 +22,12 @@ from unittest.mock import patch
 
 import gymnasium as gym
 import numpy as np
+import pandas
 import torch as th
 import yaml
 from gymnasium import spaces
 from gymnasium.envs.classic_control import PendulumEnv
-from stable_baselines3.common.monitor import load_results
+from stable_baselines3.common.monitor import get_monitor_files
 
 from benchmarks.reliability.outcome import Outcome
 
@@ -197,9 +198,10 @@ def state(folder: Path, setting: Setting) -> dict[str, Any]:
     model.load_replay_buffer(checkpoint / "replay_buffer.pkl")
     buffer = model.replay_buffer
     assert buffer is not None
-    results = load_results(str(run))
-    # An episode that the run straight through abandons is not in its file
-    episodes = {} if setting.middle else {"episodes": results[["r", "l"]].to_numpy()}
+    # By file: processes end their episodes in any order. One that the run straight through abandons is not in its file
+    files = [] if setting.middle else sorted(get_monitor_files(str(run)))
+    episodes = {Path(file).name: pandas.read_csv(file, skiprows=1)[["r", "l"]].to_numpy() for file in files}
+    assert setting.middle or len(episodes) > 0
     normalizer = checkpoint / setting.env / "vecnormalize.pkl"
     statistics = {}
     if normalizer.is_file():
@@ -213,7 +215,7 @@ def state(folder: Path, setting: Setting) -> dict[str, Any]:
         "counters": [model.num_timesteps, model._n_updates, model._episode_num],
         "rows": [buffer.pos, buffer.full, _rows(buffer)],
         "evaluations": evaluated,
-        **episodes,
+        "episodes": episodes,
         **statistics,
     }
 
