@@ -216,8 +216,7 @@ class StatevectorBackend(Backend):
 
     def _compiled(self, inputs: th.Tensor) -> bool:
         """Whether the compiled kernels take these inputs."""
-        plain = inputs.device.type == "cpu" and inputs.dtype == th.float32 and not in_graph(inputs)
-        compiled = self.engine == "auto" and plain
+        compiled = self.engine == "auto" and inputs.is_cpu and inputs.dtype == th.float32 and not in_graph(inputs)
         self._ran = "compiled" if compiled else "torch"
         return compiled
 
@@ -243,15 +242,16 @@ class StatevectorBackend(Backend):
         return self._compiled(inputs) and not (inputs.requires_grad and th.is_grad_enabled())
 
     def _check(self, inputs: th.Tensor) -> None:
-        if self._measures(inputs):
-            self.ansatz.check_shape(inputs)
-        else:
-            super()._check(inputs)
+        # Whether the values are finite is asked by _run, which may leave it to the kernel
+        self.ansatz.check_shape(inputs)
 
     def _run(self, inputs: th.Tensor, shots: int, generator: np.random.Generator) -> tuple[Array, Array]:
+        measures = self._measures(inputs)
+        if not measures:
+            self.ansatz.check(inputs)
         # One uniform number per shot, drawn for the whole batch at once: chunks do not change what is sampled
         uniforms = generator.random((len(inputs), shots)) if shots else np.empty((len(inputs), 0))
-        if self._measures(inputs):
+        if measures:
             bits = np.empty((*uniforms.shape, self.ansatz.n_qubits), np.float32)
             expected = np.empty((len(inputs), self.ansatz.n_qubits), np.float32)
             if not _in_threads(kernel.measure, self.ansatz.n_qubits, _array(inputs), uniforms, bits, expected):

@@ -11,6 +11,9 @@ from torch.autograd import forward_ad
 #: what a tensor whose numbers compiled loops may read has in place of operations of its own
 _PLAIN = th.Tensor.__torch_dispatch__
 _AS_IT_IS = nullcontext()
+# Found once: these questions are asked several times for every single circuit
+_is_tracing, _transforms = th._C._is_tracing, th._C._functorch.peek_interpreter_stack
+_n_modes, _any_autocast = th._C._len_torch_dispatch_stack, th._C._is_any_autocast_enabled
 
 
 def in_graph(tensor: th.Tensor) -> bool:
@@ -19,16 +22,16 @@ def in_graph(tensor: th.Tensor) -> bool:
     ``torch.export``, ``torch.compile``, ``torch.func`` and forward-mode differentiation, under fake tensors and other dispatch
     modes, and for subclasses of tensors. A compiled loop would put its result there as a constant.
 
-    Half a microsecond where the answer is no.
+    A third of a microsecond where the answer is no.
 
     :param tensor: what is about to be read
     :return: whether torch's own operations must be used
     """
     return (
         th.compiler.is_compiling()
-        or th._C._is_tracing()
-        or th._C._functorch.peek_interpreter_stack() is not None
-        or th._C._len_torch_dispatch_stack() > 0
+        or _is_tracing()
+        or _transforms() is not None
+        or _n_modes() > 0
         or forward_ad._current_level >= 0
         or getattr(type(tensor), "__torch_dispatch__", _PLAIN) is not _PLAIN
     )
@@ -103,7 +106,7 @@ def full_precision(tensor: th.Tensor) -> AbstractContextManager[Any]:
     """
     # The second question is twice as fast, but the first one is what torch.compile understands
     compiling = th.compiler.is_compiling()
-    if th.is_autocast_enabled(tensor.device.type) if compiling else th._C._is_any_autocast_enabled():
+    if th.is_autocast_enabled(tensor.device.type) if compiling else _any_autocast():
         return th.autocast(tensor.device.type, enabled=False)
     return _AS_IT_IS
 
