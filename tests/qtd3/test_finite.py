@@ -205,7 +205,7 @@ def test_what_sb3_cannot_store_is_named(what: str, wrong: Any, message: str) -> 
     class Wrong(CountingEnv):
         def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
             observation, reward, *rest = super().step(action)
-            return (wrong if what == "observation" else observation), (wrong if what == "reward" else reward), *rest  # type: ignore
+            return (wrong if what == "observation" else observation), (wrong if what == "reward" else reward), *rest
 
     model = QuantumTD3("MlpPolicy", Wrong(), buffer_size=10, policy_kwargs=SMALL)
     with pytest.raises(ValueError, match=message):

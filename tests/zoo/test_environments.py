@@ -106,7 +106,7 @@ def test_a_checkpoint_has_its_own_statistics(tmp_path: Path) -> None:
     env.save(str(tmp_path / "rl_model_vecnormalize_20_steps.pkl"))
     (tmp_path / "vecnormalize.pkl").write_bytes(b"of another one")
     made: Any = environment_of(loaded, tmp_path / "rl_model_20_steps.zip", ENV)()
-    assert np.array_equal(made.obs_rms.mean, env.obs_rms.mean) and not made.training and not made.norm_reward  # type: ignore
+    assert np.array_equal(made.obs_rms.mean, env.obs_rms.mean) and not made.training and not made.norm_reward
 
 
 def test_missing_or_wrong_statistics_are_an_error(tmp_path: Path) -> None:
