@@ -1,4 +1,4 @@
-"""The gates of a circuit as plain data: what engines run, priors approximate, and shift rules, drawings and costs follow from."""
+"""The gates of a circuit as plain data: engines run it, priors approximate it, shift rules and costs follow from it."""
 
 import math
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ HADAMARD = (0.0, math.sqrt(0.5), 0.0, math.sqrt(0.5))
 @dataclass(frozen=True)
 class Gate:
     """
-    One gate, as Qiskit defines it: ``r(theta, phi)``, ``rx``, ``ry``, ``rz``, ``cz``, ``rzz``, or ``fixed``, a gate of one qubit
-    without a parameter.
+    One gate, as Qiskit defines it: ``r(theta, phi)``, ``rx``, ``ry``, ``rz``, ``cz``, ``rzz``, or ``fixed``, a gate of one
+    qubit without a parameter.
 
     :param name: one of :data:`KINDS`
     :param qubits: that it acts on; empty if every row chooses them
     :param angles: which of the program's gate angles it takes
-    :param choice: which of the program's pairs of qubits a CZ stands on whose qubits every row chooses; it is no gate where both
+    :param choice: which of the program's pairs of qubits a CZ stands on, if every row chooses them; it is no gate where both
         are one qubit
     :param fixed: ``(a, b, c, d)`` of the unitary ``a - i (b X + c Y + d Z)``, normalized
     """
