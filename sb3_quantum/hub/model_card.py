@@ -42,7 +42,7 @@ def draw(model: QuantumTD3, path: Path) -> bool:
         return False
     observations, _ = model.policy.obs_to_tensor(env.reset())  # type: ignore[arg-type]
     with th.no_grad():
-        inputs, _ = model.actor.encode(observations)
+        inputs, _ = model.policy.deployed_actor.encode(observations)
     try:
         circuit_figure(layer.ansatz, inputs[:1]).savefig(path, dpi=120)
     except Exception as error:
@@ -186,8 +186,21 @@ def _fidelity(model: QuantumTD3, report: Report) -> list[str]:
         "is needed. Measured at the end of the training, on states of the evaluation, against exact simulation:",
         "\n".join(lines),
         "An agent also learns through the classical links beside the circuit, so a high return alone says nothing about the "
-        "quantum layer." + ("" if model.gradient == "qtdnn" else f' This model is a control: `gradient="{model.gradient}"`.'),
+        "quantum layer."
+        + ("" if model.gradient == "qtdnn" else f' This model is a control: `gradient="{model.gradient}"`.')
+        + ("" if model.policy.averaging is None else " These figures are of the actor's own weights, which learn."),
     ]
+
+
+def _weights(model: QuantumTD3) -> str:
+    policy = model.policy
+    if policy.averaging is None or policy.deployed_actor is policy.actor:
+        return "the actor's own, as they are after its last update"
+    n_averaged, tau = policy.averaging.n_averaged, policy.averaging.tau
+    return (
+        f"the actor's, averaged over its {n_averaged:,} updates (exponentially, `actor_average_tau={tau}`); stochastic "
+        "predictions and the training act with its own"
+    )
 
 
 def _training(model: QuantumTD3) -> str:
@@ -195,6 +208,7 @@ def _training(model: QuantumTD3) -> str:
         "environment steps": f"{model.num_timesteps:,}",
         "updates": f"{model._n_updates:,}",
         "seed": model.seed,
+        "weights of the deterministic policy": _weights(model),
     }
     layer = model.policy.quantum_layer
     if layer is not None:

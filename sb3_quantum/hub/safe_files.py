@@ -275,10 +275,11 @@ def _check_alive(model: QuantumTD3, folder: Path) -> None:
     model.policy.set_training_mode(False)
     with th.no_grad():
         observation, _ = model.policy.obs_to_tensor(zeros)
-        inputs, links = model.actor.encode(observation)
-        actions = model.actor.decode(inputs.new_full((1, model.policy.ansatz.n_qubits), 0.5), links)
-    if not bool(th.isfinite(inputs).all() and th.isfinite(actions).all()):
-        raise ModelFileError(f"the networks in {folder / WEIGHTS} overflow: they have no finite action for zeros")
+        for actor in {model.actor, model.policy.deployed_actor}:
+            inputs, links = actor.encode(observation)
+            actions = actor.decode(inputs.new_full((1, model.policy.ansatz.n_qubits), 0.5), links)
+            if not bool(th.isfinite(inputs).all() and th.isfinite(actions).all()):
+                raise ModelFileError(f"the networks in {folder / WEIGHTS} overflow: they have no finite action for zeros")
 
 
 def _parameters(tensors: dict[str, th.Tensor], optimizers: dict[str, Any]) -> dict[str, Any]:

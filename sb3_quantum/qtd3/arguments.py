@@ -249,6 +249,7 @@ POLICY: dict[str, Check] = {
     "readout": _choice(READOUTS),
     "eval_readout": _choice(READOUTS),
     "normalize_observations": check_flag,
+    "actor_average_tau": _or_none(_number(most=1, above=0)),
     "backend": _backend,
     "backend_kwargs": _or_none(_dictionary),
     "gradient": _choice(GRADIENTS),

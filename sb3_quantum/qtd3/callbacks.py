@@ -46,8 +46,9 @@ def measure_fidelity(
 ) -> dict[str, float]:
     """
     Is the qtDNN's gradient the circuit's on these states, and does the agent use the circuit? docs/metrics.md explains each
-    key. No replay buffer is needed, and none of the model's generators is moved; the policy is left in evaluation mode. A
-    circuit too wide to be simulated has no exact reference: what needs one is left out, with a warning.
+    key. The actor that learns is measured, with its own weights, also where averaged ones are deployed. No replay buffer is
+    needed, and none of the model's generators is moved; the policy is left in evaluation mode. A circuit too wide to be
+    simulated has no exact reference: what needs one is left out, with a warning.
 
     :param model: a model with a circuit
     :param observations: ``(n_states, ...)``, or a dictionary of such tensors, on the model's device: as the policy takes them,
@@ -161,9 +162,10 @@ class FidelityCallback(HarmlessCallback):
     """
     Measures every so many steps whether the qtDNN's gradient is the circuit's, and whether the agent uses the circuit;
     docs/metrics.md explains each key. It looks at replay states that were not in the last update's mini-batch, at the current
-    actor's unprobed inputs, and compares with exact simulation, whatever backend acts. It moves none of the training's
-    generators and none of its counters. A failure is a warning, and no further measurement; the training goes on. A circuit
-    too wide to be simulated is measured on shots alone, with ``n_shift_states``.
+    actor's unprobed inputs (with its own weights, also where averaged ones are deployed), and compares with exact simulation,
+    whatever backend acts. It moves none of the training's generators and none of its counters. A failure is a warning, and no
+    further measurement; the training goes on. A circuit too wide to be simulated is measured on shots alone, with
+    ``n_shift_states``.
 
     Measurements are logged, and appended to ``fidelity.csv`` beside the run's monitor files or evaluations, if it has any:
     ``python -m sb3_quantum.plot`` reads them there.

@@ -24,6 +24,7 @@ from sb3_quantum.common.finite import check_observations
 from sb3_quantum.common.normalization import ObservationNormalizer
 from sb3_quantum.layers import QuantumLayer, RBGBlock
 from sb3_quantum.qtd3.arguments import ELSEWHERE_IN_POLICY, POLICY, checked
+from sb3_quantum.qtd3.averaging import WeightAverage, copy_of, is_alike
 from sb3_quantum.qtd3.critics import CRITICS, Critic, check_critic
 from sb3_quantum.qtd3.features import split_arch
 from sb3_quantum.qtd3.networks import QuantumActor
@@ -71,6 +72,8 @@ class QuantumTD3Policy(TD3Policy):
     :param readout: of the acting policy: ``"sample"`` (the paper), ``"majority"`` or ``"mean"``
     :param eval_readout: of ``predict(deterministic=True)``
     :param normalize_observations: whether the policy normalizes observations by their running mean and variance
+    :param actor_average_tau: ``predict(deterministic=True)`` acts with the actor's weights averaged over its updates (Polyak
+        averaging, an exponential moving average), which move by so much in each of them; the actor's own if ``None``
     :param backend: of the circuits, a name or an instance; the algorithm's argument of the same name wins
     :param backend_kwargs: keyword arguments of the backend
     :param gradient: how the quantum layer is differentiated; the algorithm's argument of the same name wins
@@ -79,6 +82,9 @@ class QuantumTD3Policy(TD3Policy):
 
     actor: QuantumActor  # type: ignore[assignment]
     actor_target: QuantumActor  # type: ignore[assignment]
+    #: the actor's weights averaged over its updates; ``None`` unless asked for
+    actor_average: QuantumActor | None
+    averaging: WeightAverage | None
     critic: Critic
     critic_target: Critic
 
@@ -117,6 +123,7 @@ class QuantumTD3Policy(TD3Policy):
         readout: str = "sample",
         eval_readout: str = "mean",
         normalize_observations: bool = True,
+        actor_average_tau: float | None = None,
         backend: str | Backend = "statevector",
         backend_kwargs: dict[str, Any] | None = None,
         gradient: str = "qtdnn",
@@ -142,6 +149,7 @@ class QuantumTD3Policy(TD3Policy):
             qtdnn_optimizer_class=qtdnn_optimizer_class,
             qtdnn_optimizer_kwargs=qtdnn_optimizer_kwargs,
             normalize_observations=normalize_observations,
+            actor_average_tau=actor_average_tau,
         )
         self.readout = readout
         self.eval_readout = eval_readout
@@ -230,6 +238,9 @@ class QuantumTD3Policy(TD3Policy):
         if not self.critic.has_target:
             del self.critic_target
             self.critic = self.critic
+        self.actor_average, self.averaging = None, None
+        if kwargs["actor_average_tau"] is not None:
+            self.actor_average, self.averaging = copy_of(self.actor), WeightAverage(kwargs["actor_average_tau"])
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -238,11 +249,11 @@ class QuantumTD3Policy(TD3Policy):
             # The critic itself is its target, past nn.Module's registration: the state_dict must hold it once
             object.__setattr__(self, "critic_target", value)
         elif name == "normalizer":
-            for network in ("actor", "actor_target", "critic", "critic_target"):
+            for network in ("actor", "actor_target", "actor_average", "critic", "critic_target"):
                 if network in self._modules:
                     getattr(self, network).share_normalizer(value)
         elif name == "quantum_layer" and value is not None:
-            for network in ("actor", "actor_target"):
+            for network in ("actor", "actor_target", "actor_average"):
                 if network in self._modules:
                     getattr(self, network).share_quantum_layer(value)
 
@@ -273,7 +284,7 @@ class QuantumTD3Policy(TD3Policy):
     def set_training_mode(self, mode: bool) -> None:
         """
         Put actor and critics into training or evaluation mode, as SB3 does twice per step: without asking every module twice
-        per step whether it has its own idea of what that means. The targets are always in evaluation mode.
+        per step whether it has its own idea of what that means. The targets and the average are always in evaluation mode.
 
         :param mode: whether it is training mode
         """
@@ -283,7 +294,9 @@ class QuantumTD3Policy(TD3Policy):
             plain = all(type(module).train is nn.Module.train for module in modules)
             self._plain_modules = modules if plain else None
         targets = [self.actor_target, self.critic_target] if self.critic.has_target else [self.actor_target]
-        if mode and any(module.training for module in modules_of(*targets)):
+        if self.actor_average is not None:
+            targets.append(self.actor_average)
+        if (mode or self.actor_average is not None) and any(module.training for module in modules_of(*targets)):
             for target in targets:
                 target.set_training_mode(False)
         if self._plain_modules is None:
@@ -300,6 +313,21 @@ class QuantumTD3Policy(TD3Policy):
         critic_class = CRITICS[self.quantum_kwargs["critic"]]
         return critic_class(**self._update_features_extractor(self.critic_kwargs, features_extractor)).to(self.device)
 
+    @property
+    def deployed_actor(self) -> QuantumActor:
+        """Whose weights act in ``predict(deterministic=True)``: the average's if there is one, and the actor's own."""
+        if self.actor_average is None or self.averaging is None or self.averaging.n_averaged == 0:
+            return self.actor
+        return self.actor_average
+
+    def update_average(self) -> None:
+        """Take the actor's weights into their average, if there is one. An actor of another structure begins a new one."""
+        if self.actor_average is None or self.averaging is None:
+            return
+        if not is_alike(self.actor, self.actor_average):
+            self.actor_average, self.averaging.n_averaged = copy_of(self.actor), 0
+        self.averaging.update(self.actor, self.actor_average)
+
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         # A clipped infinity would pass for an observation, and a NaN come out as an action
         if not isinstance(observation, tuple):  # which SB3 has a message for
@@ -309,13 +337,14 @@ class QuantumTD3Policy(TD3Policy):
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         if not deterministic:
             return self.actor(observation, self.readout, self._predict_stream.generator)
-        block = self.actor.block
+        actor = self.deployed_actor
+        block = actor.block
         draws = self.eval_readout == "sample" or (isinstance(block, QuantumLayer) and not block.backend.exact)
         if not draws:
-            return self.actor(observation, self.eval_readout)
+            return actor(observation, self.eval_readout)
         if isinstance(block, QuantumLayer) and not block.backend.reproducible:
             # A seed means nothing on a chip, and every job of one row would queue for itself
-            return self.actor(observation, self.eval_readout, np.random.default_rng(0))
+            return actor(observation, self.eval_readout, np.random.default_rng(0))
         # Every row from the same seed, so that equal observations give equal actions wherever they stand in a batch
         if isinstance(observation, dict):
             rows: list[PyTorchObs] = [
@@ -324,7 +353,7 @@ class QuantumTD3Policy(TD3Policy):
             ]
         else:
             rows = list(observation.split(1))
-        return th.cat([self.actor(row, self.eval_readout, np.random.default_rng(0)) for row in rows])
+        return th.cat([actor(row, self.eval_readout, np.random.default_rng(0)) for row in rows])
 
 
 MlpPolicy = QuantumTD3Policy

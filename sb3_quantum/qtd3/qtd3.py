@@ -477,6 +477,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         soft_update(parameters, target_parameters, self.tau)
         # Copy running stats, see GH issue #996
         soft_update(statistics, target_statistics, 1.0)
+        self.policy.update_average()
 
     def _record_training(self) -> None:
         """Hand the losses that are still on the device and the backend's counters over to the logger."""

@@ -28,6 +28,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "pqc": {},
     "raw": {"encoding": "raw", "n_links": 0},
     "majority": {"eval_readout": "majority", "normalize_observations": False},
+    "average": {"actor_average_tau": 0.01},
     "fc": {"block": "fc"},
     "rbg": {"block": "rbg"},
     "zeros": {"block": "zeros"},
