@@ -198,8 +198,8 @@ def _weights(model: QuantumTD3) -> str:
         return "the actor's own, as they are after its last update"
     n_averaged, tau = policy.averaging.n_averaged, policy.averaging.tau
     return (
-        f"the actor's, averaged over its {n_averaged:,} updates (exponentially, `actor_average_tau={tau}`); stochastic "
-        "predictions and the training act with its own"
+        f"the actor's, averaged over its {n_averaged:,} updates (exponentially, `actor_average_tau={tau}`); in training "
+        "it acted with its own"
     )
 
 
@@ -208,7 +208,7 @@ def _training(model: QuantumTD3) -> str:
         "environment steps": f"{model.num_timesteps:,}",
         "updates": f"{model._n_updates:,}",
         "seed": model.seed,
-        "weights of the deterministic policy": _weights(model),
+        "weights of this policy": _weights(model),
     }
     layer = model.policy.quantum_layer
     if layer is not None:

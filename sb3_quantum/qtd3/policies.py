@@ -72,8 +72,8 @@ class QuantumTD3Policy(TD3Policy):
     :param readout: of the acting policy: ``"sample"`` (the paper), ``"majority"`` or ``"mean"``
     :param eval_readout: of ``predict(deterministic=True)``
     :param normalize_observations: whether the policy normalizes observations by their running mean and variance
-    :param actor_average_tau: ``predict(deterministic=True)`` acts with the actor's weights averaged over its updates (Polyak
-        averaging, an exponential moving average), which move by so much in each of them; the actor's own if ``None``
+    :param actor_average_tau: ``predict`` acts with the actor's weights averaged over its updates (Polyak averaging, an
+        exponential moving average), and this is how far the average moves in each of them; the actor's own if ``None``
     :param backend: of the circuits, a name or an instance; the algorithm's argument of the same name wins
     :param backend_kwargs: keyword arguments of the backend
     :param gradient: how the quantum layer is differentiated; the algorithm's argument of the same name wins
@@ -315,7 +315,7 @@ class QuantumTD3Policy(TD3Policy):
 
     @property
     def deployed_actor(self) -> QuantumActor:
-        """Whose weights act in ``predict(deterministic=True)``: the average's if there is one, and the actor's own."""
+        """Whose weights act in ``predict``: the average's, once something is averaged, and the actor's own otherwise."""
         if self.actor_average is None or self.averaging is None or self.averaging.n_averaged == 0:
             return self.actor
         return self.actor_average
@@ -335,9 +335,9 @@ class QuantumTD3Policy(TD3Policy):
         return super().predict(observation, *args, **kwargs)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
-        if not deterministic:
-            return self.actor(observation, self.readout, self._predict_stream.generator)
         actor = self.deployed_actor
+        if not deterministic:
+            return actor(observation, self.readout, self._predict_stream.generator)
         block = actor.block
         draws = self.eval_readout == "sample" or (isinstance(block, QuantumLayer) and not block.backend.exact)
         if not draws:

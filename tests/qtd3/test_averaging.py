@@ -101,7 +101,7 @@ def test_which_weights_act(trained: QuantumTD3) -> None:
     assert np.allclose(trained.predict(OBS, deterministic=True)[0], averaged, atol=1e-6)
     mean = copy.deepcopy(policy)
     mean.readout = "mean"
-    assert np.allclose(mean.predict(OBS, deterministic=False)[0], own, atol=1e-6)
+    assert np.allclose(mean.predict(OBS, deterministic=False)[0], averaged, atol=1e-6)
     # Drawn bits are those of the average's circuit
     mean.eval_readout = "sample"
     assert mean.actor_average is not None
@@ -250,5 +250,5 @@ def test_the_model_card_says_which_weights_act(trained: QuantumTD3) -> None:
     assert "the actor's, averaged over its 16 updates (exponentially, `actor_average_tau=0.1`)" in card
     assert "These figures are of the actor's own weights" in card
     plain = model_card(pendulum(), report, "Pendulum-v1", "somebody/something")
-    assert "| weights of the deterministic policy | the actor's own, as they are after its last update |" in plain
+    assert "| weights of this policy | the actor's own, as they are after its last update |" in plain
     assert "These figures are of" not in plain
