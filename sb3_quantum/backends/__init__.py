@@ -8,12 +8,15 @@ from sb3_quantum.backends.jobs import JobError
 from sb3_quantum.backends.sampler import SamplerBackend
 from sb3_quantum.backends.statevector import StatevectorBackend
 from sb3_quantum.circuits import Ansatz
-from sb3_quantum.circuits.checks import check_keywords
+from sb3_quantum.circuits.checks import check_keywords, parameters
 
 #: every backend that can be named in a spec
 BACKENDS: dict[str, type[Backend]] = {
     backend.name: backend for backend in (StatevectorBackend, AerBackend, SamplerBackend, IBMBackend)
 }
+
+#: keyword arguments of any of them: what ``backend_kwargs`` may hold
+BACKEND_ARGUMENTS = tuple(sorted({name for cls in BACKENDS.values() for name in parameters(cls) or ()} - {"ansatz"}))
 
 
 def make_backend(spec: "str | Backend", ansatz: Ansatz, kwargs: dict[str, Any] | None = None) -> Backend:
@@ -46,6 +49,7 @@ def make_backend(spec: "str | Backend", ansatz: Ansatz, kwargs: dict[str, Any] |
 
 __all__ = [
     "BACKENDS",
+    "BACKEND_ARGUMENTS",
     "AerBackend",
     "Backend",
     "BackendError",

@@ -1,16 +1,21 @@
 """Checks of arguments, one for each kind: they name the argument, the value and what is accepted, and return plain Python."""
 
 import difflib
+import functools
 import inspect
 import math
 import operator
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
+Init = TypeVar("Init", bound=Callable[..., None])
+
 #: characters of a wrong value that a message shows
 SHOWN = 80
+#: what people write for a word within a name, as optimizers and other libraries do
+ABBREVIATIONS = {"lr": "learning_rate", "bs": "batch_size"}
 
 
 def shown(value: Any) -> str:
@@ -253,15 +258,41 @@ def unknown_names(given: Iterable[Any], known: Collection[str], elsewhere: Mappi
     """
     messages = []
     for key in sorted({str(key) for key in given} - set(known)):
-        close = difflib.get_close_matches(key, known, n=1)
-        abroad = difflib.get_close_matches(key, elsewhere, n=1)
+        written_out = "_".join(ABBREVIATIONS.get(word, word) for word in key.split("_"))
+        # The nearest of all: a name that belongs elsewhere may be nearer than any that belongs here
+        names = {*known, *elsewhere}
+        of_qf = written_out.replace("critic_", "qf_")
+        close = [of_qf] if of_qf in names else difflib.get_close_matches(written_out, names, n=1)
         if key in elsewhere:
             hint = elsewhere[key]
-        elif close:
+        elif close and close[0] in known:
             hint = f"did you mean {close[0]!r}?"
-        elif abroad:
-            hint = f"did you mean {abroad[0]!r}? {elsewhere[abroad[0]]}"
+        elif close:
+            hint = f"did you mean {close[0]!r}? {elsewhere[close[0]]}"
         else:
             hint = f"accepted are {', '.join(sorted(set(known)))}"
         messages.append(f"{key!r} is unknown, {hint}")
     return "; ".join(messages)
+
+
+def names_checked(elsewhere: Mapping[str, str]) -> Callable[[Init], Init]:
+    """
+    Make a constructor say what was probably meant by a keyword that it does not have.
+
+    :param elsewhere: where arguments belong that it does not have, by name
+    :return: a decorator of ``__init__``; an unknown name is a TypeError, as everywhere
+    """
+
+    def decorate(init: Init) -> Init:
+        known = [name for name in inspect.signature(init).parameters if name != "self"]
+
+        @functools.wraps(init)
+        def checked_init(self: Any, *args: Any, **kwargs: Any) -> None:
+            message = unknown_names(kwargs, [name for name in known if not name.startswith("_") or name in kwargs], elsewhere)
+            if message:
+                raise TypeError(f"{type(self).__name__}: {message}")
+            init(self, *args, **kwargs)
+
+        return checked_init  # type: ignore[return-value]
+
+    return decorate

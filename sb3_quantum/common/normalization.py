@@ -40,6 +40,15 @@ class RunningNormalizer(nn.Module):
         self.register_buffer("shift", th.zeros(shape), persistent=False)
         self.register_buffer("factor", th.ones(shape), persistent=False)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> "RunningNormalizer":
+        """As ``nn.Module``'s, for moves only: statistics keep their precision when networks are made half or double."""
+
+        def move(buffer: th.Tensor) -> th.Tensor:
+            moved = fn(buffer)
+            return moved if moved.dtype == buffer.dtype else buffer.to(moved.device)
+
+        return super()._apply(move, recurse)
+
     def update(self, observations: th.Tensor) -> None:
         """
         Take a batch of observations into account.

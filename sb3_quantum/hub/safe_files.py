@@ -7,7 +7,6 @@ and counters, the statistics of ``VecNormalize``) as plain data.
 """
 
 import hashlib
-import inspect
 import json
 import warnings
 from pathlib import Path
@@ -25,6 +24,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, is_vecenv_wra
 from sb3_quantum import __version__
 from sb3_quantum.backends import Backend, BackendError
 from sb3_quantum.backends.saved import asked_backend
+from sb3_quantum.circuits.checks import parameters, unknown_names
 from sb3_quantum.common.durable import replacing, sync
 from sb3_quantum.hub.codec import encode, encode_space
 from sb3_quantum.hub.shapes import DTYPES
@@ -184,8 +184,8 @@ def load_safe(
     """
     safetensors = _safetensors()
     folder = Path(folder)
-    if unknown := kwargs.keys() - inspect.signature(QuantumTD3).parameters.keys():
-        raise ValueError(f"QuantumTD3 has no argument {', '.join(map(repr, sorted(unknown)))}")
+    if message := unknown_names(kwargs, parameters(QuantumTD3) or (), {}):
+        raise ValueError(f"QuantumTD3: {message}")
     config = read_json(folder / CONFIG)
     if config.get("format") != FORMAT:
         raise ModelFileError(f"{folder / CONFIG} is not of a model of sb3-quantum")
@@ -219,10 +219,10 @@ def load_safe(
         model = QuantumTD3(checked.policy, wrapped, device=device, _init_setup_model=False)  # type: ignore[arg-type]
         model.__dict__.update({**data, **kwargs})
         model._setup_model()
-        parameters = _parameters(tensors, checked.optimizers)
+        states = _parameters(tensors, checked.optimizers)
         # What versions before this did not write stays as it is made
-        parameters["policy"] = {**_texts(model, parameters["policy"]), **parameters["policy"]}
-        model.set_parameters(parameters, exact_match=True, device=device)
+        states["policy"] = {**_texts(model, states["policy"]), **states["policy"]}
+        model.set_parameters(states, exact_match=True, device=device)
         _check_alive(model, folder)
     except (ModelFileError, ImportError, OSError, BackendError):
         raise

@@ -8,9 +8,9 @@ import numpy as np
 import torch as th
 from torch import nn
 
-from sb3_quantum.backends import Backend, Measurement, make_backend
+from sb3_quantum.backends import BACKEND_ARGUMENTS, Backend, Measurement, make_backend
 from sb3_quantum.circuits import Ansatz
-from sb3_quantum.circuits.checks import check_factory, check_int, check_keywords, check_number
+from sb3_quantum.circuits.checks import check_factory, check_int, check_keywords, check_number, names_checked
 from sb3_quantum.circuits.tracing import computable, full_precision, in_graph, is_transformed
 from sb3_quantum.layers.extra_state import is_perturbed, pack_state, seed_of, unpack_state
 from sb3_quantum.layers.fitting import bce_backward
@@ -52,11 +52,13 @@ class QuantumLayer(nn.Module):
     :param seed: seed of the backend's generator; drawn from torch's global generator by default, so that ``torch.manual_seed``
         governs it
     :raises ValueError: if an argument is not one of those accepted
+    :raises TypeError: if there is no such argument
     """
 
     #: as for the classical blocks: its outputs depend on the values of its inputs
     reads_inputs = True
 
+    @names_checked({name: "it belongs into backend_kwargs" for name in BACKEND_ARGUMENTS if name != "seed"})
     def __init__(
         self,
         n_qubits: int = 10,

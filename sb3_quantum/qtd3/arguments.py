@@ -17,13 +17,14 @@ from stable_baselines3.common.type_aliases import TrainFreq
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from sb3_quantum.backends import BACKENDS, Backend
+from sb3_quantum.backends import BACKEND_ARGUMENTS, BACKENDS, Backend
 from sb3_quantum.circuits.checks import (
     check_choice,
     check_flag,
     check_int,
     check_number,
     check_widths,
+    names_checked,
     parameters,
     plain_data,
     shown,
@@ -275,21 +276,17 @@ def checked(rows: Mapping[str, Check], elsewhere: Mapping[str, str]) -> Callable
 
     def decorate(init: Init) -> Init:
         signature = inspect.signature(init)
-        known = [name for name in signature.parameters if name != "self"]
         defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
 
         @functools.wraps(init)
         def checked_init(self: Any, *args: Any, **kwargs: Any) -> None:
-            message = unknown_names(kwargs, [name for name in known if not name.startswith("_") or name in kwargs], elsewhere)
-            if message:
-                raise TypeError(f"{type(self).__name__}: {message}")
             given = signature.bind(self, *args, **kwargs).arguments
             given.update({name: rows[name](name, value) for name, value in given.items() if name != "self"})
             for name in INNER.keys() & given.keys():
                 check_inner(name, given[name], given.get(INNER[name][0], defaults[INNER[name][0]]))
             init(**given)
 
-        return checked_init  # type: ignore[return-value]
+        return names_checked(elsewhere)(checked_init)  # type: ignore[return-value]
 
     return decorate
 
@@ -355,7 +352,42 @@ def check_model(model: BaseAlgorithm) -> None:
     model.action_noise = make_action_noise(model.action_noise, model.action_space.shape)  # type: ignore[arg-type]
 
 
-ELSEWHERE = {name: "it belongs into policy_kwargs" for name in POLICY if name not in ALGORITHM}
+def check_load(cls: type, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """
+    Refuse keyword arguments of ``load`` that nobody reads. SB3 would make attributes of them, also of a misspelt one.
+
+    :param cls: the algorithm
+    :param saved: the file's settings; they can be changed too
+    :param given: the keyword arguments
+    :raises TypeError: if one is unknown; the message says what was probably meant
+    """
+    own = [name for name in inspect.signature(BaseAlgorithm.load).parameters if name not in ("path", "kwargs")]
+    arguments = set(parameters(cls) or ALGORITHM) | set(own)
+    elsewhere = {
+        **{name: "it is among the file's policy_kwargs, which cannot be changed" for name in POLICY},
+        **{name: "it belongs into backend_kwargs" for name in BACKEND_ARGUMENTS},
+    }
+    elsewhere = {name: hint for name, hint in elsewhere.items() if name not in arguments}
+    message = unknown_names(given.keys() - saved.keys(), arguments, elsewhere)
+    if message:
+        raise TypeError(f"{cls.__name__}.load: {message}")
+
+
+ELSEWHERE = {
+    name: hint
+    for names, hint in (
+        (BACKEND_ARGUMENTS, "it belongs into backend_kwargs"),
+        (POLICY, "it belongs into policy_kwargs"),
+    )
+    for name in names
+    if name not in ALGORITHM
+}
 ELSEWHERE_IN_POLICY = {
-    name: "it belongs beside policy_kwargs" for name in ALGORITHM if name not in (*POLICY, "_init_setup_model")
+    name: hint
+    for names, hint in (
+        (BACKEND_ARGUMENTS, "it belongs into backend_kwargs, beside policy_kwargs"),
+        (ALGORITHM, "it belongs beside policy_kwargs"),
+    )
+    for name in names
+    if name not in (*POLICY, "_init_setup_model")
 }

@@ -28,6 +28,7 @@ from sb3_quantum.qtd3.averaging import WeightAverage, copy_of, is_alike
 from sb3_quantum.qtd3.critics import CRITICS, Critic, check_critic
 from sb3_quantum.qtd3.features import split_arch
 from sb3_quantum.qtd3.networks import QuantumActor
+from sb3_quantum.qtd3.precision import explain_precision
 from sb3_quantum.qtd3.walking import modules_of
 
 SelfPolicy = TypeVar("SelfPolicy", bound="QuantumTD3Policy")
@@ -288,23 +289,28 @@ class QuantumTD3Policy(TD3Policy):
 
         :param mode: whether it is training mode
         """
-        modules = modules_of(self.actor, self.critic)
+        actor, critic = self.actor, self.critic
+        modules = modules_of(actor, critic)
         if modules != self._plain_modules:
             # They are other ones than last time: of the first call, or edited by the user
             plain = all(type(module).train is nn.Module.train for module in modules)
             self._plain_modules = modules if plain else None
-        targets = [self.actor_target, self.critic_target] if self.critic.has_target else [self.actor_target]
-        if self.actor_average is not None:
-            targets.append(self.actor_average)
-        if (mode or self.actor_average is not None) and any(module.training for module in modules_of(*targets)):
-            for target in targets:
-                target.set_training_mode(False)
+        average = self.actor_average
+        if mode or average is not None:
+            targets = [self.actor_target, self.critic_target] if critic.has_target else [self.actor_target]
+            if average is not None:
+                targets.append(average)
+            for module in modules_of(*targets):
+                if module.training:
+                    for target in targets:
+                        target.set_training_mode(False)
+                    break
         if self._plain_modules is None:
             super().set_training_mode(mode)
             return
         for module in modules:
             module.__dict__["training"] = mode
-        self.training = mode
+        self.__dict__["training"] = mode
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> QuantumActor:  # type: ignore[override]
         return QuantumActor(**self._update_features_extractor(self.actor_kwargs, features_extractor)).to(self.device)
@@ -332,7 +338,11 @@ class QuantumTD3Policy(TD3Policy):
         # A clipped infinity would pass for an observation, and a NaN come out as an action
         if not isinstance(observation, tuple):  # which SB3 has a message for
             check_observations("observation", observation, per_env=False)
-        return super().predict(observation, *args, **kwargs)
+        try:
+            return super().predict(observation, *args, **kwargs)
+        except (RuntimeError, TypeError) as error:
+            explain_precision(self, error)
+            raise
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         actor = self.deployed_actor

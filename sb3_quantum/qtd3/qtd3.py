@@ -22,13 +22,14 @@ from sb3_quantum.common.saving import DurableSaves
 from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.common.updates import soft_update
 from sb3_quantum.layers import FITTED_GRADIENTS
-from sb3_quantum.qtd3.arguments import ALGORITHM, ELSEWHERE, SHARED, check_model, checked
+from sb3_quantum.qtd3.arguments import ALGORITHM, ELSEWHERE, SHARED, check_load, check_model, checked
 from sb3_quantum.qtd3.critics import Critic
 from sb3_quantum.qtd3.dry_run import check_probes, training_usage
 from sb3_quantum.qtd3.inputs import CheckedTD3
 from sb3_quantum.qtd3.interruption import reason_of, release
 from sb3_quantum.qtd3.networks import ActorStep, QuantumActor
 from sb3_quantum.qtd3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, QuantumTD3Policy
+from sb3_quantum.qtd3.precision import explain_precision
 from sb3_quantum.qtd3.recording import record_backend, record_losses
 from sb3_quantum.qtd3.replay import adopt_replay_buffer, fit_to_environments, make_replay_buffer
 from sb3_quantum.qtd3.walking import tensors_of, trainable_parameters
@@ -287,6 +288,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         :param kwargs: likewise, and anything to change, an argument of the constructor
         :return: new model with loaded parameters
         :raises ValueError: if the file is of another algorithm
+        :raises TypeError: if there is no such argument
         """
         file = open_path(path, "r", suffix="zip")
         with zipfile.ZipFile(file) as archive:
@@ -295,6 +297,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
             file.close()
         if "qtdnn_learning_rate" not in saved:
             raise ValueError(f"{path} is not a model of QuantumTD3, but of another algorithm")
+        check_load(cls, saved, kwargs)
         return super().load(path, *args, **zip_arguments(path, saved, args, kwargs))
 
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
@@ -388,7 +391,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         except BackendError as caught:  # only the references among the gradients run circuits here
             error = caught
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        if self.policy.device.type == "cpu":
+        if all(loss.is_cpu for loss in losses["train/critic_loss"][:1]):
             record_losses(self.logger, losses)
         else:  # fetching them here would stop a GPU in every update
             self._losses.update({key: values for key, values in losses.items() if values})
@@ -515,6 +518,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
                 release(self._callback)
             if not isinstance(error, BackendError):
                 self.interruption = reason_of(self.num_timesteps, self._total_timesteps, error)
+                explain_precision(self.policy, error)
                 raise
             self._interrupt(error)  # of a callback's start or end; anywhere else it is caught where it is raised
             return self

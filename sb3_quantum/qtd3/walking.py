@@ -12,11 +12,14 @@ def modules_of(*networks: nn.Module) -> list[nn.Module]:
     :param networks: what to walk through
     :return: the modules, those nearer to the root first
     """
-    found: list[nn.Module] = list(networks)
+    found: list[nn.Module | None] = list(networks)
+    gaps = False
     for module in found:  # which grows meanwhile
-        if module._modules:
-            found.extend(child for child in module._modules.values() if child is not None)
-    return found
+        if module is None:  # a child may be: bare loops, because this runs several times in every step
+            gaps = True
+        elif module._modules:
+            found.extend(module._modules.values())
+    return [module for module in found if module is not None] if gaps else found  # type: ignore[return-value]
 
 
 def tensors_of(*networks: nn.Module) -> tuple[list[th.Tensor], list[th.Tensor]]:
@@ -29,13 +32,14 @@ def tensors_of(*networks: nn.Module) -> tuple[list[th.Tensor], list[th.Tensor]]:
     parameters: list[th.Tensor] = []
     statistics: list[th.Tensor] = []
     for network in networks:
-        own: list[th.Tensor] = []
+        once: dict[int, th.Tensor] = {}  # two modules may share one
         for module in modules_of(network):
             if module._parameters:
-                own.extend(parameter for parameter in module._parameters.values() if parameter is not None)
+                for parameter in module._parameters.values():
+                    if parameter is not None:
+                        once[id(parameter)] = parameter
             if module._buffers:
                 statistics.extend(b for name, b in module._buffers.items() if b is not None and "running_" in name)
-        once = {id(parameter): parameter for parameter in own}  # two modules may share one
         parameters.extend(once.values())
     return parameters, statistics
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import gymnasium as gym
@@ -28,13 +29,13 @@ def train(folder: Path, *parameters: str) -> None:
     )  # fmt: skip
 
 
-def push(folder: Path, *extra: str, expect: int = 0, **environment: str) -> str:
-    return zoo(folder, "rl_zoo3.push_to_hub", *RUN, "-f", "logs", "-orga", OWNER, *extra, expect=expect, **environment)
+def push(folder: Path, *extra: str, expect: int = 0, run: Callable[..., str] = quick_zoo, **environment: str) -> str:
+    return run(folder, "rl_zoo3.push_to_hub", *RUN, "-f", "logs", "-orga", OWNER, *extra, expect=expect, **environment)
 
 
-def load(folder: Path, *extra: str, expect: int = 0, **environment: str) -> str:
+def load(folder: Path, *extra: str, expect: int = 0, run: Callable[..., str] = quick_zoo, **environment: str) -> str:
     trust = {"TRUST_REMOTE_CODE": "True", **environment}
-    return zoo(folder, "rl_zoo3.load_from_hub", *RUN, "-f", "logs", "-orga", OWNER, *extra, expect=expect, **trust)
+    return run(folder, "rl_zoo3.load_from_hub", *RUN, "-f", "logs", "-orga", OWNER, *extra, expect=expect, **trust)
 
 
 def test_push_with_video_and_load(hub: LoopbackHub, tmp_path: Path) -> None:
@@ -46,7 +47,7 @@ def test_push_with_video_and_load(hub: LoopbackHub, tmp_path: Path) -> None:
     path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
     train(here, "normalize:True")
     hub.commit(REPO, {"LICENSE": b"kept", "README.md": b"overwritten"})
-    push(here, "-n", "25", PATH=path)
+    push(here, "-n", "25", run=zoo, PATH=path)
     files = hub.files(REPO)
     ours = {"README.md", "model.safetensors", "model.json", "results.json", "circuit.png", "replay.mp4", "LICENSE"}
     theirs = {
@@ -75,7 +76,7 @@ def test_push_with_video_and_load(hub: LoopbackHub, tmp_path: Path) -> None:
         assert str(tmp_path).encode() not in content and TOKEN.encode() not in content, name
     assert yaml.load(files["args.yml"], yaml.UnsafeLoader)["tensorboard_log"] == "tb"
 
-    load(there)
+    load(there, run=zoo)
     run = there / "logs" / "qtd3" / "Pendulum-v1_1"
     trained = QuantumTD3.load(here / "logs" / "qtd3" / "Pendulum-v1_1" / "Pendulum-v1.zip")
     assert same(QuantumTD3.load(run / "Pendulum-v1.zip").policy.actor.state_dict(), trained.policy.actor.state_dict())
@@ -123,7 +124,7 @@ def test_without_video_and_normalization(hub: LoopbackHub, tmp_path: Path) -> No
 def test_other_algorithms_are_published_as_the_zoo_does(hub: LoopbackHub, tmp_path: Path) -> None:
     td3 = ("--algo", "td3", "--env", "Pendulum-v1")
     quick_zoo(tmp_path, "rl_zoo3.train", *td3, "-n", "120", "--eval-freq", "-1")
-    zoo(tmp_path, "rl_zoo3.push_to_hub", *td3, "-f", "logs", "-orga", OWNER, "--no-render")
+    quick_zoo(tmp_path, "rl_zoo3.push_to_hub", *td3, "-f", "logs", "-orga", OWNER, "--no-render")
     files = hub.files(f"{OWNER}/td3-Pendulum-v1")
     card = files["README.md"].decode()
     assert "**TD3** Agent playing **Pendulum-v1**" in card and "model-index" in card and "sb3-quantum" not in card

@@ -23,9 +23,10 @@ from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
 from sb3_quantum import MlpPolicy, QuantumReplayBuffer, QuantumTD3
-from sb3_quantum.backends import StatevectorBackend
+from sb3_quantum.backends import BACKEND_ARGUMENTS, StatevectorBackend
 from sb3_quantum.circuits import Ansatz
 from sb3_quantum.circuits.checks import parameters
+from sb3_quantum.layers import QuantumLayer
 from sb3_quantum.qtd3.actions import check_action_space
 from sb3_quantum.qtd3.arguments import ALGORITHM, POLICY
 from tests.envs import SMALL, CountingEnv
@@ -168,7 +169,11 @@ def test_what_is_refused(name: str) -> None:
     [
         ({"n_qubits": 4}, "QuantumTD3: 'n_qubits' is unknown, it belongs into policy_kwargs"),
         ({"nqubits": 4}, "'nqubits' is unknown, did you mean 'n_qubits'? it belongs into policy_kwargs"),
-        ({"qtdnn_lr": 1e-3}, "'qtdnn_lr' is unknown, did you mean 'qtdnn_"),
+        ({"qtdnn_lr": 1e-3}, "'qtdnn_lr' is unknown, did you mean 'qtdnn_learning_rate'?"),
+        ({"lr": 1e-3}, "'lr' is unknown, did you mean 'learning_rate'?"),
+        ({"critic_lr": 1e-3}, "'critic_lr' is unknown, did you mean 'qf_learning_rate'?"),
+        ({"qtdnn_bs": 8}, "'qtdnn_bs' is unknown, did you mean 'qtdnn_batch_size'?"),
+        ({"shots": 100}, "QuantumTD3: 'shots' is unknown, it belongs into backend_kwargs"),
         (
             {"learning_rat": 1e-3, "gama": 0.9},
             "'gama' is unknown, did you mean 'gamma'?; 'learning_rat' is unknown, did you mean",
@@ -186,6 +191,8 @@ def test_unknown_arguments(kwargs: dict[str, Any], message: str) -> None:
     [
         ({"nqubits": 4}, "policy_kwargs: 'nqubits' is unknown, did you mean 'n_qubits'?"),
         ({"qtdnn_gradient_steps": 2}, "policy_kwargs: 'qtdnn_gradient_steps' is unknown, it belongs beside policy_kwargs"),
+        ({"qtdnn_lr": 1e-3}, "did you mean 'qtdnn_learning_rate'? it belongs beside policy_kwargs"),
+        ({"shots": 100}, "policy_kwargs: 'shots' is unknown, it belongs into backend_kwargs, beside policy_kwargs"),
         ({"encoding_kwargs": {"scale": 1.0}}, "encoding_kwargs: 'scale' is unknown, "),
         ({"encoding": "raw", "encoding_kwargs": {"angle_scale": 1.0}}, "encoding_kwargs: 'angle_scale' is unknown"),
         ({"optimizer_kwargs": {"lr": 1.0}}, "optimizer_kwargs: 'lr' cannot be given here"),
@@ -197,6 +204,51 @@ def test_unknown_arguments(kwargs: dict[str, Any], message: str) -> None:
 def test_unknown_keywords_of_the_policy(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         QuantumTD3("MlpPolicy", "Pendulum-v1", policy_kwargs=kwargs, buffer_size=10)
+
+
+@pytest.mark.parametrize("name", BACKEND_ARGUMENTS)
+def test_keywords_of_backends_in_the_wrong_place(name: str) -> None:
+    for make in (
+        QuantumLayer,
+        functools.partial(QuantumTD3, "MlpPolicy", "Pendulum-v1"),
+        functools.partial(MlpPolicy, BOX, BOX, lambda _: 1e-3),
+    ):
+        if name not in inspect.signature(make).parameters:
+            place = "beside policy_kwargs" if name in ALGORITHM else "into backend_kwargs"
+            with pytest.raises(TypeError, match=f"'{name}' is unknown, it belongs {place}"):
+                make(**{name: 1})
+
+
+def test_unknown_names_of_the_layer() -> None:
+    with pytest.raises(TypeError, match="QuantumLayer: 'qtdnn_lr' is unknown, did you mean 'qtdnn_learning_rate'"):
+        QuantumLayer(3, 2, qtdnn_lr=1e-3)
+    assert QuantumLayer(n_qubits=3, n_layers=2, seed=5).ansatz.n_qubits == 3
+
+
+def test_load_refuses_names_that_nobody_reads(tmp_path: Path) -> None:
+    """What SB3 takes, constructors' arguments and what the file holds is accepted, and used."""
+    QuantumTD3("MlpPolicy", "Pendulum-v1", policy_kwargs=SMALL, buffer_size=10).save(tmp_path / "model")
+    for kwargs, message in (
+        ({"gama": 0.5}, "QuantumTD3.load: 'gama' is unknown, did you mean 'gamma'?"),
+        ({"lr": 0.5}, "'lr' is unknown, did you mean 'learning_rate'?"),
+        ({"custom_object": {}}, "did you mean 'custom_objects'?"),
+        ({"n_qubits": 3}, "'n_qubits' is unknown, it is among the file's policy_kwargs, which cannot be changed"),
+        ({"shots": 3}, "'shots' is unknown, it belongs into backend_kwargs"),
+        ({"qwertz": 1}, "'qwertz' is unknown, accepted are action_noise, "),
+    ):
+        with pytest.raises(TypeError, match=re.escape(message)):
+            QuantumTD3.load(tmp_path / "model", **kwargs)  # type: ignore[arg-type]
+    of_sb3 = dict(env=None, device="cpu", custom_objects={"lr_schedule": None}, print_system_info=False, force_reset=True)
+    saved = dict(_n_updates=7, start_time=0)
+    model = QuantumTD3.load(tmp_path / "model", **of_sb3, **saved, gamma=0.5, seed=3, verbose=0)  # type: ignore[arg-type]
+    assert (model.gamma, model._n_updates, model.seed) == (0.5, 7, 3)
+
+    class Wider(QuantumTD3):
+        def __init__(self, *args: Any, width: int = 1, **kwargs: Any):
+            super().__init__(*args, **kwargs)
+            self.width = width
+
+    assert Wider.load(tmp_path / "model", width=4).width == 4
 
 
 def test_unknown_keywords_of_the_backend() -> None:

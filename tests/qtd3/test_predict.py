@@ -108,3 +108,37 @@ def test_a_batch_of_dictionaries_is_one_job_too() -> None:
     assert model.policy.quantum_layer is not None
     model.predict({"a": np.zeros((5, 3)), "b": np.zeros((5, 2), np.float32)}, deterministic=True)
     assert model.policy.quantum_layer.backend.eval_usage.jobs == 1
+
+
+@pytest.mark.parametrize("part", ["policy", "actor", "actor.post", "critic"])
+@pytest.mark.parametrize("kind", ["half", "double", "bfloat16"])
+def test_networks_of_another_precision(kind: str, part: str) -> None:
+    """One sentence, and the way back."""
+    settings: dict[str, Any] = dict(learning_starts=2, batch_size=4, policy_kwargs=SMALL, seed=0)
+    model = QuantumTD3("MlpPolicy", "Pendulum-v1", **settings)
+    module = model.policy.get_submodule("" if part == "policy" else part)
+    getattr(module, kind)()
+    message = rf"the policy's parameter '(actor|critic)\S+' is torch\.\w*{16 if kind != 'double' else 64}, .*float32"
+    if part != "critic":
+        for deterministic in (True, False):
+            with pytest.raises(ValueError, match=message):
+                model.predict(OBS, deterministic=deterministic)
+    with pytest.raises(ValueError, match=message):
+        model.learn(5)
+    model.policy.float()
+    assert model.policy.normalizer is not None
+    precisions = {name: buffer.dtype for name, buffer in model.policy.normalizer.state_dict().items()}
+    assert set(precisions.values()) == {th.float64}
+    assert model.learn(5).num_timesteps == 5
+
+
+def test_an_error_of_another_cause_stays_what_it_is() -> None:
+    model = make()
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("the radio is broken")
+
+    model.actor.post.register_forward_hook(fail)
+    model.critic.half()
+    with pytest.raises(RuntimeError, match="the radio is broken"):
+        model.predict(OBS)

@@ -1,6 +1,7 @@
 """Commands of the zoo as processes of their own: fresh ones, and copies of this one, which has imported everything already."""
 
 import importlib
+import multiprocessing
 import os
 import runpy
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import tempfile
 import traceback
 import warnings
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 SMALL = "policy_kwargs:dict(n_qubits=3,n_layers=2,qtdnn_arch=[16],net_arch=[16,16])"
@@ -31,31 +33,38 @@ def zoo(folder: Path, *words: str, expect: int = 0, **environment: str) -> str:
     return command(folder, sys.executable, "-m", *words, expect=expect, **environment)
 
 
-def quick_zoo(folder: Path, *words: str, expect: int = 0) -> str:
+def quick_zoo(folder: Path, *words: str, expect: int = 0, **environment: str) -> str:
     """
     As :func:`zoo`, without the seconds of imports that a fresh interpreter takes: in a forked copy of this one. For tests of
     what a command does; that a fresh one finds qtd3 is what others are there for.
     """
-    importlib.import_module(words[0])
     with tempfile.TemporaryFile() as file:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        child = os.fork()
-        if child == 0:
-            os._exit(_run(folder, words, file.fileno()))
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        process = begin_zoo(folder, *words, output=file.fileno(), **environment)
+        process.join()
         file.seek(0)
         printed = file.read().decode()
-    assert code == expect, printed
+    assert process.exitcode == expect, printed
     return printed
 
 
-def _run(folder: Path, words: tuple[str, ...], output: int) -> int:
-    """In the child: the module as a script, its exit status returned."""
+def begin_zoo(folder: Path, *words: str, output: int | None = None, **environment: str) -> ForkProcess:
+    """A process that :func:`quick_zoo` would wait for; what it prints goes to a file's descriptor, or nowhere."""
+    importlib.import_module(words[0])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(folder, words, output, environment))
+    process.start()
+    return process
+
+
+def _run(folder: Path, words: tuple[str, ...], output: int | None, environment: dict[str, str]) -> None:
+    """In the child, which it ends: the module as a script."""
+    output = os.open(os.devnull, os.O_WRONLY) if output is None else output
     for stream in (1, 2):
         os.dup2(output, stream)
     sys.stdout, sys.stderr = (open(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
     os.chdir(folder)
+    os.environ.update(environment)
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     sys.argv, sys.orig_argv = [words[0], *words[1:]], [sys.executable, "-m", *words]
     code = 0
@@ -71,4 +80,4 @@ def _run(folder: Path, words: tuple[str, ...], output: int) -> int:
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    return code
+    os._exit(code)

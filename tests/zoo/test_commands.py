@@ -151,11 +151,11 @@ def test_films(folder: Path) -> None:
     (folder / "bin").mkdir()
     (folder / "bin" / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
     environment = {"SDL_VIDEODRIVER": "dummy"}
-    zoo(folder, "rl_zoo3.record_video", *QTD3, "-f", "logs", "-n", "30", "-o", "films", "--load-best", **environment)
+    quick_zoo(folder, "rl_zoo3.record_video", *QTD3, "-f", "logs", "-n", "30", "-o", "films", "--load-best", **environment)
     assert frames(folder / "films" / "best-model-qtd3-Pendulum-v1-step-0-to-step-30.mp4").shape[1:] == (500, 500, 3)
 
     path = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])
-    zoo(folder, "rl_zoo3.record_training", *QTD3, "-f", "logs", "-n", "20", PATH=path, **environment)
+    quick_zoo(folder, "rl_zoo3.record_training", *QTD3, "-f", "logs", "-n", "20", PATH=path, **environment)
     videos = run_of(folder) / "videos"
     whole = frames(videos / "training.mp4")
     parts = [frames(next(videos.glob(f"{name}-*.mp4"))) for name in ("checkpoint-300", "final-model", "best-model")]

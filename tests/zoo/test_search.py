@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +25,7 @@ from sb3_quantum import QuantumTD3
 from sb3_quantum.layers import RMSEncoding
 from sb3_quantum.zoo.search import convert_qtd3_params, sample_qtd3_params
 from sb3_quantum.zoo.studies import _process, check_trial, check_trial_id, fail_abandoned
-from tests.zoo.helpers import quick_zoo
+from tests.zoo.helpers import begin_zoo, quick_zoo
 
 
 def study(n_trials: int) -> optuna.Study:
@@ -85,29 +86,39 @@ def test_optimize_and_train_a_trial(tmp_path: Path) -> None:
 ENDLESS = 10**6
 
 
-def begin(folder: Path, total: int) -> subprocess.Popen[bytes]:
+def begin(folder: Path, total: int) -> ForkProcess:
     """A process that searches until the study has so many trials."""
-    return subprocess.Popen(
-        [sys.executable, "-m", *OPTIMIZE, "--max-total-trials", str(total), "--storage", "study.log"],
-        cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    return begin_zoo(folder, *OPTIMIZE, "--max-total-trials", str(total), "--storage", "study.log")
 
 
-def stop_in_a_trial(process: subprocess.Popen[bytes], folder: Path, finished: int) -> list[FrozenTrial]:
+def stop_in_a_trial(process: ForkProcess, folder: Path, finished: int) -> list[FrozenTrial]:
     """Stop a process in the middle of a trial, after it has finished so many; the trials as they are then."""
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
-        assert process.poll() is None
+        assert process.is_alive() and process.pid is not None
         # What a stopped process has not finished, it does not finish while we look
-        process.send_signal(signal.SIGSTOP)
+        os.kill(process.pid, signal.SIGSTOP)
         trials = stored(folder)
         own = [t for t in trials if t.user_attrs.get("process", "- - 0 -").split()[2] == str(process.pid)]
         states = [trial.state for trial in own]
         if states.count(TrialState.COMPLETE) >= finished and TrialState.RUNNING in states:
             return trials
-        process.send_signal(signal.SIGCONT)
+        os.kill(process.pid, signal.SIGCONT)
         time.sleep(0.1)
     raise AssertionError("the process never was in a trial")
+
+
+def kill(process: ForkProcess) -> None:
+    process.kill()
+    process.join()
+
+
+def finish(process: ForkProcess) -> int | None:
+    """Let a process go on to its end; its exit status."""
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGCONT)
+    process.join(600)
+    return process.exitcode
 
 
 def test_a_killed_process_loses_its_trial_and_no_other(tmp_path: Path) -> None:
@@ -121,14 +132,12 @@ def test_a_killed_process_loses_its_trial_and_no_other(tmp_path: Path) -> None:
     try:
         before = stop_in_a_trial(processes[0], tmp_path, finished=1)
         done = [trial for trial in before if trial.state == TrialState.COMPLETE]
-        total = len(done) + 5
+        total = len(done) + 3
         processes.append(begin(tmp_path, total))
         both = stop_in_a_trial(processes[1], tmp_path, finished=0)
         assert [trial.state for trial in both].count(TrialState.RUNNING) == 2
-        processes[0].kill()
-        processes[0].wait()
-        processes[1].send_signal(signal.SIGCONT)
-        assert processes[1].wait(600) == 0
+        kill(processes[0])
+        assert finish(processes[1]) == 0
         after = stored(tmp_path)
         for trial in done:
             assert (after[trial.number].value, after[trial.number].params) == (trial.value, trial.params)
@@ -136,17 +145,15 @@ def test_a_killed_process_loses_its_trial_and_no_other(tmp_path: Path) -> None:
 
         processes.append(begin(tmp_path, ENDLESS))
         alone = stop_in_a_trial(processes[2], tmp_path, finished=0)
-        processes[2].kill()
-        processes[2].wait()
+        kill(processes[2])
         total = [trial.state for trial in alone].count(TrialState.COMPLETE) + 1
         assert Counter(trial.state.name for trial in stored(tmp_path)) == {"COMPLETE": total - 1, "FAIL": 1, "RUNNING": 1}
         processes.append(begin(tmp_path, total))
-        assert processes[3].wait(600) == 0
+        assert finish(processes[3]) == 0
         assert Counter(trial.state.name for trial in stored(tmp_path)) == {"COMPLETE": total, "FAIL": 2}
     finally:
         for process in processes:
-            process.kill()
-            process.wait()
+            kill(process)
 
 
 def test_whose_trials_are_abandoned() -> None:

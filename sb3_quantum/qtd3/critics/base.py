@@ -68,7 +68,9 @@ class Critic(NormalizedFeatures, ContinuousCritic):
         :param normalized: whether the policy's normalizer has been applied to them already
         :return: what the networks see of them, ``(batch, features_dim)``; without a gradient if the extractor is the actor's
         """
-        with th.set_grad_enabled(th.is_grad_enabled() and not self.share_features_extractor):
+        if not self.share_features_extractor:
+            return self.extract_features(obs, self.features_extractor, normalized)
+        with th.no_grad():
             return self.extract_features(obs, self.features_extractor, normalized)
 
     @abstractmethod
