@@ -1,0 +1,242 @@
+"""
+The cumulant expansion of a circuit, cut at the first or the second order: qubits on their own, or with the correlations of all
+pairs.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch as th
+
+from sb3_quantum.circuits.program import Gate, Program
+from sb3_quantum.circuits.tracing import in_graph, vjp
+from sb3_quantum.priors import kernel
+
+#: gates that change no measurement in Z if nothing but such gates stands behind them
+_DIAGONAL = ("rz", "cz", "rzz")
+
+
+def expectations(program: Program, angles: th.Tensor, choices: th.Tensor, order: int) -> th.Tensor:
+    r"""
+    Expectation values of Z on every qubit in the cumulant expansion of the state.
+
+    At the first order the state is a product of the qubits' own states after every gate: each is its Bloch vector
+    ``(x, y, z)``. Gates of one qubit turn it, exactly. A CZ between i and j maps ``X_i`` to ``X_i Z_j``, whose expectation
+    value is taken for ``x_i z_j``.
+
+    At the second order the covariances of the Paulis of all pairs, ``D(P_i, Q_k) = <P_i Q_k> - <P_i><Q_k>``, are carried
+    along, and only the correlations of three qubits that are not due to those of pairs (the third cumulants) are dropped. Then
+    ``<X_i Z_j> = x_i z_j + D(X_i, Z_j)`` is exact, and with a third qubit k, behind the CZ, ::
+
+        D(X_i, P_k) = x_i D(Z_j, P_k) + z_j D(X_i, P_k)
+
+    The result is exact while no three qubits are correlated at once (as any circuit of two qubits, or of pairs that stay among
+    themselves), and good while such correlations are weak.
+
+    Gates of two qubits cost ``O(n_qubits)`` operations at the second order, and so does turning a qubit in front of one; the
+    first order costs ``O(1)`` a gate. The result is differentiable in the angles, any number of times.
+
+    Source: Kubo, "Generalized cumulant expansion method", J. Phys. Soc. Japan 17, 1100 (1962).
+
+    :param program: the gates
+    :param angles: their angles in radians, ``(batch, n_angles)``
+    :param choices: pairs of qubits that every row chooses, ``(batch, n_choices, 2)``, int64
+    :param order: 1 or 2
+    :return: ``(batch, n_qubits)``; at the second order not always within [-1, 1]
+    """
+    if angles.device.type == "cpu" and angles.dtype == th.float32 and not in_graph(angles):
+        return _Compiled.apply(angles, choices, program, order)
+    return _in_torch(program, angles, choices, order)
+
+
+def operations(program: Program, order: int) -> int:
+    """
+    What a row costs at most.
+
+    :param program: the gates
+    :param order: 1 or 2
+    :return: multiplications with an addition, of the values; about three times as many with the gradient
+    """
+    width = 3 * program.n_qubits if order > 1 else 0
+    gates = _seen(program)
+    waiting, total = [0] * program.n_qubits, 0
+    for gate in gates:
+        if gate.name not in ("cz", "rzz"):
+            waiting[gate.qubits[0]] += 1
+            total += 27
+            continue
+        # Whoever is chosen, all qubits that wait are turned once before they meet somebody
+        ends = gate.qubits or sorted(range(program.n_qubits), key=lambda qubit: -waiting[qubit])[:2]
+        total += sum(9 + 9 * width for qubit in ends if waiting[qubit]) + 4 + (8 if gate.name == "cz" else 12) * width
+        for qubit in ends:
+            waiting[qubit] = 0
+    return total
+
+
+def _seen(program: Program) -> tuple[Gate, ...]:
+    """The gates up to the last one that is not diagonal: what follows cannot be seen in Z."""
+    last = max((place for place, gate in enumerate(program.gates) if gate.name not in _DIAGONAL), default=-1)
+    return program.gates[: last + 1]
+
+
+class _Compiled(th.autograd.Function):
+    """:func:`expectations` and their derivative on the CPU, compiled."""
+
+    @staticmethod
+    def forward(ctx: Any, angles: th.Tensor, choices: th.Tensor, program: Program, order: int) -> th.Tensor:
+        cos, sin = angles.cos(), angles.sin()
+        # Compiled loops do not look where they write, and NaN is no index
+        choices = choices.clamp(0, program.n_qubits - 1).contiguous()
+        out = angles.new_empty(len(angles), program.n_qubits)
+        arrays = cos.numpy(), sin.numpy(), choices.numpy()
+        kernel.values(_arrays(program), program.n_qubits, order, *arrays, out.numpy())
+        ctx.program, ctx.order = program, order
+        ctx.save_for_backward(angles, cos, sin, choices)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, None, None, None]:
+        angles, cos, sin, choices = ctx.saved_tensors
+        program, order = ctx.program, ctx.order
+        if th.is_grad_enabled():  # create_graph
+            again = vjp(lambda leaf: _in_torch(program, leaf, choices, order), angles, grad_outputs[0])
+            return again, None, None, None
+        gradient = th.empty_like(cos)
+        arrays = cos.numpy(), sin.numpy(), choices.numpy(), grad_outputs[0].contiguous().numpy(), gradient.numpy()
+        kernel.gradient(_arrays(program), program.n_qubits, order, *arrays)
+        return gradient, None, None, None
+
+
+@lru_cache(maxsize=64)
+def _arrays(program: Program) -> tuple[np.ndarray, ...]:
+    """The program as :mod:`sb3_quantum.priors.kernel` takes it."""
+    n_gates, arrays = len(_seen(program)), program.arrays
+    turns = _fixed_turn(th.as_tensor(arrays.fixed[:n_gates])).float().reshape(-1, 9).contiguous().numpy()
+    return (*(column[:n_gates] for column in (arrays.kind, arrays.first, arrays.second, arrays.angle, arrays.choice)), turns)
+
+
+def _fixed_turn(fixed: th.Tensor) -> th.Tensor:
+    """Turns of the Bloch vector by the unitaries ``a - i (b X + c Y + d Z)``, ``(..., 4)`` to ``(..., 3, 3)``."""
+    a, b, c, d = fixed.unbind(-1)
+    rows = (
+        (a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)),
+        (2 * (b * c + a * d), a * a - b * b + c * c - d * d, 2 * (c * d - a * b)),
+        (2 * (b * d - a * c), 2 * (c * d + a * b), a * a - b * b - c * c + d * d),
+    )
+    return th.stack([th.stack(row, dim=-1) for row in rows], dim=-2)
+
+
+def _turn(gate: Gate, angles: th.Tensor) -> th.Tensor:
+    """The turn of the Bloch vector by a gate of one qubit, ``(batch, 3, 3)``."""
+    if gate.name == "fixed":
+        return _fixed_turn(angles.new_tensor(gate.fixed)).expand(len(angles), 3, 3)
+    angle = angles[:, gate.angles[0]]
+    c, s = angle.cos(), angle.sin()
+    zero, one = th.zeros_like(c), th.ones_like(c)
+    if gate.name == "r":
+        phi = angles[:, gate.angles[1]]
+        x, y, k = phi.cos(), phi.sin(), 1 - c
+        rows = ((c + k * x * x, k * x * y, s * y), (k * x * y, c + k * y * y, -s * x), (-s * y, s * x, c))
+    elif gate.name == "rx":
+        rows = ((one, zero, zero), (zero, c, -s), (zero, s, c))
+    elif gate.name == "ry":
+        rows = ((c, zero, s), (zero, one, zero), (-s, zero, c))
+    else:
+        rows = ((c, -s, zero), (s, c, zero), (zero, zero, one))
+    return th.stack([th.stack(row, dim=1) for row in rows], dim=1)
+
+
+def _in_torch(program: Program, angles: th.Tensor, choices: th.Tensor, order: int) -> th.Tensor:
+    """What :class:`_Compiled` calculates, in torch, on any device."""
+    batch, n_qubits = len(angles), program.n_qubits
+    mean = th.cat([angles.new_zeros(batch, n_qubits, 2), angles.new_ones(batch, n_qubits, 1)], dim=2)
+    # (batch, qubit, axis, other qubit, its axis)
+    pair = angles.new_zeros(batch, n_qubits, 3, n_qubits, 3) if order > 1 else None
+    waiting: dict[int, th.Tensor] = {}
+    for gate in _seen(program):
+        if gate.name not in ("cz", "rzz"):
+            qubit, turn = gate.qubits[0], _turn(gate, angles)
+            waiting[qubit] = turn @ waiting[qubit] if qubit in waiting else turn
+            continue
+        mean, pair = _flush(mean, pair, waiting)
+        waiting = {}
+        if gate.choice is None:
+            ends = th.tensor(gate.qubits, device=angles.device).expand(batch, 2)
+        else:
+            ends = choices[:, gate.choice]
+        angle = angles[:, gate.angles[0]] if gate.name == "rzz" else None
+        mean, pair = _entangle(mean, pair, ends, angle)
+    return _flush(mean, None, waiting)[0][..., 2]
+
+
+def _flush(mean: th.Tensor, pair: th.Tensor | None, waiting: dict[int, th.Tensor]) -> tuple[th.Tensor, th.Tensor | None]:
+    """Turn qubits by the gates that wait for them."""
+    if not waiting:
+        return mean, pair
+    nothing = th.eye(3, dtype=mean.dtype, device=mean.device).expand(len(mean), 3, 3)
+    turns = th.stack([waiting.get(qubit, nothing) for qubit in range(mean.shape[1])], dim=1)
+    mean = (turns @ mean[..., None])[..., 0]
+    if pair is not None:
+        pair = th.einsum("biac,bicjd,bjed->biaje", turns, pair, turns)
+    return mean, pair
+
+
+def _entangle(
+    mean: th.Tensor, pair: th.Tensor | None, ends: th.Tensor, angle: th.Tensor | None
+) -> tuple[th.Tensor, th.Tensor | None]:
+    """
+    CZ gates, or RZZ gates if there is an angle, between the qubits ``ends``, ``(batch, 2)``; none where they are equal.
+    """
+    batch, n_qubits, _ = mean.shape
+    rows = th.arange(batch, device=mean.device)
+    i, j = ends[:, 0], ends[:, 1]
+    # An RZZ turns (X_i, Y_i) by its angle into (Y_i Z_j, -X_i Z_j); a CZ replaces them with (X_i Z_j, Y_i Z_j)
+    if angle is None:
+        keep, swap = th.zeros_like(mean[:, 0, 0]), th.eye(2, dtype=mean.dtype, device=mean.device).expand(batch, 2, 2)
+    else:
+        keep, swap = angle.cos(), angle.sin()[:, None, None] * mean.new_tensor([[0.0, -1.0], [1.0, 0.0]])
+    gate = (i != j)[:, None]
+    both = mean[rows, i], mean[rows, j]
+    if pair is None:
+        block = both[0][:, :, None] * both[1][:, None, :]
+    else:
+        block = both[0][:, :, None] * both[1][:, None, :] + pair[rows, i, :, j]
+    new = []
+    for one, products in ((both[0], block[:, :2, 2]), (both[1], block[:, 2, :2])):
+        xy = keep[:, None] * one[:, :2] + (swap @ products[..., None])[..., 0]
+        new.append(th.cat([xy, one[:, 2:]], dim=1))
+    first, second = (index[:, None, None].expand(batch, 1, 3) for index in (i, j))
+    turned = mean.scatter(1, first, new[0][:, None]).scatter(1, second, new[1][:, None])
+    turned = th.where(gate[:, :, None], turned, mean)
+    if pair is None:
+        return turned, None
+    # The covariances with all other qubits, (batch, axis, other qubit, its axis)
+    covariances = pair[rows, i], pair[rows, j]
+    sides = []
+    for side in (0, 1):
+        one, mine, other, theirs = both[side], covariances[side], both[1 - side], covariances[1 - side]
+        products = one[:, :2, None, None] * theirs[:, 2:] + other[:, 2, None, None, None] * mine[:, :2]
+        xy = keep[:, None, None, None] * mine[:, :2] + th.einsum("bac,bckd->bakd", swap, products)
+        sides.append(th.cat([xy, mine[:, 2:]], dim=1))
+    # Those between the two, exactly
+    inner = block[:, :2, :2]
+    if angle is None:
+        flipped = th.stack([th.stack([inner[:, 1, 1], -inner[:, 1, 0]], 1), th.stack([-inner[:, 0, 1], inner[:, 0, 0]], 1)], 1)
+    else:
+        flipped = inner
+    right = keep[:, None] * block[:, :2, 2] + (swap @ both[0][:, :2, None])[..., 0]
+    left = keep[:, None] * block[:, 2, :2] + (swap @ both[1][:, :2, None])[..., 0]
+    block = th.cat([th.cat([flipped, right[:, :, None]], 2), th.cat([left[:, None], block[:, 2:, 2:]], 2)], 1)
+    block = block - new[0][:, :, None] * new[1][:, None, :]
+    numbers = th.arange(n_qubits, device=mean.device)
+    is_i, is_j = ((numbers == index[:, None])[:, None, :, None] for index in (i, j))
+    sides[0] = th.where(is_i, 0.0, th.where(is_j, block[:, :, None, :], sides[0]))
+    sides[1] = th.where(is_j, 0.0, th.where(is_i, block.mT[:, :, None, :], sides[1]))
+    along = [index[:, None, None, None, None] for index in (i, j)]
+    whole = pair
+    for row, place in zip(sides, along, strict=True):
+        whole = whole.scatter(1, place.expand(batch, 1, 3, n_qubits, 3), row[:, None])
+    for row, place in zip(sides, along, strict=True):
+        whole = whole.scatter(3, place.expand(batch, n_qubits, 3, 1, 3), row.permute(0, 2, 3, 1)[:, :, :, None])
+    return turned, th.where(gate[:, :, None, None, None], whole, pair)
