@@ -1,17 +1,22 @@
 """
 Screen recipes for Humanoid-v4 by the clock: CPU minutes of one thread, evaluations excluded.
 
-An arm is a set of changes to the base in ``recipe.yml``. A run writes a row of its CSV at every evaluation (5 episodes, reset
-seeds of their own), checkpoints when told to, and goes on from its checkpoint when it is started again.
+An arm is a set of changes to the base in ``recipe.yml``; SB3's TD3 and sb3-contrib's TQC and CrossQ are arms too. A run writes
+a row of its CSV at every evaluation (5 episodes, reset seeds of their own), checkpoints when told to, and goes on from its
+checkpoint when it is started again.
 
     python benchmarks/recipe.py --arm crossq --seed 0 --minutes 10
     python benchmarks/recipe.py --arm crossq --seed 0 --minutes 45 --checkpoint 5      # and again after a power cut
+    python benchmarks/recipe.py --arm sb3_tqc --seed 0 --minutes 45
     python benchmarks/recipe.py --report
 """
 
 import argparse
 import csv
+import importlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,9 @@ import torch as th
 import yaml
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_quantum import QuantumTD3
@@ -29,10 +37,12 @@ from sb3_quantum.common.durable import replacing
 
 ENV, EPISODES, FIRST_RESET_SEED = "Humanoid-v4", 5, 20_000
 ARMS = Path(__file__).with_name("recipe.yml")
-#: "average_return" is of the actor with weights averaged over training, which nothing learns from
+#: where the classes are that an arm's "algo" names
+ALGORITHMS = {"td3": ("stable_baselines3", "TD3"), "tqc": ("sb3_contrib", "TQC"), "crossq": ("sb3_contrib", "CrossQ")}
+#: more than any run has steps: the clock ends it
+STEPS = 10**9
+#: "return" and "worst" are of the weights that learn, "average_return" is of those averaged over the training
 COLUMNS = ("cpu_minutes", "steps", "updates", "return", "worst", "training_return", "average_return")
-#: how far the average moves in every update
-AVERAGE_STEP = 1e-3
 
 
 def settings_of(arm: str) -> dict[str, Any]:
@@ -69,11 +79,9 @@ class Clock(BaseCallback):
         self.rows: list[dict[str, float]] = []
         self.saved = 0.0
         self._start, self._outside = 0.0, 0.0
-        self._average: list[th.Tensor] = []
 
     def _on_training_start(self) -> None:
         self._start = time.process_time()
-        self._average = [parameter.detach().clone() for parameter in self._actor()]
         if self.path.exists() and self.num_timesteps > 0:
             with self.path.open() as file:
                 self.rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
@@ -86,24 +94,19 @@ class Clock(BaseCallback):
         """Minutes of training so far."""
         return (time.process_time() - self._start - self._outside) / 60
 
-    def _actor(self) -> list[th.Tensor]:
-        assert isinstance(self.model, QuantumTD3)
-        return [parameter.data for parameter in self.model.actor.parameters()]
-
     def _on_rollout_start(self) -> None:
-        th._foreach_lerp_(self._average, self._actor(), AVERAGE_STEP)
         if self.elapsed >= self.every * (len(self.rows) + 1):
             self.evaluate()
 
     def evaluate(self) -> None:
         """Add a row to the CSV file, and write the checkpoint if it is time."""
         minutes, start = self.elapsed, time.process_time()
-        assert isinstance(self.model, QuantumTD3)
-        returns = self._returns()
-        own = [parameter.clone() for parameter in self._actor()]
-        th._foreach_copy_(self._actor(), self._average)
-        average_return = self._returns().mean()
-        th._foreach_copy_(self._actor(), own)
+        assert isinstance(self.model, OffPolicyAlgorithm)
+        average_return = np.nan
+        if getattr(self.model.policy, "actor_average", None) is not None:
+            average_return = self._returns().mean()
+        with own_weights(self.model):
+            returns = self._returns()
         training = [info["r"] for info in self.model.ep_info_buffer or []]
         progress = (minutes, self.num_timesteps, self.model._n_updates)
         values = (*progress, returns.mean(), returns.min(), np.mean(training or [np.nan]), average_return)
@@ -119,11 +122,13 @@ class Clock(BaseCallback):
         self._outside += time.process_time() - start
 
     def _returns(self) -> np.ndarray:
-        return returns_of(self.model, lambda: gym.make(ENV), EPISODES, FIRST_RESET_SEED)
+        """On expected bits, or on one sampled bitstring per step where the training acts on it."""
+        deterministic = getattr(self.model.policy, "readout", "mean") != "sample"
+        return returns_of(self.model, lambda: gym.make(ENV), EPISODES, FIRST_RESET_SEED, deterministic)
 
     def save(self) -> None:
         """Write model, replay buffer and reward statistics."""
-        assert isinstance(self.model, QuantumTD3)
+        assert isinstance(self.model, OffPolicyAlgorithm)
         with replacing(self.path.with_suffix(".pkl")) as partial:
             self.model.save_replay_buffer(partial)
         statistics = self.model.get_vec_normalize_env()
@@ -137,18 +142,55 @@ class Clock(BaseCallback):
         return self.elapsed < self.minutes
 
 
-def make_model(settings: dict[str, Any], seed: int) -> QuantumTD3:
+@contextmanager
+def own_weights(model: OffPolicyAlgorithm) -> Iterator[None]:
+    """
+    Predict with the weights that learn, where averaged ones are deployed.
+
+    :param model: any model
+    """
+    if not isinstance(model, QuantumTD3):
+        yield
+        return
+    average, model.policy.actor_average = model.policy.actor_average, None
+    try:
+        yield
+    finally:
+        model.policy.actor_average = average
+
+
+def algorithm_of(settings: dict[str, Any]) -> type[OffPolicyAlgorithm]:
+    """
+    :param settings: of :func:`settings_of`
+    :return: the class that the arm trains
+    :raises ImportError: if it is sb3-contrib's, and that is not installed
+    """
+    if "algo" not in settings:
+        return QuantumTD3
+    module, name = ALGORITHMS[settings["algo"]]
+    return getattr(importlib.import_module(module), name)
+
+
+def make_model(settings: dict[str, Any], seed: int) -> OffPolicyAlgorithm:
     """
     :param settings: of :func:`settings_of`
     :param seed: of everything
     :return: the model, not trained yet
     """
-    settings = dict(settings)
+    settings, algorithm = dict(settings), algorithm_of(settings)
+    steps, part = settings.pop("decay_steps", None), settings.pop("decay_to", 0.0)
+    for name in ("learning_rate", "qf_learning_rate"):
+        if steps is not None and name in settings:
+            # Over steps of the run: the progress that remains, which schedules are given, is that of STEPS
+            settings[name] = LinearSchedule(settings[name], part * settings[name], steps / STEPS)
     env: VecEnv = make_vec_env(ENV, settings.pop("n_envs"), seed=seed)
-    if settings.pop("normalize_reward"):
+    if settings.pop("algo", None) is not None and "action_noise" in settings:
+        shape = env.action_space.shape or ()
+        settings["action_noise"] = NormalActionNoise(np.zeros(shape), np.full(shape, settings["action_noise"]))
+    if settings.pop("normalize_reward", False):
         # Divided by the running deviation of the discounted return, when they are drawn from the replay buffer
         env = VecNormalize(env, norm_obs=False, norm_reward=True, gamma=settings.get("gamma", 0.99))
-    return QuantumTD3("MlpPolicy", env, seed=seed, **settings)
+    return algorithm("MlpPolicy", env, seed=seed, **settings)
 
 
 def run(path: Path, arm: str, seed: int, minutes: float, every: float, checkpoint: float | None) -> None:
@@ -167,11 +209,12 @@ def run(path: Path, arm: str, seed: int, minutes: float, every: float, checkpoin
         env: VecEnv | None = model.env
         if isinstance(env, VecNormalize):
             env = VecNormalize.load(str(path.with_suffix(".vecnormalize")), env.venv)
-        model = QuantumTD3.load(path.with_suffix(".zip"), env=env)
+        model = type(model).load(path.with_suffix(".zip"), env=env)
         model.load_replay_buffer(path.with_suffix(".pkl"))
         model.set_random_seed(seed + model.num_timesteps)
     clock = Clock(path, minutes, every, checkpoint)
-    model.learn(10**9, callback=clock, log_interval=10**9, reset_num_timesteps=model.num_timesteps == 0)
+    first = model.num_timesteps == 0
+    model.learn(STEPS - model.num_timesteps, callback=clock, log_interval=STEPS, reset_num_timesteps=first)
     if not clock.rows or clock.rows[-1]["cpu_minutes"] < minutes - every / 2:
         clock.evaluate()
 
