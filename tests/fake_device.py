@@ -1,5 +1,5 @@
 """
-A device without hardware: tensors "on" it say ``meta``, hold values all the same, and refuse what CUDA refuses. It finds
+A device without hardware: tensors "on" it say ``lazy``, hold values all the same, and refuse what CUDA refuses. It finds
 tensors that were left on the CPU beside networks on a GPU, and hidden trips to numpy.
 
 ``pytest --fake-device`` runs the tests as where a GPU is, so that ``device="auto"`` means this one.
@@ -7,22 +7,30 @@ tensors that were left on the CPU beside networks on a GPU, and hidden trips to 
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
 import torch as th
 from stable_baselines3.common.utils import get_device
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._python_dispatch import return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map
 
-from sb3_quantum.circuits.tracing import in_graph
+from sb3_quantum.circuits import tracing
 
-FAKE = th.device("meta")
+#: a kind of device that torch knows and builds for CPUs do not have
+FAKE = th.device("lazy")
 aten = th.ops.aten
-#: what takes tensors of two devices on CUDA too: copies, and indices, which may be on the CPU
-MIXED = {aten.copy_.default, aten.index.Tensor, aten.index_put_.default, aten._index_put_impl_.default, aten._to_copy.default}
+#: what torch makes new tensors and copies from
+NEW = [aten.empty.memory_format, aten.empty_strided.default, aten.arange.default, aten.arange.start, aten.arange.start_step]
+NEW += [aten.eye.default, aten.eye.m, aten.tril_indices.default, aten.triu_indices.default]
+#: what takes tensors of two devices on CUDA too
+COPIES = (aten.copy_.default, aten._to_copy.default)
+#: what takes indices on the CPU for tensors on CUDA too
+INDEXED = (aten.index.Tensor, aten.index_put_.default, aten.index_put.default, aten._index_put_impl_.default)
+#: what does not take a number on the CPU for tensors on CUDA, as all else does
+JOINED = (aten.cat.default, aten.stack.default)
 
 
 class DeviceTensor(th.Tensor):
@@ -63,18 +71,24 @@ def _wrap(value: Any) -> Any:
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """One operation, on the values of its tensors."""
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, th.Tensor)]
-    placed = [tensor for tensor in tensors if isinstance(tensor, DeviceTensor)]
-    # A number on the CPU goes with tensors of any device
-    if placed and func not in MIXED and any(not isinstance(tensor, DeviceTensor) and tensor.dim() > 0 for tensor in tensors):
-        raise RuntimeError(
-            f"Expected all tensors to be on the same device, but {func} got some on the fake one and some on the CPU"
-        )
+    placed = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, DeviceTensor)]
+    by_indices = func in INDEXED and isinstance(args[0], DeviceTensor)
+    for leaf in tree_leaves((args[0], args[2:], kwargs) if by_indices else (args, kwargs)):
+        if not placed or func in COPIES:
+            break
+        if isinstance(leaf, th.Tensor) and not isinstance(leaf, DeviceTensor) and (leaf.dim() > 0 or func in JOINED):
+            raise RuntimeError(
+                f"Expected all tensors to be on the same device, but {func} got some on the fake one, one on the CPU"
+            )
+        if isinstance(leaf, th.Generator):
+            raise RuntimeError(f"Expected a generator on the fake device, but {func} got one on the CPU")
     device = kwargs.get("device")
-    here = bool(placed) if device is None else th.device(device) == FAKE
-    if func is aten.copy_.default or func is aten.index.Tensor:
+    here = bool(placed) if device is None else _is_fake(device)
+    if func is aten.copy_.default:
         here = isinstance(args[0], DeviceTensor)
     out = func(*tree_map(_to_cpu, args), **tree_map(_to_cpu, kwargs))
+    if any(tensor.shape != tensor.inner.shape for tensor in placed):
+        raise NotImplementedError(f"{func} resizes a tensor, which the fake device cannot do")
     if func is aten.copy_.default:
         return args[0]
     if not here:
@@ -82,29 +96,27 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return return_and_correct_aliasing(func, args, kwargs, tree_map(_wrap, out)) if placed else tree_map(_wrap, out)
 
 
-class _Operations(TorchDispatchMode):
-    """Makes new tensors on the fake device where it is asked for."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        device = kwargs.get("device")
-        if any(issubclass(kind, DeviceTensor) for kind in types) or (device is not None and th.device(device) == FAKE):
-            return _run(func, args, kwargs)
-        return func(*args, **kwargs)
+def _new(operation: Any) -> Callable[..., th.Tensor]:
+    """An operation that makes a new tensor, on this device."""
+    return lambda *args, device=None, **kwargs: DeviceTensor(operation(*args, device="cpu", **kwargs))
 
 
 class _Functions(TorchFunctionMode):
-    """What never reaches an operation: numbers from Python and numpy, and ``.tolist()``."""
+    """What torch does past all operations: numbers from Python and numpy, and ``.tolist()``."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func in (th.tensor, th.as_tensor, th.asarray) and kwargs.get("device") is not None:
-            device = th.device(kwargs["device"])
-            if device == FAKE:
-                return func(*args, **{**kwargs, "device": "cpu"}).to(FAKE)
+        kwargs = dict(kwargs or {})
         if func is th.Tensor.tolist and isinstance(args[0], DeviceTensor):
             return args[0].inner.tolist()
+        if func in (th.tensor, th.as_tensor, th.asarray) and _is_fake(kwargs.get("device")):
+            requires_grad = kwargs.pop("requires_grad", False)
+            made = func(*args, **{**kwargs, "device": getattr(args[0], "device", "cpu")}).to(FAKE)
+            return made.requires_grad_() if requires_grad else made
         return func(*args, **kwargs)
+
+
+def _is_fake(device: Any) -> bool:
+    return isinstance(device, str | th.device) and th.device(device) == FAKE
 
 
 def _get_device(device: th.device | str = "auto") -> th.device:
@@ -116,12 +128,18 @@ def _save(obj: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _load(*args: Any, map_location: Any = None, **kwargs: Any) -> Any:
-    fake = map_location is not None and th.device(map_location) == FAKE
+    fake = _is_fake(map_location)
     loaded = _th_load(*args, map_location="cpu" if fake else map_location, **kwargs)
     return tree_map(_wrap, loaded) if fake else loaded
 
 
+def _of_values(question: Callable[[th.Tensor], bool]) -> Callable[[th.Tensor], bool]:
+    """A question about a tensor, asked of the values that are on this device."""
+    return lambda tensor: question(_to_cpu(tensor))
+
+
 _th_save, _th_load = th.save, th.load
+_QUESTIONS = (tracing.in_graph, tracing.is_recorded)
 
 
 @contextlib.contextmanager
@@ -137,12 +155,17 @@ def fake_device() -> Iterator[th.device]:
         for name, module in list(sys.modules.items()):
             if name.startswith(("stable_baselines3.", "sb3_quantum.")) and getattr(module, "get_device", None) is get_device:
                 stack.enter_context(mock.patch.object(module, "get_device", _get_device))
-            # A dispatch mode is all that this device is made of, and to the package a sign that a graph is recorded
-            if name.startswith("sb3_quantum.") and getattr(module, "in_graph", None) is in_graph:
-                stack.enter_context(mock.patch.object(module, "in_graph", lambda tensor: False))
+            # A subclass is all that this device is made of, and to the package a sign that a graph is recorded
+            if name.startswith("sb3_quantum."):
+                for question in _QUESTIONS:
+                    if getattr(module, question.__name__, None) is question:
+                        stack.enter_context(mock.patch.object(module, question.__name__, _of_values(question)))
         stack.enter_context(mock.patch.object(optimizer, "_get_fused_kernels_supported_devices", lambda: fused))
         stack.enter_context(mock.patch.object(th, "save", _save))
         stack.enter_context(mock.patch.object(th, "load", _load))
+        library = th.library.Library("aten", "IMPL")
+        stack.callback(library._destroy)
+        for operation in NEW:
+            library.impl(operation, _new(operation), "Lazy")
         stack.enter_context(_Functions())
-        stack.enter_context(_Operations())
         yield FAKE

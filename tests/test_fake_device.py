@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch as th
 
@@ -21,11 +22,40 @@ from tests.qtd3.test_train import pendulum
         lambda x: th.nn.Linear(3, 2)(x),
         lambda x: th.equal(x, th.ones(3)),
         lambda x: th.nn.functional.mse_loss(x, th.zeros(3)),
+        lambda x: th.stack([x.sum(), th.tensor(1.0)]),
+        lambda x: th.ones(3)[x.long()],
+        lambda x: x.index_put_((th.tensor([0, 1]),), th.ones(2)),
+        lambda x: x.index_select(0, th.tensor([0])),
+        lambda x: th.ones(3).addcmul_(x, x),
     ],
 )
 def test_devices_are_not_mixed(wrong: Callable[[th.Tensor], th.Tensor]) -> None:
     with fake_device() as device, pytest.raises(RuntimeError, match="Expected all tensors to be on the same device"):
         wrong(th.ones(3, device=device))
+
+
+def test_generators_are_on_their_device() -> None:
+    with fake_device() as device, pytest.raises(RuntimeError, match="Expected a generator on the fake device"):
+        th.randn(3, device=device, generator=th.Generator())
+
+
+def test_new_tensors_have_a_shape() -> None:
+    """Made on the device by whatever call, with gradients where they are asked for, and as a copy of what numpy holds."""
+    with fake_device() as device:
+        for made in (th.arange(6, device=device), th.randperm(6, device=device), th.empty_like(th.ones(6), device=device)):
+            assert made.device == device and made.shape == (6,) and made.reshape(2, 3).cpu().shape == (2, 3)
+        leaf = th.tensor([1.0], device=device, requires_grad=True)
+        assert leaf.is_leaf and leaf.requires_grad
+        numbers = np.zeros(2)
+        copied = th.as_tensor(numbers, device=device)
+        numbers += 1
+        assert copied.tolist() == [0, 0]
+        source = th.ones(2, requires_grad=True)
+        th.as_tensor(source, device=device).sum().backward()
+        assert source.grad is not None and source.grad.tolist() == [1.0, 1.0]
+        assert th.ones(2).to(copied).device == device and th.zeros(1, device="meta").device.type == "meta"
+    with pytest.raises(NotImplementedError):
+        th.ones(1, device=device)
 
 
 def test_numpy_is_on_the_cpu() -> None:
