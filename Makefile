@@ -11,7 +11,7 @@ CHECKPOINT_FREQ ?= 25000
 
 LINT_PATHS = sb3_quantum sb3_quantum_autoload.py setup.py benchmarks examples tests docs/conf.py
 
-.PHONY: train humanoid test lint format type docs fidelity links-cut speed wall-clock reliability clean
+.PHONY: train humanoid test lint format type docs fidelity links-cut speed wall-clock reliability fake-device clean
 
 $(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -66,6 +66,10 @@ wall-clock: $(VENV)/installed
 # What a run survives: kills, power cuts (as root), mutated files and more; docs/reliability.md has the last figures
 reliability: $(VENV)/installed
 	$(BIN)/python -m benchmarks.reliability --json benchmarks/results/reliability.json
+
+# All tests as where a GPU is, without one (tests/fake_device.py); docs/reliability.md has the last result
+fake-device: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 --fake-device
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info docs/_build

@@ -15,7 +15,7 @@ import torch as th
 from stable_baselines3.common.utils import get_device
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from sb3_quantum.circuits import tracing
 
@@ -31,6 +31,9 @@ COPIES = (aten.copy_.default, aten._to_copy.default)
 INDEXED = (aten.index.Tensor, aten.index_put_.default, aten.index_put.default, aten._index_put_impl_.default)
 #: what does not take a number on the CPU for tensors on CUDA, as all else does
 JOINED = (aten.cat.default, aten.stack.default)
+
+#: what torch only marks on a tensor, where this device's tensors would show no mark
+MARKS = {aten._conj.default: th.conj_physical, aten._neg_view.default: th.neg}
 
 
 class DeviceTensor(th.Tensor):
@@ -69,31 +72,45 @@ def _wrap(value: Any) -> Any:
     return DeviceTensor(value) if isinstance(value, th.Tensor) and not isinstance(value, DeviceTensor) else value
 
 
+def _each(function: Callable[[Any], Any], value: Any) -> Any:
+    """A function of everything in an operation's arguments or results, which are lists and tuples at most."""
+    return type(value)([_each(function, part) for part in value]) if type(value) in (list, tuple) else function(value)
+
+
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """One operation, on the values of its tensors."""
-    placed = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, DeviceTensor)]
-    by_indices = func in INDEXED and isinstance(args[0], DeviceTensor)
-    for leaf in tree_leaves((args[0], args[2:], kwargs) if by_indices else (args, kwargs)):
-        if not placed or func in COPIES:
-            break
-        if isinstance(leaf, th.Tensor) and not isinstance(leaf, DeviceTensor) and (leaf.dim() > 0 or func in JOINED):
-            raise RuntimeError(
-                f"Expected all tensors to be on the same device, but {func} got some on the fake one, one on the CPU"
-            )
-        if isinstance(leaf, th.Generator):
-            raise RuntimeError(f"Expected a generator on the fake device, but {func} got one on the CPU")
-    device = kwargs.get("device")
-    here = bool(placed) if device is None else _is_fake(device)
+    placed: list[DeviceTensor] = []
+    others: list[Any] = []
+
+    def sort(value: Any) -> None:
+        if isinstance(value, th.Tensor | th.Generator):
+            (placed if isinstance(value, DeviceTensor) else others).append(value)
+
+    _each(sort, [*args, *kwargs.values()])
+    if placed and others and func not in COPIES:
+        if func in INDEXED and isinstance(args[0], DeviceTensor):
+            others = [other for other in others if not any(other is index for index in args[1])]
+        for other in others:
+            if isinstance(other, th.Generator):
+                raise RuntimeError(f"Expected a generator on the fake device, but {func} got one on the CPU")
+            if other.dim() > 0 or func in JOINED:
+                raise RuntimeError(
+                    f"Expected all tensors to be on the same device, but {func} got some on the fake one and some on the CPU"
+                )
     if func is aten.copy_.default:
         here = isinstance(args[0], DeviceTensor)
-    out = func(*tree_map(_to_cpu, args), **tree_map(_to_cpu, kwargs))
+    else:
+        here = bool(placed) if kwargs.get("device") is None else _is_fake(kwargs["device"])
+    if func in MARKS:
+        return DeviceTensor(MARKS[func](args[0].inner))
+    out = func(*_each(_to_cpu, args), **{key: _each(_to_cpu, value) for key, value in kwargs.items()})
     if any(tensor.shape != tensor.inner.shape for tensor in placed):
         raise NotImplementedError(f"{func} resizes a tensor, which the fake device cannot do")
     if func is aten.copy_.default:
         return args[0]
     if not here:
         return out
-    return return_and_correct_aliasing(func, args, kwargs, tree_map(_wrap, out)) if placed else tree_map(_wrap, out)
+    return return_and_correct_aliasing(func, args, kwargs, _each(_wrap, out))
 
 
 def _new(operation: Any) -> Callable[..., th.Tensor]:
@@ -133,12 +150,22 @@ def _load(*args: Any, map_location: Any = None, **kwargs: Any) -> Any:
     return tree_map(_wrap, loaded) if fake else loaded
 
 
+def _apply(module: th.nn.Module, *args: Any, **kwargs: Any) -> th.nn.Module:
+    """A move that leaves a module its parameters, as one to CUDA does: optimizers hold them."""
+    swaps = th.__future__.get_swap_module_params_on_conversion()
+    th.__future__.set_swap_module_params_on_conversion(True)
+    try:
+        return _th_apply(module, *args, **kwargs)
+    finally:
+        th.__future__.set_swap_module_params_on_conversion(swaps)
+
+
 def _of_values(question: Callable[[th.Tensor], bool]) -> Callable[[th.Tensor], bool]:
     """A question about a tensor, asked of the values that are on this device."""
     return lambda tensor: question(_to_cpu(tensor))
 
 
-_th_save, _th_load = th.save, th.load
+_th_save, _th_load, _th_apply = th.save, th.load, th.nn.Module._apply
 _QUESTIONS = (tracing.in_graph, tracing.is_recorded)
 
 
@@ -163,6 +190,7 @@ def fake_device() -> Iterator[th.device]:
         stack.enter_context(mock.patch.object(optimizer, "_get_fused_kernels_supported_devices", lambda: fused))
         stack.enter_context(mock.patch.object(th, "save", _save))
         stack.enter_context(mock.patch.object(th, "load", _load))
+        stack.enter_context(mock.patch.object(th.nn.Module, "_apply", _apply))
         library = th.library.Library("aten", "IMPL")
         stack.callback(library._destroy)
         for operation in NEW:

@@ -85,6 +85,9 @@ def test_a_training_on_another_device(tmp_path: Path) -> None:
     with fake_device() as device:
         model = pendulum(batch_size=16, probe_std=0.1, train_freq=10, learning_starts=20).learn(40)
         assert model.device == device and {parameter.device for parameter in model.policy.parameters()} == {device}
+        assert model.policy.quantum_layer is not None
+        for network in (model.actor, model.critic, model.policy.quantum_layer):
+            assert set(network.optimizer.state) == set(network.parameters())
         observation = model.observation_space.sample()
         action, _ = model.predict(observation, deterministic=True)
         model.save(tmp_path / "model")
@@ -93,6 +96,32 @@ def test_a_training_on_another_device(tmp_path: Path) -> None:
     # Two engines of the simulator, which agree to 1e-5
     loaded = QuantumTD3.load(tmp_path / "model", device="cpu")
     assert loaded.predict(observation, deterministic=True)[0] == pytest.approx(action, abs=1e-5)
+
+
+def test_derivatives_are_those_of_the_cpu() -> None:
+    """Conjugates included, which torch only marks."""
+
+    def derivative(device: th.device) -> th.Tensor:
+        x = th.linspace(-1, 1, 8, device=device, requires_grad=True)
+        amplitudes = th.polar(x + 1, x) * th.complex(x, x.square())
+        return th.autograd.grad(amplitudes.imag.square().sum() + amplitudes.conj().imag.sum(), x)[0]
+
+    right = derivative(th.device("cpu"))
+    with fake_device() as device:
+        assert th.allclose(derivative(device).cpu(), right, atol=1e-6)
+
+
+def test_a_module_keeps_its_parameters() -> None:
+    """An optimizer that was made before the move moves them."""
+    with fake_device() as device:
+        module = th.nn.Linear(2, 1)
+        optimizer = th.optim.Adam(module.parameters(), lr=0.1)
+        before = module.to(device).weight.tolist()
+        module(th.ones(1, 2, device=device)).sum().backward()
+        optimizer.step()
+        moved = module.weight.tolist()
+        assert moved != before and module.to("cpu").weight.tolist() == moved
+        assert optimizer.param_groups[0]["params"][0] is module.weight
 
 
 @pytest.mark.gpu

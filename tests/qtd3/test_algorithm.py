@@ -28,7 +28,7 @@ def test_critic_target_is_the_surrogate_target_actors(monkeypatch: pytest.Monkey
     model = make()
     assert model.replay_buffer is not None and model.policy.quantum_layer is not None
     data = model.replay_buffer.sample(64)
-    data = data._replace(dones=(th.arange(64) % 3 == 0).float()[:, None])
+    data = data._replace(dones=(th.arange(64, device=model.device) % 3 == 0).float()[:, None])
     monkeypatch.setattr(model.replay_buffer, "sample", lambda *args, **kwargs: data)
     with th.no_grad():
         inputs, links = model.actor_target.encode(data.next_observations)
