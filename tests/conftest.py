@@ -22,9 +22,9 @@ def one_thread() -> None:
     th.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def auto_device(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What ``device="auto"`` means."""
+    """What ``device="auto"`` means; in fixtures of a module too."""
     if not request.config.getoption("--fake-device") or request.module.__name__.endswith("test_fake_device"):
         yield
         return

@@ -53,6 +53,9 @@ class DeviceTensor(th.Tensor):
         tensor.inner = inner.detach()
         return tensor
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _rebuild, (self.inner, self.requires_grad, isinstance(self, th.nn.Parameter))
+
     def __repr__(self, **kwargs: Any) -> str:
         return f"DeviceTensor({self.inner!r})"
 
@@ -146,8 +149,18 @@ def _save(obj: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _load(*args: Any, map_location: Any = None, **kwargs: Any) -> Any:
     fake = _is_fake(map_location)
-    loaded = _th_load(*args, map_location="cpu" if fake else map_location, **kwargs)
+    _LOADED_TO.append(_wrap if fake or map_location is None else _to_cpu)
+    try:
+        loaded = _th_load(*args, map_location="cpu" if fake else map_location, **kwargs)
+    finally:
+        _LOADED_TO.pop()
     return tree_map(_wrap, loaded) if fake else loaded
+
+
+def _rebuild(values: th.Tensor, requires_grad: bool, is_parameter: bool) -> th.Tensor:
+    """Inside a pickled module; what is loaded to the CPU stays there."""
+    tensor = _LOADED_TO[-1](values)
+    return th.nn.Parameter(tensor, requires_grad) if is_parameter else tensor.requires_grad_(requires_grad)
 
 
 def _apply(module: th.nn.Module, *args: Any, **kwargs: Any) -> th.nn.Module:
@@ -166,6 +179,7 @@ def _of_values(question: Callable[[th.Tensor], bool]) -> Callable[[th.Tensor], b
 
 
 _th_save, _th_load, _th_apply = th.save, th.load, th.nn.Module._apply
+_LOADED_TO = [_wrap]
 _QUESTIONS = (tracing.in_graph, tracing.is_recorded)
 
 

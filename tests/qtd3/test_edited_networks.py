@@ -107,6 +107,7 @@ def reparametrize(model: QuantumTD3) -> list[str]:
 def test_new_parts_are_trained_and_followed(edit: Callable[[QuantumTD3], list[str]], block: str) -> None:
     model = train(make(policy_kwargs={"block": block}), 16)
     paths = edit(model)
+    model.policy.to(model.device)
     for network in (model.actor, model.critic):
         network.optimizer = th.optim.Adam(network.parameters(), 1e-2)
     targets = [path.replace("actor.", "actor_target.").replace("critic.", "critic_target.") for path in paths]
@@ -121,7 +122,7 @@ def test_new_parts_have_the_right_mode_and_running_statistics_follow() -> None:
     model = train(make(), 16)
     for actor in (model.actor, model.actor_target):
         actor.post.insert(1, nn.Dropout(0.5))
-        actor.post.insert(1, nn.BatchNorm1d(16))
+        actor.post.insert(1, nn.BatchNorm1d(16).to(model.device))
     seen: dict[str, set[bool]] = {}
     for name in ("actor", "actor_target"):
         for kind in (1, 2):
@@ -150,7 +151,7 @@ def test_new_parts_have_the_right_mode_and_running_statistics_follow() -> None:
 
 def test_another_quantum_layer_or_normalizer_reaches_the_networks() -> None:
     model = train(make(), 16)
-    model.policy.quantum_layer = QuantumLayer(3, 2, qtdnn_arch=[8], seed=1)
+    model.policy.quantum_layer = QuantumLayer(3, 2, qtdnn_arch=[8], seed=1).to(model.device)
     before = values(model.policy.quantum_layer)
     train(model)
     assert model.actor.block is model.actor_target.block is model.policy.quantum_layer

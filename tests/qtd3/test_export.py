@@ -41,9 +41,12 @@ def model(request: pytest.FixtureRequest) -> QuantumTD3:
 
 
 def trained(**policy_kwargs: Any) -> QuantumTD3:
-    """A model whose normalizer and networks have moved from where they started."""
+    """A model whose normalizer and networks have moved from where they started; on the CPU, where graphs are recorded."""
     kwargs = {"n_qubits": 3, "n_layers": 2, "n_links": 2, "net_arch": [16, 16], **policy_kwargs}
-    return QuantumTD3("MlpPolicy", "Pendulum-v1", policy_kwargs=kwargs, seed=0, learning_starts=10, batch_size=16).learn(30)
+    model = QuantumTD3(
+        "MlpPolicy", "Pendulum-v1", policy_kwargs=kwargs, seed=0, learning_starts=10, batch_size=16, device="cpu"
+    )
+    return model.learn(30)
 
 
 OBSERVATIONS = th.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 4.0], [-1.0, 0.0, -6.0], [0.6, -0.8, 1.0], [-0.28, 0.96, 7.5]])
@@ -123,7 +126,7 @@ def test_onnx_of_the_surrogate(tmp_path: Path) -> None:
 def test_what_a_graph_cannot_hold_is_refused(kwargs: dict[str, Any], message: str) -> None:
     kwargs = {"n_qubits": 3, "n_layers": 2, **kwargs}
     backend = kwargs.pop("backend", "statevector")
-    model = QuantumTD3("MlpPolicy", "Pendulum-v1", policy_kwargs=kwargs, seed=0, backend=backend)
+    model = QuantumTD3("MlpPolicy", "Pendulum-v1", policy_kwargs=kwargs, seed=0, backend=backend, device="cpu")
     policy = OnnxablePolicy(model.policy).eval()
     with pytest.raises(RuntimeError, match=message):
         th.jit.trace(policy, OBSERVATIONS[:1])
@@ -132,6 +135,6 @@ def test_what_a_graph_cannot_hold_is_refused(kwargs: dict[str, Any], message: st
 
 
 def test_a_stochastic_policy_is_refused() -> None:
-    model = QuantumTD3("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(n_qubits=3, n_layers=2), seed=0)
+    model = QuantumTD3("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(n_qubits=3, n_layers=2), seed=0, device="cpu")
     with pytest.raises(RuntimeError, match='use the readout "mean" or "majority" for it'):
         th.jit.trace(OnnxablePolicy(model.policy, deterministic=False), OBSERVATIONS[:1])
