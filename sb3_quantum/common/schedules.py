@@ -7,6 +7,8 @@ from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 
 from sb3_quantum.circuits.checks import check_number, shown, yaml_hint
 
+_ACCEPTED = "a number, a schedule or 'lin_x' (linear from x to 0; 'lin_x_y': to y) with numbers >= 0"
+
 
 class LearningRateSchedule(FloatSchedule):
     """
@@ -34,22 +36,21 @@ def make_schedule(name: str, value: float | Schedule | str) -> FloatSchedule:
     A learning rate as a schedule.
 
     :param name: the argument's name, for the message
-    :param value: a number, a schedule, or the zoo's ``"lin_x"`` (linear from x to 0)
+    :param value: a number, a schedule, the zoo's ``"lin_x"`` (linear from x to 0) or ``"lin_x_y"`` (linear from x to y)
     :return: the schedule
     :raises ValueError: if it is none of these
     """
     if isinstance(value, str):
-        kind, _, start = value.partition("_")
+        kind, *ends = value.split("_")
         try:
-            assert kind == "lin"
-            peak = check_number(name, float(start), least=0)
-            return LearningRateSchedule(LinearSchedule(peak, 0.0, 1.0), name)
+            assert kind == "lin" and 1 <= len(ends) <= 2
+            start, end = (check_number(name, float(text), least=0) for text in (*ends, "0")[:2])
+            return LearningRateSchedule(LinearSchedule(start, end, 1.0), name)
         except (AssertionError, ValueError) as error:
-            hint = yaml_hint(value)
-            raise ValueError(f"{name}={value!r} is not a number, a schedule or 'lin_x' with a number x{hint}") from error
+            raise ValueError(f"{name}={value!r} is not {_ACCEPTED}{yaml_hint(value)}") from error
     if callable(value):
         return LearningRateSchedule(value, name)
     try:
         return LearningRateSchedule(check_number(name, value, least=0), name)
     except ValueError as error:
-        raise ValueError(f"{name}={shown(value)} is not a number >= 0, a schedule or 'lin_x' with a number x") from error
+        raise ValueError(f"{name}={shown(value)} is not {_ACCEPTED}") from error

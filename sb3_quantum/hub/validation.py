@@ -15,6 +15,7 @@ from stable_baselines3.common.policies import BasePolicy
 
 from sb3_quantum.backends.statevector import _memory_bytes
 from sb3_quantum.circuits import Ansatz
+from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.hub.codec import decode, decode_space
 from sb3_quantum.hub.shapes import check_optimizer, check_state, networks
 from sb3_quantum.hub.space_codec import Room
@@ -59,9 +60,8 @@ def _count(low: int, *others: Any) -> tuple[Callable[[Any], bool], str]:
 
 def _is_rate(value: Any) -> bool:
     if isinstance(value, str):
-        kind, _, start = value.partition("_")
         try:
-            return kind == "lin" and 0 <= float(start) < math.inf
+            return callable(make_schedule("a rate", value))
         except ValueError:
             return False
     return (is_number(value) and value >= 0) or callable(value)
@@ -75,7 +75,7 @@ def _is_buffer_class(value: Any) -> bool:
     return value is None or (isinstance(value, type) and issubclass(value, ReplayBuffer))
 
 
-_RATE = (_is_rate, "a number >= 0, 'lin_x' or a schedule")
+_RATE = (_is_rate, "a number >= 0, 'lin_x', 'lin_x_y' or a schedule")
 _TEXT = (lambda value: isinstance(value, str), "a text")
 _DICT = (lambda value: isinstance(value, dict), "a dictionary")
 #: the arguments that every version has written, what they may be, and how that is said

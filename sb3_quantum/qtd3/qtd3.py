@@ -50,7 +50,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
     :param policy: The policy model to use (MlpPolicy, CnnPolicy, MultiInputPolicy)
     :param env: The environment to learn from (if registered in Gym, can be str)
     :param learning_rate: learning rate of the actor; it can be a function of the current progress remaining (from 1 to 0),
-        or the zoo's ``"lin_x"``
+        the zoo's ``"lin_x"`` (to 0) or ``"lin_x_y"`` (to y)
     :param buffer_size: size of the replay buffer
     :param learning_starts: how many steps of the model to collect transitions for before learning starts
     :param batch_size: Minibatch size for each gradient update

@@ -104,7 +104,16 @@ def _register_checks(exp_manager: ModuleType) -> None:
     from sb3_quantum.zoo import checks, studies
     from sb3_quantum.zoo.search import sample_qtd3_params
 
+    def before_preprocessing(self: Any, hyperparams: dict[str, Any]) -> None:
+        # The zoo can take "lin_x" apart and fails at any other text, such as "lin_x_y": the algorithm gets it as it is
+        rate = hyperparams.get("learning_rate")
+        self.learning_rate_text = rate if isinstance(rate, str) and rate.count("_") != 1 else None
+        if self.learning_rate_text is not None:
+            del hyperparams["learning_rate"]
+
     def after_preprocessing(self: Any, result: Any) -> None:
+        if self.learning_rate_text is not None:
+            result[0]["learning_rate"] = self.learning_rate_text
         checks.check_kwargs(result[0])
         # Somebody else's search space is theirs to check
         if self.optimize_hyperparameters and exp_manager.HYPERPARAMS_SAMPLER[ALGO] is sample_qtd3_params:
@@ -121,7 +130,7 @@ def _register_checks(exp_manager: ModuleType) -> None:
         before=studies.check_trial_id,
         after=lambda self, result: checks.check_hyperparams(result[0]),
     )
-    _around(manager, "_preprocess_hyperparams", after=after_preprocessing)
+    _around(manager, "_preprocess_hyperparams", before=before_preprocessing, after=after_preprocessing)
     _around(manager, "hyperparameters_optimization", before=studies.fail_abandoned_of)
     _around(manager, "objective", before=before_trial)
 

@@ -42,8 +42,24 @@ NO_CHOICE = (None, 3, "other", ["exact"], {})
 INTEGERS = (1, 3, np.int64(3), np.array(3), th.tensor(3))
 NUMBERS = (0, 1, 0.5, np.float32(0.5), np.float64(0), np.array(0.5), np.int32(1))
 WIDTHS = ([], [64], (64, 32), np.array([64, 32]), [np.int64(8)])
-RATES = (1e-3, 1, 0, np.float32(1e-3), np.array(1e-3), "lin_1e-3", lambda progress: 1e-3, FloatSchedule(1e-3))
-NO_RATES = ("1e-3", "lin_x", "lin_-1", "exp_1", -1e-3, np.nan, np.inf, [1e-3], True, {})
+RATES = (1e-3, 1, 0, np.float32(1e-3), np.array(1e-3), "lin_1e-3", "lin_1e-3_1e-4", lambda progress: 1e-3, FloatSchedule(1e-3))
+NO_RATES = (
+    "1e-3",
+    "lin_x",
+    "lin_-1",
+    "lin_1_-1",
+    "lin_1_nan",
+    "lin_1_2_3",
+    "lin_",
+    "lin_1_",
+    "exp_1",
+    -1e-3,
+    np.nan,
+    np.inf,
+    [1e-3],
+    True,
+    {},
+)
 KWARGS = ({}, {"a": np.float32(1)})
 ENV = CountingEnv()
 NO_NOISE = (

@@ -7,7 +7,9 @@ import yaml
 from rl_zoo3.exp_manager import ExperimentManager
 
 from sb3_quantum import PAPER, QuantumTD3
+from sb3_quantum.hub import load_safe, save_safe
 from sb3_quantum.zoo import hyperparams_path, register
+from tests.zoo.helpers import SMALL, quick_zoo
 
 
 def load(name: str) -> dict[str, dict[str, Any]]:
@@ -51,3 +53,29 @@ def test_paper_yaml_equals_paper() -> None:
 def test_missing_file_says_where_it_was_looked_for() -> None:
     with pytest.raises(FileNotFoundError, match=r"other\.yml is neither in"):
         hyperparams_path("other")
+
+
+def test_learning_rates_that_fall(tmp_path: Path) -> None:
+    """To zero, to a tenth, and each rate by itself; in the model, its files, and the settings that the run leaves behind."""
+    rates = {"learning_rate": "lin_1e-3_1e-4", "qf_learning_rate": "lin_2e-3", "qtdnn_learning_rate": "lin_4e-3_0.001"}
+    written = {"policy": "MlpPolicy", "n_timesteps": 120, "learning_starts": 100, "buffer_size": 200, **rates}
+    written["policy_kwargs"] = SMALL.removeprefix("policy_kwargs:")
+    (tmp_path / "mine.yml").write_text(yaml.safe_dump({"Pendulum-v1": written}))
+    command = ("rl_zoo3.train", "--algo", "qtd3", "--env", "Pendulum-v1", "-conf", "mine.yml", "--eval-freq", "-1")
+    quick_zoo(tmp_path, *command)
+    run = tmp_path / "logs" / "qtd3" / "Pendulum-v1_1"
+    assert all(f"- {text}" in (run / "Pendulum-v1" / "config.yml").read_text() for text in rates.values())
+    zipped = QuantumTD3.load(run / "Pendulum-v1.zip")
+    save_safe(zipped, tmp_path)
+    for model in (zipped, load_safe(tmp_path)):
+        schedules = (model.lr_schedule, model.qf_lr_schedule, model.qtdnn_lr_schedule)
+        assert [schedule(1.0) for schedule in schedules] == pytest.approx([1e-3, 2e-3, 4e-3])
+        assert [schedule(0.5) for schedule in schedules] == pytest.approx([5.5e-4, 1e-3, 2.5e-3])
+        assert [schedule(0.0) for schedule in schedules] == pytest.approx([1e-4, 0.0, 1e-3])
+    # What the zoo takes apart itself stays the zoo's, and what nobody can is named
+    quick_zoo(tmp_path, *command, "-params", "learning_rate:'lin_3e-3'")
+    schedule = QuantumTD3.load(run.with_name("Pendulum-v1_2") / "Pendulum-v1.zip").learning_rate
+    assert type(schedule).__name__ == "SimpleLinearSchedule" and schedule(0.5) == pytest.approx(1.5e-3)
+    for wrong in ("lin_1_2_3", "1e-3", "exp_1_2"):
+        printed = quick_zoo(tmp_path, *command, "-params", f"learning_rate:{wrong!r}", expect=1)
+        assert f"learning_rate={wrong!r} is not a number, a schedule or 'lin_x'" in printed
