@@ -3,10 +3,8 @@ The cumulant expansion of a circuit, cut at the first or the second order: qubit
 pairs.
 """
 
-from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch as th
 
 from sb3_quantum.circuits.program import Gate, Program
@@ -17,7 +15,7 @@ from sb3_quantum.priors import kernel
 _DIAGONAL = ("rz", "cz", "rzz")
 
 
-def expectations(program: Program, angles: th.Tensor, choices: th.Tensor, order: int) -> th.Tensor:
+class CumulantExpansion:
     r"""
     Expectation values of Z on every qubit in the cumulant expansion of the state.
 
@@ -40,80 +38,100 @@ def expectations(program: Program, angles: th.Tensor, choices: th.Tensor, order:
     Source: Kubo, "Generalized cumulant expansion method", J. Phys. Soc. Japan 17, 1100 (1962).
 
     :param program: the gates
-    :param angles: their angles in radians, ``(batch, n_angles)``
-    :param choices: pairs of qubits that every row chooses, ``(batch, n_choices, 2)``, int64
-    :param order: 1 or 2
-    :return: ``(batch, n_qubits)``; at the second order not always within [-1, 1]
+    :param order: 1, the mean field, or 2, with the correlations of pairs
     """
-    if angles.device.type == "cpu" and angles.dtype == th.float32 and not in_graph(angles):
-        return _Compiled.apply(angles, choices, program, order)
-    return _in_torch(program, angles, choices, order)
 
+    def __init__(self, program: Program, order: int):
+        self.n_qubits, self.order = program.n_qubits, order
+        # What follows the last gate that is not diagonal cannot be seen in Z
+        last = max((place for place, gate in enumerate(program.gates) if gate.name not in _DIAGONAL), default=-1)
+        self.gates, arrays = program.gates[: last + 1], program.arrays
+        columns = arrays.kind, arrays.first, arrays.second, arrays.angle, arrays.choice
+        turns = _fixed_turn(th.as_tensor(arrays.fixed[: last + 1])).float().reshape(-1, 9).contiguous().numpy()
+        #: the gates as :mod:`sb3_quantum.priors.kernel` takes them
+        self.arrays = (*(column[: last + 1] for column in columns), turns)
 
-def operations(program: Program, order: int) -> int:
-    """
-    What a row costs at most.
+    def __call__(self, angles: th.Tensor, choices: th.Tensor) -> th.Tensor:
+        """
+        :param angles: of the gates, in radians, ``(batch, n_angles)``
+        :param choices: pairs of qubits that every row chooses, ``(batch, n_choices, 2)``, int64
+        :return: ``(batch, n_qubits)``; at the second order not always within [-1, 1]
+        """
+        if angles.device.type == "cpu" and angles.dtype == th.float32 and not in_graph(angles):
+            return _Compiled.apply(angles, choices, self)
+        return self.in_torch(angles, choices)
 
-    :param program: the gates
-    :param order: 1 or 2
-    :return: multiplications with an addition, of the values; about three times as many with the gradient
-    """
-    width = 3 * program.n_qubits if order > 1 else 0
-    gates = _seen(program)
-    waiting, total = [0] * program.n_qubits, 0
-    for gate in gates:
-        if gate.name not in ("cz", "rzz"):
-            waiting[gate.qubits[0]] += 1
-            total += 27
-            continue
-        # Whoever is chosen, all qubits that wait are turned once before they meet somebody
-        ends = gate.qubits or sorted(range(program.n_qubits), key=lambda qubit: -waiting[qubit])[:2]
-        total += sum(9 + 9 * width for qubit in ends if waiting[qubit]) + 4 + (8 if gate.name == "cz" else 12) * width
-        for qubit in ends:
-            waiting[qubit] = 0
-    return total
+    def in_torch(self, angles: th.Tensor, choices: th.Tensor) -> th.Tensor:
+        """
+        The same in torch's operations, on any device and in any precision.
 
+        :param angles: ``(batch, n_angles)``
+        :param choices: ``(batch, n_choices, 2)``
+        :return: ``(batch, n_qubits)``
+        """
+        batch, n_qubits = angles.shape[0], self.n_qubits
+        mean = th.cat([angles.new_zeros(batch, n_qubits, 2), angles.new_ones(batch, n_qubits, 1)], dim=2)
+        # (batch, qubit, axis, other qubit, its axis)
+        pair = angles.new_zeros(batch, n_qubits, 3, n_qubits, 3) if self.order > 1 else None
+        waiting: dict[int, th.Tensor] = {}
+        for gate in self.gates:
+            if gate.name not in ("cz", "rzz"):
+                qubit, turn = gate.qubits[0], _turn(gate, angles)
+                waiting[qubit] = turn @ waiting[qubit] if qubit in waiting else turn
+                continue
+            mean, pair = _flush(mean, pair, waiting)
+            waiting = {}
+            if gate.choice is None:
+                ends = th.tensor(gate.qubits, device=angles.device).expand(batch, 2)
+            else:
+                ends = choices[:, gate.choice]
+            mean, pair = _entangle(mean, pair, ends, angles[:, gate.angles[0]] if gate.name == "rzz" else None)
+        return _flush(mean, None, waiting)[0][..., 2]
 
-def _seen(program: Program) -> tuple[Gate, ...]:
-    """The gates up to the last one that is not diagonal: what follows cannot be seen in Z."""
-    last = max((place for place, gate in enumerate(program.gates) if gate.name not in _DIAGONAL), default=-1)
-    return program.gates[: last + 1]
+    def operations(self) -> int:
+        """
+        :return: multiplications with an addition that a row takes at most; three times as many with its gradient
+        """
+        width = 3 * self.n_qubits if self.order > 1 else 0
+        waiting, total = [0] * self.n_qubits, 0
+        for gate in self.gates:
+            if gate.name not in ("cz", "rzz"):
+                waiting[gate.qubits[0]] += 1
+                total += 27
+                continue
+            # Whoever is chosen, all qubits that wait are turned once before they meet somebody
+            ends = gate.qubits or sorted(range(self.n_qubits), key=lambda qubit: -waiting[qubit])[:2]
+            total += sum(9 + 9 * width for qubit in ends if waiting[qubit]) + 4 + (8 if gate.name == "cz" else 12) * width
+            for qubit in ends:
+                waiting[qubit] = 0
+        return total
 
 
 class _Compiled(th.autograd.Function):
-    """:func:`expectations` and their derivative on the CPU, compiled."""
+    """:class:`CumulantExpansion` and its derivative on the CPU, compiled."""
 
     @staticmethod
-    def forward(ctx: Any, angles: th.Tensor, choices: th.Tensor, program: Program, order: int) -> th.Tensor:
+    def forward(ctx: Any, angles: th.Tensor, choices: th.Tensor, expansion: CumulantExpansion) -> th.Tensor:
         cos, sin = angles.cos(), angles.sin()
         # Compiled loops do not look where they write, and NaN is no index
-        choices = choices.clamp(0, program.n_qubits - 1).contiguous()
-        out = angles.new_empty(len(angles), program.n_qubits)
-        arrays = cos.numpy(), sin.numpy(), choices.numpy()
-        kernel.values(_arrays(program), program.n_qubits, order, *arrays, out.numpy())
-        ctx.program, ctx.order = program, order
+        choices = choices.clamp(0, expansion.n_qubits - 1).contiguous()
+        out = angles.new_empty(len(angles), expansion.n_qubits)
+        arrays = cos.numpy(), sin.numpy(), choices.numpy(), out.numpy()
+        kernel.values(expansion.arrays, expansion.n_qubits, expansion.order, *arrays)
+        ctx.expansion = expansion
         ctx.save_for_backward(angles, cos, sin, choices)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, None, None, None]:
+    def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, None, None]:
         angles, cos, sin, choices = ctx.saved_tensors
-        program, order = ctx.program, ctx.order
+        expansion = ctx.expansion
         if th.is_grad_enabled():  # create_graph
-            again = vjp(lambda leaf: _in_torch(program, leaf, choices, order), angles, grad_outputs[0])
-            return again, None, None, None
+            return vjp(lambda leaf: expansion.in_torch(leaf, choices), angles, grad_outputs[0]), None, None
         gradient = th.empty_like(cos)
         arrays = cos.numpy(), sin.numpy(), choices.numpy(), grad_outputs[0].contiguous().numpy(), gradient.numpy()
-        kernel.gradient(_arrays(program), program.n_qubits, order, *arrays)
-        return gradient, None, None, None
-
-
-@lru_cache(maxsize=64)
-def _arrays(program: Program) -> tuple[np.ndarray, ...]:
-    """The program as :mod:`sb3_quantum.priors.kernel` takes it."""
-    n_gates, arrays = len(_seen(program)), program.arrays
-    turns = _fixed_turn(th.as_tensor(arrays.fixed[:n_gates])).float().reshape(-1, 9).contiguous().numpy()
-    return (*(column[:n_gates] for column in (arrays.kind, arrays.first, arrays.second, arrays.angle, arrays.choice)), turns)
+        kernel.gradient(expansion.arrays, expansion.n_qubits, expansion.order, *arrays)
+        return gradient, None, None
 
 
 def _fixed_turn(fixed: th.Tensor) -> th.Tensor:
@@ -130,7 +148,7 @@ def _fixed_turn(fixed: th.Tensor) -> th.Tensor:
 def _turn(gate: Gate, angles: th.Tensor) -> th.Tensor:
     """The turn of the Bloch vector by a gate of one qubit, ``(batch, 3, 3)``."""
     if gate.name == "fixed":
-        return _fixed_turn(angles.new_tensor(gate.fixed)).expand(len(angles), 3, 3)
+        return _fixed_turn(angles.new_tensor(gate.fixed)).expand(angles.shape[0], 3, 3)
     angle = angles[:, gate.angles[0]]
     c, s = angle.cos(), angle.sin()
     zero, one = th.zeros_like(c), th.ones_like(c)
@@ -147,34 +165,11 @@ def _turn(gate: Gate, angles: th.Tensor) -> th.Tensor:
     return th.stack([th.stack(row, dim=1) for row in rows], dim=1)
 
 
-def _in_torch(program: Program, angles: th.Tensor, choices: th.Tensor, order: int) -> th.Tensor:
-    """What :class:`_Compiled` calculates, in torch, on any device."""
-    batch, n_qubits = len(angles), program.n_qubits
-    mean = th.cat([angles.new_zeros(batch, n_qubits, 2), angles.new_ones(batch, n_qubits, 1)], dim=2)
-    # (batch, qubit, axis, other qubit, its axis)
-    pair = angles.new_zeros(batch, n_qubits, 3, n_qubits, 3) if order > 1 else None
-    waiting: dict[int, th.Tensor] = {}
-    for gate in _seen(program):
-        if gate.name not in ("cz", "rzz"):
-            qubit, turn = gate.qubits[0], _turn(gate, angles)
-            waiting[qubit] = turn @ waiting[qubit] if qubit in waiting else turn
-            continue
-        mean, pair = _flush(mean, pair, waiting)
-        waiting = {}
-        if gate.choice is None:
-            ends = th.tensor(gate.qubits, device=angles.device).expand(batch, 2)
-        else:
-            ends = choices[:, gate.choice]
-        angle = angles[:, gate.angles[0]] if gate.name == "rzz" else None
-        mean, pair = _entangle(mean, pair, ends, angle)
-    return _flush(mean, None, waiting)[0][..., 2]
-
-
 def _flush(mean: th.Tensor, pair: th.Tensor | None, waiting: dict[int, th.Tensor]) -> tuple[th.Tensor, th.Tensor | None]:
     """Turn qubits by the gates that wait for them."""
     if not waiting:
         return mean, pair
-    nothing = th.eye(3, dtype=mean.dtype, device=mean.device).expand(len(mean), 3, 3)
+    nothing = th.eye(3, dtype=mean.dtype, device=mean.device).expand(mean.shape[0], 3, 3)
     turns = th.stack([waiting.get(qubit, nothing) for qubit in range(mean.shape[1])], dim=1)
     mean = (turns @ mean[..., None])[..., 0]
     if pair is not None:
