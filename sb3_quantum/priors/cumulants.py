@@ -5,6 +5,7 @@ pairs.
 
 from typing import Any
 
+import numpy as np
 import torch as th
 
 from sb3_quantum.circuits.program import Gate, Program
@@ -47,9 +48,10 @@ class CumulantExpansion:
         last = max((place for place, gate in enumerate(program.gates) if gate.name not in _DIAGONAL), default=-1)
         self.gates, arrays = program.gates[: last + 1], program.arrays
         columns = arrays.kind, arrays.first, arrays.second, arrays.angle, arrays.choice
-        turns = _fixed_turn(th.as_tensor(arrays.fixed[: last + 1])).float().reshape(-1, 9).contiguous().numpy()
+        #: turns of the Bloch vector by fixed gates, ``(n_gates, 3, 3)``
+        self.fixed = np.array([_fixed_turn(*fixed) for fixed in arrays.fixed[: last + 1]]).reshape(-1, 3, 3)
         #: the gates as :mod:`sb3_quantum.priors.kernel` takes them
-        self.arrays = (*(column[: last + 1] for column in columns), turns)
+        self.arrays = (*(column[: last + 1] for column in columns), self.fixed.astype(np.float32).reshape(-1, 9))
 
     def __call__(self, angles: th.Tensor, choices: th.Tensor) -> th.Tensor:
         """
@@ -74,18 +76,18 @@ class CumulantExpansion:
         # (batch, qubit, axis, other qubit, its axis)
         pair = angles.new_zeros(batch, n_qubits, 3, n_qubits, 3) if self.order > 1 else None
         waiting: dict[int, th.Tensor] = {}
-        for gate in self.gates:
+        for gate, fixed in zip(self.gates, self.fixed, strict=True):
             if gate.name not in ("cz", "rzz"):
-                qubit, turn = gate.qubits[0], _turn(gate, angles)
+                qubit, turn = gate.qubits[0], _turn(gate, angles, fixed)
                 waiting[qubit] = turn @ waiting[qubit] if qubit in waiting else turn
                 continue
             mean, pair = _flush(mean, pair, waiting)
             waiting = {}
             if gate.choice is None:
-                ends = th.tensor(gate.qubits, device=angles.device).expand(batch, 2)
+                i, j = (angles.new_full((batch,), qubit, dtype=th.long) for qubit in gate.qubits)
             else:
-                ends = choices[:, gate.choice]
-            mean, pair = _entangle(mean, pair, ends, angles[:, gate.angles[0]] if gate.name == "rzz" else None)
+                i, j = choices[:, gate.choice].unbind(1)
+            mean, pair = _entangle(mean, pair, i, j, angles[:, gate.angles[0]] if gate.name == "rzz" else None)
         return _flush(mean, None, waiting)[0][..., 2]
 
     def operations(self) -> int:
@@ -134,21 +136,19 @@ class _Compiled(th.autograd.Function):
         return gradient, None, None
 
 
-def _fixed_turn(fixed: th.Tensor) -> th.Tensor:
-    """Turns of the Bloch vector by the unitaries ``a - i (b X + c Y + d Z)``, ``(..., 4)`` to ``(..., 3, 3)``."""
-    a, b, c, d = fixed.unbind(-1)
-    rows = (
-        (a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)),
-        (2 * (b * c + a * d), a * a - b * b + c * c - d * d, 2 * (c * d - a * b)),
-        (2 * (b * d - a * c), 2 * (c * d + a * b), a * a - b * b - c * c + d * d),
-    )
-    return th.stack([th.stack(row, dim=-1) for row in rows], dim=-2)
+def _fixed_turn(a: float, b: float, c: float, d: float) -> list[list[float]]:
+    """The turn of the Bloch vector by the unitary ``a - i (b X + c Y + d Z)``."""
+    return [
+        [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+        [2 * (b * c + a * d), a * a - b * b + c * c - d * d, 2 * (c * d - a * b)],
+        [2 * (b * d - a * c), 2 * (c * d + a * b), a * a - b * b - c * c + d * d],
+    ]
 
 
-def _turn(gate: Gate, angles: th.Tensor) -> th.Tensor:
+def _turn(gate: Gate, angles: th.Tensor, fixed: np.ndarray) -> th.Tensor:
     """The turn of the Bloch vector by a gate of one qubit, ``(batch, 3, 3)``."""
     if gate.name == "fixed":
-        return _fixed_turn(angles.new_tensor(gate.fixed)).expand(angles.shape[0], 3, 3)
+        return angles.new_tensor(fixed).expand(angles.shape[0], 3, 3)
     angle = angles[:, gate.angles[0]]
     c, s = angle.cos(), angle.sin()
     zero, one = th.zeros_like(c), th.ones_like(c)
@@ -178,19 +178,20 @@ def _flush(mean: th.Tensor, pair: th.Tensor | None, waiting: dict[int, th.Tensor
 
 
 def _entangle(
-    mean: th.Tensor, pair: th.Tensor | None, ends: th.Tensor, angle: th.Tensor | None
+    mean: th.Tensor, pair: th.Tensor | None, i: th.Tensor, j: th.Tensor, angle: th.Tensor | None
 ) -> tuple[th.Tensor, th.Tensor | None]:
     """
-    CZ gates, or RZZ gates if there is an angle, between the qubits ``ends``, ``(batch, 2)``; none where they are equal.
+    CZ gates, or RZZ gates if there is an angle, between the qubits i and j, ``(batch,)``; none where they are equal.
     """
     batch, n_qubits, _ = mean.shape
     rows = th.arange(batch, device=mean.device)
-    i, j = ends[:, 0], ends[:, 1]
     # An RZZ turns (X_i, Y_i) by its angle into (Y_i Z_j, -X_i Z_j); a CZ replaces them with (X_i Z_j, Y_i Z_j)
     if angle is None:
         keep, swap = th.zeros_like(mean[:, 0, 0]), th.eye(2, dtype=mean.dtype, device=mean.device).expand(batch, 2, 2)
     else:
-        keep, swap = angle.cos(), angle.sin()[:, None, None] * mean.new_tensor([[0.0, -1.0], [1.0, 0.0]])
+        keep, sin = angle.cos(), angle.sin()
+        none = th.zeros_like(sin)
+        swap = th.stack([none, -sin, sin, none], dim=1).reshape(batch, 2, 2)
     gate = (i != j)[:, None]
     both = mean[rows, i], mean[rows, j]
     if pair is None:

@@ -26,9 +26,9 @@ def make_program(n_qubits: int, pairs: Sequence[tuple[int, int]], seed: int = 0,
         for qubit in [*range(n_qubits), *rng.integers(n_qubits, size=2)]:
             kind = str(rng.choice(singles))
             angles = tuple(range(n_angles, n_angles + N_ANGLES[kind]))
-            fixed = rng.normal(size=4)
-            fixed = tuple(fixed / np.linalg.norm(fixed)) if kind == "fixed" else None
-            gates.append(Gate(kind, (int(qubit),), angles, fixed=fixed))
+            unit = rng.normal(size=4)
+            a, b, c, d = (unit / np.linalg.norm(unit)).tolist()
+            gates.append(Gate(kind, (int(qubit),), angles, fixed=(a, b, c, d) if kind == "fixed" else None))
             n_angles += len(angles)
         if step < len(pairs):
             kind = str(rng.choice([kind for kind in kinds if kind in ("cz", "rzz")]))
