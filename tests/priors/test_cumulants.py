@@ -9,7 +9,6 @@ from qiskit import QuantumCircuit
 from qiskit.circuit.library import UnitaryGate
 from qiskit.quantum_info import Pauli, Statevector
 
-from sb3_quantum.circuits import Ansatz, mean_field_bits
 from sb3_quantum.circuits.program import HADAMARD, KINDS, N_ANGLES, Gate, Program
 from sb3_quantum.priors import cumulants
 from sb3_quantum.priors.cumulants import CumulantExpansion
@@ -122,15 +121,6 @@ def test_second_order_is_closer_where_neither_is_exact() -> None:
     theirs = exact(program, angles, choices)
     first, second = (np.abs(CumulantExpansion(program, order)(angles, choices).numpy() - theirs).mean() for order in (1, 2))
     assert 1e-3 < second < 0.5 * first
-
-
-def test_first_order_is_the_papers_mean_field() -> None:
-    ansatz = Ansatz(4, 4)
-    inputs = 5 * th.randn(6, ansatz.n_inputs, generator=th.Generator().manual_seed(0))
-    angles, indices = ansatz.split(inputs)
-    choices = ansatz.round_indices(indices).reshape(6, -1, 2)
-    z = CumulantExpansion(make_dense(4, 4, 1), 1)(angles, choices)
-    assert th.allclose((1 - z) / 2, mean_field_bits(ansatz, inputs), atol=1e-5)
 
 
 @pytest.mark.parametrize("order", [1, 2])
