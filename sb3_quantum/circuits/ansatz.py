@@ -126,7 +126,8 @@ class Ansatz:
         # The remainder comes before the conversion to integers: 1e30 does not fit into one
         rounded = th.round(indices)
         turns = th.floor(rounded / self.n_qubits)
-        return th.sub(rounded, turns, alpha=self.n_qubits).clamp(0, self.n_qubits - 1).long()
+        # And the bounds after it: NaN becomes any integer, which on a GPU would end the process where it is an index
+        return th.sub(rounded, turns, alpha=self.n_qubits).long().clamp_(0, self.n_qubits - 1)
 
     def gates(self, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
         """

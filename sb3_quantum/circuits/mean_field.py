@@ -108,8 +108,7 @@ class _Compiled(th.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: th.Tensor, ansatz: Ansatz, margin: float) -> th.Tensor:
         n_qubits, n_layers, n_inputs = ansatz.n_qubits, ansatz.n_layers, ansatz.n_inputs
-        # Compiled loops do not look where they write, and NaN is no index
-        index = _cz_qubits(ansatz, inputs).clamp_(0, n_qubits - 1)
+        index = _cz_qubits(ansatz, inputs)
         turns = inputs.new_empty(inputs.shape)
         features = inputs.new_empty(len(inputs), 2 * n_inputs + n_qubits)
         _turns(inputs.detach().contiguous().numpy(), turns.numpy(), n_qubits, n_layers)

@@ -61,6 +61,9 @@ def test_huge_finite_inputs_do_not_overflow() -> None:
     ansatz = Ansatz(n_qubits=10)
     indices = ansatz.round_indices(th.tensor([1e30, -1e30, 3e38]))
     assert bool(((indices >= 0) & (indices < 10)).all())
+    # Where a number was not looked at (on a GPU), it must still be no index beyond the register
+    nowhere = ansatz.round_indices(th.tensor([math.nan, math.inf, -math.inf]))
+    assert bool(((nowhere >= 0) & (nowhere < 10)).all())
     assert bool((wrap_angles(th.tensor([1e30, -1e30])).abs() <= math.pi).all())
 
 

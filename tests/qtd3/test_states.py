@@ -26,10 +26,11 @@ def test_an_actors_state_is_whole(block: str, assign: bool) -> None:
         warnings.simplefilter("error")
         other.actor.load_state_dict(copy.deepcopy(trained.actor.state_dict()), assign=assign)
         other.critic.load_state_dict(trained.critic.state_dict())
-    assert th.equal(trained.actor(OBSERVATIONS), other.actor(OBSERVATIONS))
-    assert block == "zeros" or th.equal(trained.actor.surrogate(OBSERVATIONS), other.actor.surrogate(OBSERVATIONS))
-    actions = trained.actor(OBSERVATIONS)
-    assert th.equal(trained.critic(OBSERVATIONS, actions)[0], other.critic(OBSERVATIONS, actions)[0])
+    observations = OBSERVATIONS.to(trained.device)
+    assert th.equal(trained.actor(observations), other.actor(observations))
+    assert block == "zeros" or th.equal(trained.actor.surrogate(observations), other.actor.surrogate(observations))
+    actions = trained.actor(observations)
+    assert th.equal(trained.critic(observations, actions)[0], other.critic(observations, actions)[0])
 
 
 def test_the_policys_state_holds_each_part_once() -> None:
@@ -52,7 +53,7 @@ def test_a_state_without_its_shared_parts_says_so() -> None:
 
 
 def bits(model: QuantumTD3) -> th.Tensor:
-    return th.cat([model.actor.act(OBSERVATIONS, "sample").actions for _ in range(20)])
+    return th.cat([model.actor.act(OBSERVATIONS.to(model.device), "sample").actions for _ in range(20)])
 
 
 def test_random_bits_are_seeded_and_saved(tmp_path: Any) -> None:
