@@ -37,17 +37,17 @@ def trained() -> QuantumTD3:
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{}, {"block": "rbg"}, {"share_features_extractor": True}, {"critic": "crossq", "readout": "mean"}]
+    "kwargs", [{}, {"block": "rbg"}, {"critic": "crossq", "readout": "mean", "share_features_extractor": True}]
 )
 def test_nothing_learns_from_the_average(kwargs: dict[str, Any]) -> None:
     """The same weights, generators, counters and recorded pairs as without it, evaluations in between or not."""
-    model = averaging(policy_kwargs=kwargs, learning_starts=10)
+    model = averaging(policy_kwargs=kwargs, learning_starts=5)
     for _ in range(2):
-        model.learn(30, reset_num_timesteps=False)
+        model.learn(15, reset_num_timesteps=False)
         model.predict(OBS, deterministic=True)
-    plain = pendulum(policy_kwargs=kwargs, learning_starts=10, batch_size=16)
+    plain = pendulum(policy_kwargs=kwargs, learning_starts=5, batch_size=16)
     for _ in range(2):
-        plain.learn(30, reset_num_timesteps=False)
+        plain.learn(15, reset_num_timesteps=False)
         plain.predict(OBS, deterministic=True)
     own = {key: value for key, value in weights(model).items() if not key.startswith(("actor_average.", "averaging."))}
     assert equal(own, weights(plain)) and len(own) < len(weights(model))
