@@ -78,9 +78,9 @@ def test_pairs_are_those_of_the_transition(strategy: str) -> None:
     batch = buffer.sample(200)
     rows, envs = buffer._last_batch
     assert len(rows) == 200 and len(buffer.held_out()) == 3 * 40 - len(set(zip(rows, envs, strict=True)))
-    np.testing.assert_array_equal(batch.observations["observation"], buffer.observations["observation"][rows, envs])
-    np.testing.assert_array_equal(batch.actions, buffer.actions[rows, envs])
-    goals = batch.observations["desired_goal"].numpy()
+    np.testing.assert_array_equal(batch.observations["observation"].cpu(), buffer.observations["observation"][rows, envs])
+    np.testing.assert_array_equal(batch.actions.cpu(), buffer.actions[rows, envs])
+    goals = batch.observations["desired_goal"].cpu().numpy()
     relabelled = (goals != buffer.observations["desired_goal"][rows, envs]).any(1)
     assert 100 < relabelled.sum() <= 160
     recorded = {key: array[rows, envs] for key, array in buffer.observations.items()}
@@ -88,7 +88,7 @@ def test_pairs_are_those_of_the_transition(strategy: str) -> None:
     angles, _ = model.policy.ansatz.split(expected)
     found, _ = model.policy.ansatz.split(batch.circuit_inputs)
     # Nothing has been trained; angles are stored wrapped, in half precision
-    np.testing.assert_allclose(np.cos((found - angles).detach().numpy()), 1, atol=1e-4)
+    np.testing.assert_allclose(np.cos((found - angles).detach().cpu().numpy()), 1, atol=1e-4)
     assert batch.probe_inputs is not None
 
 

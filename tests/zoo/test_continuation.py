@@ -29,11 +29,11 @@ def test_n_step_returns_end_at_the_seam() -> None:
     model.learn(8, reset_num_timesteps=False)
     np.random.seed(0)
     samples = buffer._get_samples(np.repeat([last - 1, last], 20))
-    ends = samples.next_observations.numpy()
+    ends = samples.next_observations.cpu().numpy()
     assert all(np.isclose(end, next_observations).all(1).any() for end in ends)
     # Cut off, but not terminal
     assert samples.discounts is not None and not samples.dones.any()
-    assert np.allclose(np.unique(samples.discounts), [0.99**2, 0.99])
+    assert np.allclose(np.unique(samples.discounts.cpu()), [0.99**2, 0.99])
 
 
 def test_a_ring_that_reuses_next_observations_marks_the_seam() -> None:
