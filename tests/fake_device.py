@@ -173,12 +173,18 @@ def _apply(module: th.nn.Module, *args: Any, **kwargs: Any) -> th.nn.Module:
         th.__future__.set_swap_module_params_on_conversion(swaps)
 
 
+def _autocast(context: th.autocast, device_type: str, *args: Any, **kwargs: Any) -> None:
+    """Known to the CPU only, so that what is computed on this device stays in single precision."""
+    _th_autocast(context, "cpu" if device_type == FAKE.type else device_type, *args, **kwargs)
+
+
 def _of_values(question: Callable[[th.Tensor], bool]) -> Callable[[th.Tensor], bool]:
     """A question about a tensor, asked of the values that are on this device."""
     return lambda tensor: question(_to_cpu(tensor))
 
 
 _th_save, _th_load, _th_apply = th.save, th.load, th.nn.Module._apply
+_th_autocast = th.autocast.__init__
 _LOADED_TO = [_wrap]
 _QUESTIONS = (tracing.in_graph, tracing.is_recorded)
 
@@ -205,6 +211,7 @@ def fake_device() -> Iterator[th.device]:
         stack.enter_context(mock.patch.object(th, "save", _save))
         stack.enter_context(mock.patch.object(th, "load", _load))
         stack.enter_context(mock.patch.object(th.nn.Module, "_apply", _apply))
+        stack.enter_context(mock.patch.object(th.autocast, "__init__", _autocast))
         library = th.library.Library("aten", "IMPL")
         stack.callback(library._destroy)
         for operation in NEW:

@@ -153,7 +153,7 @@ def test_the_actor_sees_running_statistics(critic: str) -> None:
 
 def test_histogram() -> None:
     """Its mean is the target it was made from, clipped to the bins; a network that fits it gives the target back."""
-    critic = pendulum(policy_kwargs=KINDS["categorical"]).critic
+    critic = pendulum(policy_kwargs=KINDS["categorical"], device="cpu").critic
     assert isinstance(critic, CategoricalCritic)
     targets = th.tensor([[-150.0], [-77.7], [-3.0], [40.0], [-999.0]])
     logits = th.zeros(5, 21, requires_grad=True)
@@ -170,8 +170,8 @@ def test_histogram() -> None:
 
 def test_bfloat16_is_near() -> None:
     """Hidden layers in half the precision: Q-values of the same networks within a few hundredths of their spread."""
-    full = pendulum(policy_kwargs={"critic": "crossq"})
-    half = pendulum(policy_kwargs={"critic": "crossq", "critic_kwargs": {"bfloat16": True}})
+    full = pendulum(policy_kwargs={"critic": "crossq"}, device="cpu")
+    half = pendulum(policy_kwargs={"critic": "crossq", "critic_kwargs": {"bfloat16": True}}, device="cpu")
     half.set_parameters(full.get_parameters())
     obs, actions = th.randn(64, 3, device=full.device), th.rand(64, 1, device=full.device)
     one, other = (model.critic.q1_forward(obs, actions) for model in (full, half))
