@@ -19,7 +19,7 @@ from pathlib import Path
 import torch as th
 
 from sb3_quantum import QuantumLayer
-from sb3_quantum.circuits import Ansatz, mean_field_bits
+from sb3_quantum.circuits import PaperCircuit, mean_field_bits
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.layers import circuit_statistics, gradient_fidelity
 
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     args = parser.parse_args()
     by_depth = [{"n_layers": n_layers, **depth(n_layers)} for n_layers in args.layers]
-    print(f"Random circuits, {Ansatz().n_qubits} qubits")
+    print(f"Random circuits, {PaperCircuit().n_qubits} qubits")
     print_table(by_depth)
     on_device = device()
     print("\nA device that reads p as 0.1 + 0.6 p, tiny-batches of 128")

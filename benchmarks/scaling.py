@@ -27,7 +27,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_quantum import QuantumTD3
 from sb3_quantum.backends import make_backend
-from sb3_quantum.circuits import Ansatz, gradient_circuits
+from sb3_quantum.circuits import PaperCircuit, gradient_circuits
 from sb3_quantum.common.durable import write_text
 
 ENV = "Humanoid-v4"
@@ -135,7 +135,7 @@ def gradients(rounds: int) -> dict[str, float]:
     assert shift.policy.quantum_layer is not None
     shift.policy.quantum_layer.gradient = shift.gradient = "parameter_shift"
     found["parameter_shift"] = [milliseconds(lambda: shift.train(2, 256), 1) / 2]
-    ansatz = Ansatz()
+    ansatz = PaperCircuit()
     aer = make_backend("aer", ansatz, None)
     inputs = th.randn(AER_CIRCUITS, ansatz.n_inputs)
     per_circuit = milliseconds(lambda: aer.measure(inputs, draw=False), 1) / AER_CIRCUITS

@@ -10,7 +10,7 @@ import numpy as np
 import torch as th
 
 from sb3_quantum.backends import StatevectorBackend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 
 Pattern = list[tuple[int, int]]
 N_LAYERS = 10
@@ -18,7 +18,7 @@ N_LAYERS = 10
 
 def make_inputs(
     n_qubits: int, batch: int, n_layers: int = N_LAYERS, shared: bool = False
-) -> tuple[Ansatz, list[Pattern], th.Tensor]:
+) -> tuple[PaperCircuit, list[Pattern], th.Tensor]:
     """
     :param n_qubits: of the circuits
     :param batch: how many
@@ -26,7 +26,7 @@ def make_inputs(
     :param shared: whether all of them have the CZ gates of the first one; otherwise each has its own
     :return: their shape, the CZ pattern of each, and their inputs with uniformly random angles
     """
-    ansatz, generator = Ansatz(n_qubits, n_layers), th.Generator().manual_seed(0)
+    ansatz, generator = PaperCircuit(n_qubits, n_layers), th.Generator().manual_seed(0)
     angles = math.pi * (2 * th.rand(batch, ansatz.n_angles, generator=generator) - 1)
     pairs = th.stack([th.randperm(n_qubits, generator=generator)[:2] for _ in range(batch * n_layers)])
     pairs = pairs.reshape(batch, n_layers, 2)
@@ -52,7 +52,7 @@ class Form:
     #: needs all circuits of a batch to have the same CZ gates
     shared_only: ClassVar[bool] = False
 
-    def __init__(self, ansatz: Ansatz, patterns: list[Pattern]):
+    def __init__(self, ansatz: PaperCircuit, patterns: list[Pattern]):
         self.ansatz, self.patterns, self.n_qubits = ansatz, patterns, ansatz.n_qubits
         self.generator = np.random.default_rng(0)
         places = np.arange(self.n_qubits)
@@ -83,7 +83,7 @@ class Form:
 class Ours(Form):
     engine, form, package = "ours", "StatevectorBackend.sample", "sb3_quantum"
 
-    def __init__(self, ansatz: Ansatz, patterns: list[Pattern]):
+    def __init__(self, ansatz: PaperCircuit, patterns: list[Pattern]):
         super().__init__(ansatz, patterns)
         self.backend = StatevectorBackend(ansatz, seed=0)
 
@@ -101,7 +101,7 @@ class AerCircuits(Form):
     engine, form, package = "aer", "list of circuits", "qiskit_aer"
     options: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, ansatz: Ansatz, patterns: list[Pattern]):
+    def __init__(self, ansatz: PaperCircuit, patterns: list[Pattern]):
         super().__init__(ansatz, patterns)
         from qiskit_aer import AerSimulator
 
@@ -128,7 +128,7 @@ class AerBinds(AerCircuits):
     form, options, shared_only = "parameter binds at run time", {"runtime_parameter_bind_enable": True}, True
 
     def build(self, inputs: th.Tensor) -> tuple[Any, Any]:
-        template = self.ansatz.template(self.patterns[0])
+        template = self.ansatz.template(tuple(self.patterns[0]))
         columns = self.ansatz.split(inputs)[0].T.tolist()
         return [template], [dict(zip(template.parameters, columns, strict=True))]
 
@@ -172,7 +172,7 @@ class Qulacs(Form):
     engine, form, package = "qulacs", "QuantumCircuit", "qulacs"
     block = 0
 
-    def __init__(self, ansatz: Ansatz, patterns: list[Pattern]):
+    def __init__(self, ansatz: PaperCircuit, patterns: list[Pattern]):
         super().__init__(ansatz, patterns)
         from qulacs import QuantumState
 
@@ -219,7 +219,7 @@ class Lightning(Form):
     engine, form, package = "lightning", "device.execute of tapes", "pennylane_lightning"
     big_endian = True
 
-    def __init__(self, ansatz: Ansatz, patterns: list[Pattern]):
+    def __init__(self, ansatz: PaperCircuit, patterns: list[Pattern]):
         super().__init__(ansatz, patterns)
         import pennylane as qml
 
@@ -278,7 +278,7 @@ class LightningBindings(Form):
     engine, form, package = "lightning_bindings", "StateVectorC64, gate by gate", "pennylane_lightning"
     big_endian = True
 
-    def __init__(self, ansatz: Ansatz, patterns: list[Pattern]):
+    def __init__(self, ansatz: PaperCircuit, patterns: list[Pattern]):
         super().__init__(ansatz, patterns)
         from pennylane_lightning import lightning_qubit_ops
 
@@ -321,7 +321,7 @@ class TensorCircuit(Form):
     engine, form, package = "tensorcircuit", "jax, jit and vmap, rotations in pairs", "tensorcircuit"
     big_endian, group = True, 2
 
-    def __init__(self, ansatz: Ansatz, patterns: list[Pattern]):
+    def __init__(self, ansatz: PaperCircuit, patterns: list[Pattern]):
         super().__init__(ansatz, patterns)
         import jax
         import tensorcircuit

@@ -59,8 +59,8 @@ PACKAGES = ["numba", "numpy", "torch", "qiskit", "qiskit-aer", "pennylane-lightn
 FIRST_CALL = """
 import time, torch as th
 from sb3_quantum.backends import StatevectorBackend
-from sb3_quantum.circuits import Ansatz
-ansatz = Ansatz()
+from sb3_quantum.circuits import PaperCircuit
+ansatz = PaperCircuit()
 backend = StatevectorBackend(ansatz)
 start = time.perf_counter()
 backend.sample(th.zeros(1, ansatz.n_inputs))
@@ -69,10 +69,10 @@ print(time.perf_counter() - start)
 MEMORY = """
 import torch as th
 from sb3_quantum.backends import StatevectorBackend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-small, large = Ansatz(2, 2), Ansatz(20, 10)
+small, large = PaperCircuit(2, 2), PaperCircuit(20, 10)
 StatevectorBackend(small).sample(th.zeros(4, small.n_inputs))
 before = peak()
 StatevectorBackend(large).sample(th.rand(4, large.n_inputs))

@@ -22,7 +22,7 @@ import torch as th
 from distributed import Client, LocalCluster
 
 from sb3_quantum.backends import AerBackend, StatevectorBackend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 
 NOISE = {"depolarizing": {"r": 0.001, "cz": 0.01}, "readout_error": 0.02}
 
@@ -37,7 +37,7 @@ def run(rows: int = 32, shots: int = 1000, max_job_size: int = 4) -> tuple[dict[
     :return: jobs by process of the cluster, whether it gave the same bits as this process, and the mean absolute difference of
         its expected bits from those without noise
     """
-    ansatz = Ansatz(n_qubits=8, n_layers=6)
+    ansatz = PaperCircuit(n_qubits=8, n_layers=6)
     inputs = th.randn(rows, ansatz.n_inputs, generator=th.Generator().manual_seed(0))
     kwargs: dict[str, Any] = {"shots": shots, "noise": NOISE, "max_job_size": max_job_size}
     with (

@@ -9,8 +9,8 @@ from dataclasses import replace
 from sb3_quantum.circuits import (
     CHIPS,
     COUNTED_GRADIENTS,
-    Ansatz,
     ChipTimes,
+    PaperCircuit,
     TrainingPlan,
     gradient_circuits,
     gradient_seconds,
@@ -45,9 +45,9 @@ def duration(seconds: float) -> str:
     return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.4g} {unit}"
 
 
-def chip_table(ansatz: Ansatz, plan: TrainingPlan, name: str, times: ChipTimes) -> str:
+def chip_table(ansatz: PaperCircuit, plan: TrainingPlan, name: str, times: ChipTimes) -> str:
     """
-    :param ansatz: the circuit's shape
+    :param ansatz: the circuit
     :param plan: how much is trained
     :param name: of the chip
     :param times: of the chip
@@ -71,9 +71,9 @@ def chip_table(ansatz: Ansatz, plan: TrainingPlan, name: str, times: ChipTimes) 
     return "\n".join(lines)
 
 
-def comparison(ansatz: Ansatz, plan: TrainingPlan) -> str:
+def comparison(ansatz: PaperCircuit, plan: TrainingPlan) -> str:
     """
-    :param ansatz: the circuit's shape
+    :param ansatz: the circuit
     :param plan: how much is trained
     :return: the paper's count and the right one, on the paper's chip, with the reason for the difference
     """
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(option, type=_at_least(float, 0), metavar="SECONDS", help="Seconds " + text)
     args = parser.parse_args(arguments)
 
-    ansatz = Ansatz(args.n_qubits, args.n_layers)
+    ansatz = PaperCircuit(args.n_qubits, args.n_layers)
     plan = TrainingPlan(
         args.steps, args.updates, args.policy_delay, args.batch_size, args.shots, args.acting_shots, args.directions
     )

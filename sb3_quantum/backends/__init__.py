@@ -7,7 +7,7 @@ from sb3_quantum.backends.ibm import IBMBackend
 from sb3_quantum.backends.jobs import JobError
 from sb3_quantum.backends.sampler import SamplerBackend
 from sb3_quantum.backends.statevector import StatevectorBackend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit
 from sb3_quantum.circuits.checks import check_keywords, parameters
 
 #: every backend that can be named in a spec
@@ -19,15 +19,15 @@ BACKENDS: dict[str, type[Backend]] = {
 BACKEND_ARGUMENTS = tuple(sorted({name for cls in BACKENDS.values() for name in parameters(cls) or ()} - {"ansatz"}))
 
 
-def make_backend(spec: "str | Backend", ansatz: Ansatz, kwargs: dict[str, Any] | None = None) -> Backend:
+def make_backend(spec: "str | Backend", ansatz: Circuit, kwargs: dict[str, Any] | None = None) -> Backend:
     """
     Make a backend from its name and keyword arguments, or check one that was made by hand.
 
     :param spec: a key of :data:`BACKENDS`, or an instance
-    :param ansatz: the shape of the circuits it will run
+    :param ansatz: the circuit it will run
     :param kwargs: keyword arguments of the backend's class
     :return: the backend
-    :raises ValueError: if the name is unknown, or an instance was made for circuits of another shape
+    :raises ValueError: if the name is unknown, if an instance was made for another circuit, or if it does not run this one
     """
     if isinstance(spec, Backend):
         if spec.ansatz != ansatz:

@@ -12,7 +12,7 @@ import torch as th
 from sb3_quantum.backends.base import Backend
 from sb3_quantum.backends.noise import make_noise, plain_noise
 from sb3_quantum.backends.templates import TemplateCache
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit
 from sb3_quantum.circuits.checks import check_int
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class _Rows(NamedTuple):
 class _Circuits:
     """Simulator and circuits of one spec. One in every process that runs them."""
 
-    def __init__(self, ansatz: Ansatz, noise: dict[str, Any] | None, cache_size: int, device: str, **options: Any):
+    def __init__(self, ansatz: Circuit, noise: dict[str, Any] | None, cache_size: int, device: str, **options: Any):
         self.simulator = _simulator()
         devices = self.simulator.available_devices()
         if device not in devices:
@@ -105,12 +105,12 @@ def _simulator() -> "AerSimulator":
 
 
 @lru_cache(maxsize=4)
-def _circuits(process: int, ansatz: Ansatz, spec: str) -> _Circuits:
+def _circuits(process: int, ansatz: Circuit, spec: str) -> _Circuits:
     """Those of a worker, which outlast a job; ``process`` because a forked child must not wait for its parent's lock."""
     return _Circuits(ansatz, **json.loads(spec))
 
 
-def _run_job(ansatz: Ansatz, spec: str, inputs: np.ndarray, shots: int, seed: int) -> _Rows:
+def _run_job(ansatz: Circuit, spec: str, inputs: np.ndarray, shots: int, seed: int) -> _Rows:
     """What an executor runs, wherever that is."""
     return _circuits(os.getpid(), ansatz, spec).run(inputs, shots, seed)
 
@@ -166,13 +166,14 @@ class AerBackend(Backend):
     """
 
     name = "aer"
+    circuits = (Circuit,)
     extra = "aer"
     exact = False
     differentiable = False
 
     def __init__(
         self,
-        ansatz: Ansatz,
+        ansatz: Circuit,
         shots: int = 100,
         seed: int | None = None,
         noise: Any = None,

@@ -10,7 +10,7 @@ import torch as th
 from torch._compile import _disable_dynamo  # torch.compiler.disable would import dynamo at once
 
 from sb3_quantum.backends.randomness import Stream
-from sb3_quantum.circuits import CHIPS, Ansatz, ChipTimes, job_seconds
+from sb3_quantum.circuits import CHIPS, ChipTimes, Circuit, PaperCircuit, job_seconds
 from sb3_quantum.circuits.checks import check_instance, check_int, check_number
 from sb3_quantum.circuits.tracing import computable, full_precision, in_graph, is_recorded, leaves_graph
 
@@ -62,7 +62,7 @@ class BudgetError(BackendError):
 
 class Backend(ABC):
     """
-    Runs circuits of one :class:`~sb3_quantum.circuits.Ansatz`.
+    Runs the circuits of one :class:`~sb3_quantum.circuits.Circuit`.
 
     A subclass implements :meth:`_run`. All randomness comes from numpy generators: the backend's own one (its state is saved
     with the model) or one that the caller hands in. A backend is pickled and copied as its spec (name and keyword arguments)
@@ -70,17 +70,19 @@ class Backend(ABC):
 
     The limits count training and evaluation together, and nothing runs beyond them.
 
-    :param ansatz: the circuit's shape
+    :param ansatz: the circuit
     :param shots: shots per circuit when expected bits are estimated; exact backends ignore it
     :param seed: seed of the backend's generator; fresh entropy if ``None``
     :param max_circuits: how many circuits may be run in all; no limit if ``None``
     :param max_shots: how many bitstrings may be measured in all
     :param max_chip_seconds: how much time on a chip may be used in all, in seconds
-    :raises ValueError: if ``shots`` or a limit is not positive
+    :raises ValueError: if ``shots`` or a limit is not positive, or if the circuit is none that the backend runs
     """
 
     #: the name under which the backend is registered
     name: ClassVar[str]
+    #: the families of circuits that it runs, gate by gate as these say; a backend that runs other gates names another one
+    circuits: ClassVar[tuple[type[Circuit], ...]] = (PaperCircuit,)
     #: the extra of this package that it needs to be installed with
     extra: ClassVar[str | None] = None
     #: whether :meth:`expected_bits` is exact and free of shots
@@ -94,14 +96,17 @@ class Backend(ABC):
 
     def __init__(
         self,
-        ansatz: Ansatz,
+        ansatz: Circuit,
         shots: int = 1,
         seed: int | None = None,
         max_circuits: int | None = None,
         max_shots: int | None = None,
         max_chip_seconds: float | None = None,
     ):
-        self.ansatz = check_instance("ansatz", ansatz, Ansatz)
+        self.ansatz = check_instance("ansatz", ansatz, Circuit)
+        if not isinstance(ansatz, self.circuits):
+            names = ", ".join(repr(kind.family) if hasattr(kind, "family") else "all" for kind in self.circuits)
+            raise ValueError(f"the backend {self.name!r} does not run {ansatz}, but circuits of the families {names}")
         self.shots = check_int("shots", shots)
         self.limits: dict[str, float] = {}
         for what, limit in (("circuits", max_circuits), ("shots", max_shots)):
@@ -354,6 +359,6 @@ def _like(array: Array, inputs: th.Tensor) -> th.Tensor:
     return (th.from_numpy(array) if isinstance(array, np.ndarray) else array).to(inputs)
 
 
-def _rebuild(backend_class: type[Backend], ansatz: Ansatz, kwargs: dict[str, Any]) -> Backend:
+def _rebuild(backend_class: type[Backend], ansatz: Circuit, kwargs: dict[str, Any]) -> Backend:
     """Make a backend from its spec (for pickle and copy)."""
     return backend_class(ansatz, **kwargs)

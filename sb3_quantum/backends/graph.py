@@ -9,7 +9,7 @@ import math
 import numpy as np
 import torch as th
 
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 
 #: qubits whose rotations are merged into one matrix: 32 x 32 at most, a good size for a batched matrix product
 GROUP = 5
@@ -17,7 +17,7 @@ GROUP = 5
 SINGLE_TURN = float(np.float32(2 * math.pi))
 
 
-def expected_bits(ansatz: Ansatz, inputs: th.Tensor) -> th.Tensor:
+def expected_bits(ansatz: PaperCircuit, inputs: th.Tensor) -> th.Tensor:
     """
     Probability of reading 1 on every qubit.
 
@@ -29,7 +29,7 @@ def expected_bits(ansatz: Ansatz, inputs: th.Tensor) -> th.Tensor:
     :return: ``(batch, n_qubits)``, in [0, 1]
     """
     n_qubits, n_layers = ansatz.n_qubits, ansatz.n_layers
-    theta, phi, index = _gates(ansatz, inputs)  # (batch, n_layers, n_qubits) twice, (batch, n_layers, 2)
+    theta, phi, index = _gates(ansatz, inputs)  # (batch, n_layers, n_qubits) twice, (batch, n_layers, n_cz, 2)
     half = (theta / 2).to(inputs.dtype)
     cos, sin = th.cos(half), th.sin(half)
     table = _bit_table(n_qubits, inputs)
@@ -59,15 +59,16 @@ def expected_bits(ansatz: Ansatz, inputs: th.Tensor) -> th.Tensor:
     return th.matmul(probabilities, table.t()).clamp(0, 1)
 
 
-def _gates(ansatz: Ansatz, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
-    """As :meth:`Ansatz.gates`, the angles in double precision, as in the compiled kernels, and the indices as floats."""
+def _gates(ansatz: PaperCircuit, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+    """As :meth:`PaperCircuit.gates`, the angles in double precision, as in the compiled kernels, and the indices as floats."""
     layers = inputs.reshape(-1, ansatz.n_layers, ansatz.layer_width)
     angles = layers[..., : 2 * ansatz.n_qubits].double()
     turn = SINGLE_TURN if inputs.dtype == th.float32 else 2 * math.pi
     angles = angles - th.floor(angles / turn) * turn
     rounded = th.round(layers[..., 2 * ansatz.n_qubits :])
     index = rounded - th.floor(rounded / ansatz.n_qubits) * ansatz.n_qubits
-    return angles[..., 0::2], angles[..., 1::2], index.clamp(0, ansatz.n_qubits - 1)
+    index = index.clamp(0, ansatz.n_qubits - 1).unflatten(-1, (ansatz.n_cz, 2))
+    return angles[..., 0::2], angles[..., 1::2], index
 
 
 def _bit_table(n_qubits: int, like: th.Tensor) -> th.Tensor:
@@ -84,10 +85,13 @@ def _diagonals(phi: th.Tensor, index: th.Tensor, table: th.Tensor) -> tuple[th.T
     # The CZ is a sign where both its qubits are 1; its qubits are compared with, not looked up
     n_qubits = table.shape[0]
     qubits = th.arange(n_qubits, dtype=table.dtype, device=table.device)
-    chosen = (index[:, :-1, :, None] == qubits).to(table.dtype)  # (batch, n_layers - 1, 2, n_qubits)
-    bits = th.matmul(chosen, table)
-    different = (index[:, :-1, 0] != index[:, :-1, 1]).to(table.dtype)
-    real = 1 - 2 * bits[:, :, 0] * bits[:, :, 1] * different[..., None]
+    real = th.ones_like(cos[..., :1] * table[0])
+    for gate in range(index.shape[2]):
+        pair = index[:, :-1, gate]
+        chosen = (pair[..., None] == qubits).to(table.dtype)  # (batch, n_layers - 1, 2, n_qubits)
+        bits = th.matmul(chosen, table)
+        different = (pair[..., 0] != pair[..., 1]).to(table.dtype)
+        real = real * (1 - 2 * bits[:, :, 0] * bits[:, :, 1] * different[..., None])
     imag = th.zeros_like(real)
     for qubit in range(n_qubits):
         c = 1 + table[qubit] * (cos[..., qubit, None] - 1)

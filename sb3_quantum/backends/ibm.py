@@ -6,7 +6,7 @@ import numpy as np
 
 from sb3_quantum.backends.jobs import JobBackend, changed
 from sb3_quantum.backends.sampler import fake_chip
-from sb3_quantum.circuits import CHIPS, Ansatz
+from sb3_quantum.circuits import CHIPS, Circuit
 from sb3_quantum.circuits.checks import check_number
 
 if TYPE_CHECKING:
@@ -44,12 +44,13 @@ class IBMBackend(JobBackend):
     """
 
     name = "ibm"
+    circuits = (Circuit,)
     extra = "ibm"
     reproducible = False
 
     def __init__(
         self,
-        ansatz: Ansatz,
+        ansatz: Circuit,
         shots: int = 100,
         seed: int | None = None,
         chip: str = "least_busy",

@@ -11,7 +11,7 @@ import torch as th
 
 from sb3_quantum.backends.base import Backend, BackendError, Usage
 from sb3_quantum.backends.templates import Bound, TemplateCache
-from sb3_quantum.circuits import Ansatz, ChipTimes
+from sb3_quantum.circuits import ChipTimes, Circuit
 from sb3_quantum.circuits.checks import check_int, check_number
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class JobBackend(Backend):
 
     def __init__(
         self,
-        ansatz: Ansatz,
+        ansatz: Circuit,
         shots: int = 100,
         seed: int | None = None,
         optimization_level: int = 1,
@@ -127,7 +127,7 @@ class JobBackend(Backend):
             self.optimization_level, target=target, seed_transpiler=self.seed_transpiler
         )
         try:
-            self._transpile(self.ansatz.template([(0, needed - 1)] * self.ansatz.n_layers))
+            self._transpile(self.ansatz.template(self.ansatz.sample_structure()))
         except QiskitError as error:
             raise ValueError(f"chip {chip} cannot run the circuit: {error.message}") from error
         self.times = _chip_times(target, chip, rep_delay, job) or self.times

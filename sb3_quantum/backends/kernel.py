@@ -271,7 +271,7 @@ def probabilities(inputs: np.ndarray, n_qubits: int, out: np.ndarray) -> None:
     rewritten.
 
     :param inputs: circuit inputs as they come, ``(batch, n_inputs)``, float32, laid out and brought into range as
-        :class:`~sb3_quantum.circuits.ansatz.Ansatz` says
+        :class:`~sb3_quantum.circuits.PaperCircuit` says
     :param n_qubits: qubits of the circuit
     :param out: filled with the probabilities, ``(batch, 2**n_qubits)``, float32
     """

@@ -12,7 +12,7 @@ from warnings import warn
 
 import numpy as np
 
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -95,7 +95,7 @@ def plain_noise(noise: Any) -> dict[str, Any] | None:
     return plain
 
 
-def make_noise(noise: dict[str, Any] | None, ansatz: Ansatz) -> Noise:
+def make_noise(noise: dict[str, Any] | None, ansatz: Circuit) -> Noise:
     """
     Make what :func:`plain_noise` described.
 
@@ -296,7 +296,7 @@ def _read_circuit(instructions: list[dict[str, Any]]) -> "QuantumCircuit":
     return circuit
 
 
-def _writer(model: "NoiseModel", ansatz: Ansatz) -> "Callable[[QuantumCircuit], QuantumCircuit] | None":
+def _writer(model: "NoiseModel", ansatz: Circuit) -> "Callable[[QuantumCircuit], QuantumCircuit] | None":
     """How circuits are written for a model that says nothing about which qubits are joined."""
     from qiskit import generate_preset_pass_manager
 
@@ -306,8 +306,7 @@ def _writer(model: "NoiseModel", ansatz: Ansatz) -> "Callable[[QuantumCircuit], 
             optimization_level=1, basis_gates=sorted(model.basis_gates), seed_transpiler=0
         ).run
         pairs = list(permutations(range(ansatz.n_qubits), 2))
-    both = [(0, min(1, ansatz.n_qubits - 1))] * ansatz.n_layers
-    sample = ansatz.template(both)
+    sample = ansatz.template(ansatz.sample_structure())
     used = set((transpile(sample) if transpile else sample).count_ops())
     if model.noise_instructions and not used & set(model.noise_instructions):
         raise ValueError(

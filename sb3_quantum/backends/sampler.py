@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sb3_quantum.backends.jobs import JobBackend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit
 
 if TYPE_CHECKING:
     from qiskit.primitives import BaseSamplerV2
@@ -63,10 +63,11 @@ class SamplerBackend(JobBackend):
     """
 
     name = "sampler"
+    circuits = (Circuit,)
 
     def __init__(
         self,
-        ansatz: Ansatz,
+        ansatz: Circuit,
         shots: int = 100,
         seed: int | None = None,
         sampler: "str | BaseSamplerV2" = "statevector",
@@ -171,6 +172,6 @@ class _NoSampler:
         )
 
 
-def _rebuild_without_sampler(backend_class: type[SamplerBackend], ansatz: Ansatz, kwargs: dict[str, Any]) -> SamplerBackend:
+def _rebuild_without_sampler(backend_class: type[SamplerBackend], ansatz: Circuit, kwargs: dict[str, Any]) -> SamplerBackend:
     """Make a backend whose sampler is missing from the rest of its spec (for pickle)."""
     return backend_class(ansatz, **{**kwargs, "sampler": _NoSampler()})

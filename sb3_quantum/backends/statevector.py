@@ -13,7 +13,7 @@ import torch as th
 from sb3_quantum.backends import graph, kernel
 from sb3_quantum.backends.base import Array, Backend
 from sb3_quantum.backends.graph import GROUP, kron
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit, PaperCircuit
 from sb3_quantum.circuits.tracing import computable, full_precision, in_graph, vjp
 
 #: complex numbers that the torch path holds at once, about 64 MB for a chunk of a batch in single precision
@@ -79,7 +79,7 @@ class _Compiled(th.autograd.Function):
     """Probabilities of all basis states by the compiled kernels."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: th.Tensor, ansatz: Ansatz) -> th.Tensor:
+    def forward(ctx: Any, inputs: th.Tensor, ansatz: PaperCircuit) -> th.Tensor:
         ctx.save_for_backward(inputs)
         ctx.ansatz = ansatz
         out = th.empty(len(inputs), 2**ansatz.n_qubits)
@@ -124,12 +124,13 @@ class StatevectorBackend(Backend):
     """
 
     name = "statevector"
+    ansatz: PaperCircuit
     exact = True
     differentiable = True
 
     def __init__(
         self,
-        ansatz: Ansatz,
+        ansatz: Circuit,
         shots: int = 1,
         seed: int | None = None,
         engine: Literal["auto", "torch"] = "auto",
@@ -162,11 +163,25 @@ class StatevectorBackend(Backend):
 
     def statevector(self, inputs: th.Tensor) -> th.Tensor:
         """
-        Final states, up to the phases that a measurement in Z cannot see: those of the last layer (see the class).
+        Final states, up to a phase of each qubit that is 1, which neither a measurement in Z nor entanglement sees.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``, in single or double precision
         :return: complex amplitudes ``(batch, 2**n_qubits)``, little-endian as in Qiskit; differentiable in the angles
         """
+        return self._amplitudes(inputs) * self._signs(self.ansatz.gates(inputs)[2][:, -1:], inputs.device)[:, 0]
+
+    def _signs(self, index: th.Tensor, device: th.device) -> th.Tensor:
+        """What CZ gates between the qubits ``index``, ``(batch, layers, n_cz, 2)``, multiply basis states with."""
+        table = self._bit_table(device)
+        signs = th.ones(*index.shape[:2], table.shape[1], dtype=th.int8, device=device)
+        for pair in index.unbind(2):
+            qubit_i, qubit_j = pair.unbind(-1)
+            both = table[qubit_i] * table[qubit_j] * (qubit_i != qubit_j).to(th.int8).unsqueeze(-1)
+            signs = signs * (1 - 2 * both)
+        return signs
+
+    def _amplitudes(self, inputs: th.Tensor) -> th.Tensor:
+        """As :meth:`statevector`, without the last layer's CZ gates."""
         n_qubits, n_layers, batch = self.ansatz.n_qubits, self.ansatz.n_layers, len(inputs)
         theta, phi, index = self.ansatz.gates(inputs)
         cos, sin = th.cos(theta / 2), th.sin(theta / 2)
@@ -185,10 +200,7 @@ class StatevectorBackend(Backend):
         turns = phi[:, :-1] - phi[:, 1:] + math.pi
         phases = th.stack([th.ones_like(turns, dtype=state.dtype), th.polar(th.ones_like(turns), turns)], dim=-1)
         diagonal = _outer([kron(phases[:, :, group, :, None]) for group in groups])
-        table = self._bit_table(inputs.device)
-        qubit_i, qubit_j = index[:, :-1, 0], index[:, :-1, 1]
-        both = table[qubit_i] * table[qubit_j] * (qubit_i != qubit_j).to(th.int8).unsqueeze(-1)
-        diagonal = diagonal * (1 - 2 * both)
+        diagonal = diagonal * self._signs(index[:, :-1], inputs.device)
 
         for layer in range(n_layers - 1):
             state = state * diagonal[:, layer]
@@ -216,7 +228,13 @@ class StatevectorBackend(Backend):
 
     def _compiled(self, inputs: th.Tensor) -> bool:
         """Whether the compiled kernels take these inputs."""
-        compiled = self.engine == "auto" and inputs.is_cpu and inputs.dtype == th.float32 and not in_graph(inputs)
+        compiled = (
+            self.engine == "auto"
+            and self.ansatz.n_cz == 1
+            and inputs.is_cpu
+            and inputs.dtype == th.float32
+            and not in_graph(inputs)
+        )
         self._ran = "compiled" if compiled else "torch"
         return compiled
 
@@ -229,7 +247,7 @@ class StatevectorBackend(Backend):
         """
         if self._compiled(inputs):
             return _Compiled.apply(inputs, self.ansatz)
-        return th.view_as_real(self.statevector(inputs)).square().sum(-1)
+        return th.view_as_real(self._amplitudes(inputs)).square().sum(-1)
 
     def _recorded(self, inputs: th.Tensor) -> th.Tensor:
         inputs = computable("circuit inputs", inputs)

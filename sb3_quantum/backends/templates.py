@@ -1,13 +1,13 @@
-"""Circuits with open angles, one for every pattern of CZ gates that comes along."""
+"""Circuits with open angles, one for every structure that comes along."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch as th
 
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -29,7 +29,8 @@ class Bound(NamedTuple):
 
 class TemplateCache:
     """
-    Transpiling takes far longer than binding angles, and what has to be transpiled depends on the CZ indices only. The least
+    Transpiling takes far longer than binding angles, and what has to be transpiled depends on a row's structure only (for the
+    paper's circuit: its CZ indices). The least
     recently used circuits are forgotten.
 
     :param ansatz: the circuit's shape
@@ -37,13 +38,13 @@ class TemplateCache:
     :param maxsize: how many circuits are kept
     """
 
-    def __init__(self, ansatz: Ansatz, transpile: "Callable[[QuantumCircuit], QuantumCircuit]", maxsize: int = 256):
+    def __init__(self, ansatz: Circuit, transpile: "Callable[[QuantumCircuit], QuantumCircuit]", maxsize: int = 256):
         self.ansatz = ansatz
         self.transpile = transpile
         self.maxsize = maxsize
         #: rows whose circuit was there already, and those for which it was made
         self.hits = self.misses = 0
-        self._circuits: OrderedDict[tuple[tuple[int, int], ...], QuantumCircuit] = OrderedDict()
+        self._circuits: OrderedDict[Hashable, QuantumCircuit] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._circuits)
@@ -58,30 +59,28 @@ class TemplateCache:
         Sort a batch by circuit.
 
         :param inputs: checked circuit inputs, ``(batch, n_inputs)``
-        :return: every row of the batch, in as few parts as there are patterns
+        :return: every row of the batch, in as few parts as there are structures
         """
-        theta, phi, index = (part.detach().cpu().numpy() for part in self.ansatz.gates(inputs))
-        angles = np.stack([theta, phi], axis=-1).reshape(len(inputs), -1).astype(float)
-        rows: dict[tuple[tuple[int, int], ...], list[int]] = {}
-        for row, layers in enumerate(index.tolist()):
-            # A CZ is symmetric, and none where both ends are one qubit
-            pattern = tuple((min(i, j), max(i, j)) if i != j else (0, 0) for i, j in layers)
-            rows.setdefault(pattern, []).append(row)
+        inputs = inputs.detach().cpu()
+        angles = self.ansatz.wrap_angles(self.ansatz.split(inputs)[0]).numpy().astype(float)
+        rows: dict[Hashable, list[int]] = {}
+        for row, structure in enumerate(self.ansatz.structures(inputs)):
+            rows.setdefault(structure, []).append(row)
         parts = []
-        for pattern, members in rows.items():
-            circuit = self._circuit(pattern, len(members))
+        for structure, members in rows.items():
+            circuit = self._circuit(structure, len(members))
             # Transpiling may remove what cannot be measured, and its parameters with it
             columns = [parameter.index for parameter in circuit.parameters]
             parts.append(Bound(circuit, np.array(members), angles[np.ix_(members, columns)]))
         return parts
 
-    def _circuit(self, pattern: tuple[tuple[int, int], ...], rows: int) -> "QuantumCircuit":
-        if pattern in self._circuits:
+    def _circuit(self, structure: Hashable, rows: int) -> "QuantumCircuit":
+        if structure in self._circuits:
             self.hits += rows
-            self._circuits.move_to_end(pattern)
+            self._circuits.move_to_end(structure)
         else:
             self.hits, self.misses = self.hits + rows - 1, self.misses + 1
-            self._circuits[pattern] = self.transpile(self.ansatz.template(pattern))
+            self._circuits[structure] = self.transpile(self.ansatz.template(structure))
             if len(self._circuits) > self.maxsize:
                 self._circuits.popitem(last=False)
-        return self._circuits[pattern]
+        return self._circuits[structure]

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sb3_quantum.circuits.ansatz import Ansatz
+from sb3_quantum.circuits.base import Circuit
 from sb3_quantum.circuits.checks import check_int
 
 #: ways to a gradient whose chip time is counted, see :func:`gradient_circuits`
@@ -89,18 +89,18 @@ CHIPS: dict[str, ChipTimes] = {
 }
 
 
-def shot_seconds(ansatz: Ansatz, times: ChipTimes) -> float:
+def shot_seconds(ansatz: Circuit, times: ChipTimes) -> float:
     """
-    Chip time of one shot of one circuit, every layer with its CZ.
+    Chip time of one shot of one circuit, every layer with all of its CZ.
 
     :param ansatz: the circuit's shape
     :param times: of the chip
     :return: seconds: 0.5e-6 for the paper's circuit and chip
     """
-    return ansatz.n_layers * (times.rotation + times.cz) + times.readout + times.reset
+    return ansatz.seconds(times) + times.readout + times.reset
 
 
-def job_seconds(ansatz: Ansatz, circuits: int, shots: int, times: ChipTimes, jobs: int = 1) -> float:
+def job_seconds(ansatz: Circuit, circuits: int, shots: int, times: ChipTimes, jobs: int = 1) -> float:
     """
     Chip time of a batch of circuits.
 
@@ -114,7 +114,7 @@ def job_seconds(ansatz: Ansatz, circuits: int, shots: int, times: ChipTimes, job
     return circuits * shots * shot_seconds(ansatz, times) + jobs * times.job
 
 
-def gradient_circuits(ansatz: Ansatz, method: str, batch_size: int, n_directions: int = 1) -> int:
+def gradient_circuits(ansatz: Circuit, method: str, batch_size: int, n_directions: int = 1) -> int:
     """
     Circuits that one actor gradient runs on a chip, beyond the forward pass. A circuit gives all its expected bits at once,
     and its CZ indices are discrete, so that only the angles are shifted.
@@ -134,19 +134,19 @@ def gradient_circuits(ansatz: Ansatz, method: str, batch_size: int, n_directions
     """
     _check_method(method)
     batch_size, n_directions = check_int("batch_size", batch_size), check_int("n_directions", n_directions)
+    if method == "parameter_shift":
+        return batch_size * ansatz.n_shifted
     per_row = {
         "qtdnn": 0,
         "spsa": 2 * n_directions,
         "finite_differences": 2 * ansatz.n_angles,
-        # Half of the angles are theta (two terms of the shift rule), half are phi (four)
-        "parameter_shift": (2 + 4) * ansatz.n_angles // 2,
         "paper": ansatz.n_inputs * ansatz.n_qubits,
     }
     return batch_size * per_row[method]
 
 
 def gradient_seconds(
-    ansatz: Ansatz, method: str, batch_size: int, shots: int, times: ChipTimes, n_directions: int = 1
+    ansatz: Circuit, method: str, batch_size: int, shots: int, times: ChipTimes, n_directions: int = 1
 ) -> float:
     """
     Chip time of one actor gradient, handed over as one job.
@@ -219,7 +219,7 @@ class TrainingRuns(NamedTuple):
     jobs: int
 
 
-def training_runs(ansatz: Ansatz, method: str, plan: TrainingPlan) -> TrainingRuns:
+def training_runs(ansatz: Circuit, method: str, plan: TrainingPlan) -> TrainingRuns:
     """
     What a training runs on a chip, as :class:`~sb3_quantum.qtd3.QuantumTD3` does it. Acting is one circuit and one job per
     step. Without a qtDNN the circuit also runs forward on every row: for the next actions of every critic update, and in every
@@ -239,7 +239,7 @@ def training_runs(ansatz: Ansatz, method: str, plan: TrainingPlan) -> TrainingRu
     return TrainingRuns(plan.steps, circuits, plan.steps + jobs)
 
 
-def training_seconds(ansatz: Ansatz, method: str, plan: TrainingPlan, times: ChipTimes) -> float:
+def training_seconds(ansatz: Circuit, method: str, plan: TrainingPlan, times: ChipTimes) -> float:
     """
     Chip time of a whole training, acting included.
 

@@ -1,17 +1,17 @@
 """The paper's circuit in the mean-field approximation: every qubit on its own, at linear cost."""
 
-import math
 from typing import Any
 
 import numpy as np
 import torch as th
 
-from sb3_quantum.circuits.ansatz import Ansatz
+from sb3_quantum.circuits.base import Circuit
 from sb3_quantum.circuits.jit import jit
+from sb3_quantum.circuits.paper import PaperCircuit
 from sb3_quantum.circuits.tracing import in_graph, vjp
 
 
-def mean_field_bits(ansatz: Ansatz, inputs: th.Tensor) -> th.Tensor:
+def mean_field_bits(ansatz: Circuit, inputs: th.Tensor) -> th.Tensor:
     """
     Expected bits of the circuit if its state were a product of single-qubit states after every gate.
 
@@ -26,13 +26,14 @@ def mean_field_bits(ansatz: Ansatz, inputs: th.Tensor) -> th.Tensor:
     :param inputs: circuit inputs, ``(batch, n_inputs)``
     :return: ``(batch, n_qubits)``, in [0, 1]
     """
+    assert isinstance(ansatz, PaperCircuit)
     if _is_compiled(inputs):
         return _Compiled.apply(inputs, ansatz, 0.0)[:, 2 * ansatz.n_inputs :]
     cos, sin = periodic_features(ansatz, inputs)
     return _bits(ansatz, inputs, cos, sin)
 
 
-def periodic_features(ansatz: Ansatz, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+def periodic_features(ansatz: Circuit, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
     """
     Cosines and sines of the angles, and then of the CZ indices, with ``n_qubits`` as a whole turn: the circuit is as periodic.
 
@@ -40,12 +41,11 @@ def periodic_features(ansatz: Ansatz, inputs: th.Tensor) -> tuple[th.Tensor, th.
     :param inputs: circuit inputs, ``(batch, n_inputs)``
     :return: cosines and sines, each ``(batch, n_inputs)``
     """
-    angles, indices = ansatz.split(inputs)
-    turns = th.cat([angles, indices * (2 * math.pi / ansatz.n_qubits)], dim=1)
+    turns = ansatz.turns(inputs)
     return turns.cos(), turns.sin()
 
 
-def mean_field_features(ansatz: Ansatz, inputs: th.Tensor, margin: float) -> th.Tensor:
+def mean_field_features(ansatz: Circuit, inputs: th.Tensor, margin: float) -> th.Tensor:
     """
     What a network that learns the circuit is shown: :func:`periodic_features`, and the logits of :func:`mean_field_bits`,
     which come from the same cosines and sines.
@@ -55,6 +55,7 @@ def mean_field_features(ansatz: Ansatz, inputs: th.Tensor, margin: float) -> th.
     :param margin: the bits are kept this far from 0 and 1, where their logits are infinite
     :return: cosines and sines of angles and indices, ``n_inputs`` columns each, and ``n_qubits`` columns of logits
     """
+    assert isinstance(ansatz, PaperCircuit)
     if _is_compiled(inputs):
         return _Compiled.apply(inputs, ansatz, margin)
     return _in_torch(ansatz, inputs, margin)
@@ -64,14 +65,14 @@ def _is_compiled(inputs: th.Tensor) -> bool:
     return inputs.device.type == "cpu" and inputs.dtype in (th.float32, th.float64) and not in_graph(inputs)
 
 
-def _in_torch(ansatz: Ansatz, inputs: th.Tensor, margin: float) -> th.Tensor:
+def _in_torch(ansatz: PaperCircuit, inputs: th.Tensor, margin: float) -> th.Tensor:
     """What :class:`_Compiled` calculates, in torch, on any device."""
     cos, sin = periodic_features(ansatz, inputs)
     bits = _bits(ansatz, inputs, cos, sin)
     return th.cat([cos, sin, th.logit(bits, eps=margin) if margin > 0 else bits], dim=1)
 
 
-def _bits(ansatz: Ansatz, inputs: th.Tensor, cos: th.Tensor, sin: th.Tensor) -> th.Tensor:
+def _bits(ansatz: PaperCircuit, inputs: th.Tensor, cos: th.Tensor, sin: th.Tensor) -> th.Tensor:
     """The recursion of :func:`mean_field_bits` in torch, on any device."""
     shape = (-1, ansatz.n_layers, ansatz.n_qubits, 2)
     cos, phi_cos = cos[:, : ansatz.n_angles].reshape(shape).unbind(3)
@@ -94,7 +95,7 @@ def _bits(ansatz: Ansatz, inputs: th.Tensor, cos: th.Tensor, sin: th.Tensor) -> 
     return ((1 - z) / 2).clamp(0, 1)
 
 
-def _cz_qubits(ansatz: Ansatz, inputs: th.Tensor) -> th.Tensor:
+def _cz_qubits(ansatz: PaperCircuit, inputs: th.Tensor) -> th.Tensor:
     """The qubits of every layer's CZ, ``(batch, n_layers, 2)``."""
     layers = inputs.detach().reshape(-1, ansatz.n_layers, ansatz.layer_width)
     return ansatz.round_indices(layers[..., 2 * ansatz.n_qubits :])
@@ -106,7 +107,7 @@ class _Compiled(th.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, inputs: th.Tensor, ansatz: Ansatz, margin: float) -> th.Tensor:
+    def forward(ctx: Any, inputs: th.Tensor, ansatz: PaperCircuit, margin: float) -> th.Tensor:
         n_qubits, n_layers, n_inputs = ansatz.n_qubits, ansatz.n_layers, ansatz.n_inputs
         index = _cz_qubits(ansatz, inputs)
         turns = inputs.new_empty(inputs.shape)

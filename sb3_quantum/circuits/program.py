@@ -1,6 +1,7 @@
 """The gates of a circuit as plain data: engines run it, priors approximate it, shift rules and costs follow from it."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +13,8 @@ import numpy as np
 KINDS = ("r", "rx", "ry", "rz", "fixed", "cz", "rzz")
 #: angles that a gate takes
 N_ANGLES = {"r": 2, "rx": 1, "ry": 1, "rz": 1, "fixed": 0, "cz": 0, "rzz": 1}
-#: how many times its highest frequency is that of the plain rotation, angle by angle
-FREQUENCIES = {"r": (1, 2), "rx": (1,), "ry": (1,), "rz": (1,), "rzz": (1,)}
+#: in how many rotations each of these angles stands: ``r(theta, phi) = rz(phi) rx(theta) rz(-phi)``
+USES = {"r": (1, 2), "rx": (1,), "ry": (1,), "rz": (1,), "rzz": (1,)}
 
 #: the Hadamard gate, up to a phase, as :attr:`Gate.fixed` has it
 HADAMARD = (0.0, math.sqrt(0.5), 0.0, math.sqrt(0.5))
@@ -70,12 +71,14 @@ class Program:
     :param gates: all of them
     :param n_angles: gate angles of a row
     :param n_choices: pairs of qubits of a row
+    :param layer_ends: how many gates there are up to the end of every layer; empty for a circuit without layers
     """
 
     n_qubits: int
     gates: tuple[Gate, ...]
     n_angles: int
     n_choices: int = 0
+    layer_ends: tuple[int, ...] = ()
 
     @cached_property
     def arrays(self) -> Arrays:
@@ -92,3 +95,41 @@ class Program:
             column([-1 if gate.choice is None else gate.choice for gate in self.gates]),
             np.array([gate.fixed or (0.0, 0.0, 0.0, 0.0) for gate in self.gates], dtype=np.float64).reshape(-1, 4),
         )
+
+    @cached_property
+    def live_choices(self) -> tuple[int, ...]:
+        """The pairs of qubits that matter: a CZ behind the last gate that is not diagonal changes no measurement in Z."""
+        turning = [place for place, gate in enumerate(self.gates) if gate.name in ("r", "rx", "ry", "fixed")]
+        last = max(turning, default=-1)
+        return tuple(gate.choice for gate in self.gates[: last + 1] if gate.choice is not None)
+
+    def counts(self) -> dict[str, int]:
+        """
+        :return: how many gates there are of each name, in the order in which they come first; fixed gates too
+        """
+        return dict(Counter(gate.name for gate in self.gates))
+
+    def seconds(self, rotation: float, cz: float) -> float:
+        """
+        Time of the longest chain of gates that wait for each other. Gates of one qubit in a row are one rotation, unless all
+        of them are about z, which takes no time; an RZZ is two CZ and a rotation between them; a CZ whose qubits every row
+        chooses keeps all qubits waiting.
+
+        :param rotation: time of a rotation
+        :param cz: time of a CZ
+        :return: in the unit of both
+        """
+        # Counted, and multiplied at the end: sums of many floats would differ in the last place from what they stand for
+        rotations, pairs = [0] * self.n_qubits, [0] * self.n_qubits
+        turning = [False] * self.n_qubits
+        for gate in self.gates:
+            qubits = range(self.n_qubits) if gate.choice is not None else gate.qubits
+            if gate.name in ("cz", "rzz"):
+                latest = max(qubits, key=lambda q: rotations[q] * rotation + pairs[q] * cz)
+                most = rotations[latest] + (gate.name == "rzz"), pairs[latest] + (2 if gate.name == "rzz" else 1)
+                for qubit in qubits:
+                    (rotations[qubit], pairs[qubit]), turning[qubit] = most, False
+            elif gate.name != "rz" and not turning[gate.qubits[0]]:
+                rotations[gate.qubits[0]] += 1
+                turning[gate.qubits[0]] = True
+        return max((r * rotation + p * cz for r, p in zip(rotations, pairs, strict=True)), default=0.0)

@@ -10,7 +10,7 @@ from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer
 from stable_baselines3.common.type_aliases import DictReplayBufferSamples, ReplayBufferSamples, TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit
 from sb3_quantum.common.circuit_field import CircuitField
 from sb3_quantum.common.row_files import RowFiles
 from sb3_quantum.common.storage import STORAGES
@@ -91,7 +91,7 @@ class QuantumReplayBuffer(ReplayBuffer):
         action_space: spaces.Space,
         device: th.device | str = "auto",
         n_envs: int = 1,
-        ansatz: Ansatz | None = None,
+        ansatz: Circuit | None = None,
         store_bits: bool = False,
         probes: bool = False,
         storage: str = "ram",

@@ -3,26 +3,26 @@
 import numpy as np
 import torch as th
 
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit
 
 
 class CircuitField:
     """
     Storage for (circuit input, circuit output) pairs, 440 bytes a pair for the paper's circuit: wrapped angles in float16
-    (half a unit in the last place is 0.001 rad at most), CZ indices in uint8, outputs in uint8 if they are bits and in float16
+    (half a unit in the last place is 0.001 rad at most), indices in uint8, outputs in uint8 if they are bits and in float16
     if they are expected bits.
 
-    Unwritten rows are all zeros, which is a true pair: without any rotation the circuit gives the bits 0.
+    Unwritten rows are all zeros, which is a true pair of the paper's circuit: without any rotation it gives the bits 0.
 
-    :param ansatz: the circuit's shape
+    :param ansatz: the circuit
     :param shape: ``(buffer_size, n_envs)``
     :param output_dtype: ``np.uint8`` for bits, ``np.float16`` for expected bits
     """
 
-    def __init__(self, ansatz: Ansatz, shape: tuple[int, int], output_dtype: type[np.generic]):
+    def __init__(self, ansatz: Circuit, shape: tuple[int, int], output_dtype: type[np.generic]):
         self.ansatz = ansatz
         self.angles = np.zeros((*shape, ansatz.n_angles), dtype=np.float16)
-        self.indices = np.zeros((*shape, ansatz.n_indices), dtype=np.uint8)
+        self.indices = np.zeros((*shape, ansatz.n_indices), dtype=ansatz.index_dtype)
         self.outputs = np.zeros((*shape, ansatz.n_qubits), dtype=output_dtype)
 
     @property
@@ -38,12 +38,7 @@ class CircuitField:
         :param inputs: circuit inputs, ``(n_envs, n_inputs)``
         :param outputs: bits or expected bits, ``(n_envs, n_qubits)``
         """
-        # In numpy: a handful of numbers, for which torch's operations take several times as long
-        layers = inputs.cpu().numpy().reshape(len(inputs), self.ansatz.n_layers, self.ansatz.layer_width)
-        angles, indices = layers[:, :, :-2], layers[:, :, -2:]
-        turns = np.ceil(angles / (2 * np.pi) - 0.5)
-        self.angles[row] = np.clip(angles - 2 * np.pi * turns, -np.pi, np.pi).reshape(len(inputs), -1)
-        self.indices[row] = np.mod(np.rint(indices), self.ansatz.n_qubits).reshape(len(inputs), -1)
+        self.angles[row], self.indices[row] = self.ansatz.pack(inputs)
         self.outputs[row] = outputs.cpu().numpy()
 
     def load(self, rows: np.ndarray, envs: np.ndarray, device: th.device) -> tuple[th.Tensor, th.Tensor]:
@@ -58,7 +53,4 @@ class CircuitField:
         angles, indices, outputs = (
             th.as_tensor(field[rows, envs], device=device) for field in (self.angles, self.indices, self.outputs)
         )
-        inputs = th.empty(len(rows), self.ansatz.n_layers, self.ansatz.layer_width, device=device)
-        inputs[:, :, :-2] = angles.view(len(rows), self.ansatz.n_layers, -1)
-        inputs[:, :, -2:] = indices.view(len(rows), self.ansatz.n_layers, 2)
-        return inputs.flatten(1), outputs.float()
+        return self.ansatz.unpack(angles, indices), outputs.float()

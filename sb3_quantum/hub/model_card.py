@@ -156,10 +156,10 @@ def _circuit(model: QuantumTD3, diagram: bool) -> list[str]:
         return []
     ansatz = layer.ansatz
     rows = {
+        "family": f"`{ansatz.family}`",
         "qubits": ansatz.n_qubits,
         "layers": ansatz.n_layers,
-        "gates": f"{ansatz.n_qubits * ansatz.n_layers} rotations R(theta, phi), {ansatz.n_layers} CZ",
-        "inputs": f"{ansatz.n_angles} angles and {ansatz.n_indices} CZ indices, all of them from the observation",
+        **ansatz.describe(),
         "classical links beside it": policy.quantum_kwargs["n_links"],
         "backend in training": f"`{model.backend if isinstance(model.backend, str) else model.backend.name}`",
         "shots per circuit": layer.backend.shots,

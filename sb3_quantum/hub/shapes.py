@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch.overrides import TorchFunctionMode
 
 from sb3_quantum.backends import Backend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit, make_circuit
 from sb3_quantum.hub.strict import Entry, ModelFileError, is_number
 from sb3_quantum.qtd3.policies import QuantumTD3Policy
 
@@ -78,11 +78,23 @@ class _NoBackend(Backend):
     """In the place of the one that will run the circuits, whose memory it does not take."""
 
     name = "none"
+    circuits = (Circuit,)
     exact = True
     differentiable = False
 
     def _run(self, inputs: th.Tensor, shots: int, generator: np.random.Generator) -> Any:
         raise NotImplementedError("nothing is run without memory")
+
+
+def circuit_of(policy_kwargs: dict[str, Any]) -> Circuit:
+    """
+    :param policy_kwargs: a policy's arguments
+    :return: the circuit that they describe
+    :raises ValueError: if they describe none
+    """
+    return make_circuit(
+        policy_kwargs.get("circuit", "paper"), *map(policy_kwargs.get, ("n_qubits", "n_layers", "circuit_kwargs"))
+    )
 
 
 def networks(
@@ -106,7 +118,7 @@ def networks(
     own_class, own_kwargs = kwargs.pop("qtdnn_optimizer_class", None), kwargs.pop("qtdnn_optimizer_kwargs", None)
     if own_class is None:
         own_class, own_kwargs = optimizer_class, optimizer_kwargs if own_kwargs is None else own_kwargs
-    ansatz = Ansatz(kwargs.get("n_qubits", 10), kwargs.get("n_layers", 10))
+    ansatz = circuit_of(kwargs)
     with th.random.fork_rng(devices=[]), th.device("meta"), _WithoutMemory():
         policy = policy_class(
             observation_space, action_space, lambda _: 1e-3, **kwargs, optimizer_class=th.optim.SGD, backend=_NoBackend(ansatz)

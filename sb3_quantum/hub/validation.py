@@ -14,10 +14,9 @@ from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.policies import BasePolicy
 
 from sb3_quantum.backends.statevector import _memory_bytes
-from sb3_quantum.circuits import Ansatz
 from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.hub.codec import decode, decode_space
-from sb3_quantum.hub.shapes import check_optimizer, check_state, networks
+from sb3_quantum.hub.shapes import check_optimizer, check_state, circuit_of, networks
 from sb3_quantum.hub.space_codec import Room
 from sb3_quantum.hub.strict import Entry, ModelFileError, is_integer, is_number
 from sb3_quantum.qtd3 import QuantumTD3
@@ -300,7 +299,7 @@ def _check_policy_kwargs(kwargs: dict[str, Any], entries: dict[str, Entry], wher
     """No more layers, networks and qubits than there can be tensors for."""
     most, level = 4 * len(entries) + 64, [kwargs]
     for count in ("n_qubits", "n_layers", "n_critics"):
-        if count in kwargs and not is_integer(kwargs[count], 1, 2**31):
+        if kwargs.get(count) is not None and not is_integer(kwargs[count], 1, 2**31):
             raise ModelFileError(f"{where}: {count}={str(kwargs[count])[:100]}, accepted is an integer >= 1")
     if kwargs.get("n_critics", 1) > most:
         raise ModelFileError(f"{where}: n_critics={kwargs['n_critics']}, and there are {len(entries)} tensors in all")
@@ -371,7 +370,7 @@ def _check_buffer_size(data: dict[str, Any], buffer_size: Any, where: Path | str
         width = min(np.dtype(part.dtype).itemsize, 4) if np.dtype(part.dtype).kind == "f" else np.dtype(part.dtype).itemsize
         row += math.prod(part.shape or ()) * width * (1 if data["optimize_memory_usage"] else 2)
     if kwargs.get("block", "pqc") == "pqc":
-        ansatz = Ansatz(int(kwargs.get("n_qubits", 10)), int(kwargs.get("n_layers", 10)))
+        ansatz = circuit_of(kwargs)
         row += (2 * ansatz.n_angles + ansatz.n_indices + 2 * ansatz.n_qubits) * (2 if data["probe_std"] > 0 else 1)
     rows = max(data["buffer_size"] if buffer_size is None else buffer_size, data["n_envs"])
     if rows * row > _memory_bytes():

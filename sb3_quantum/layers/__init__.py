@@ -8,7 +8,7 @@ from sb3_quantum.layers.fidelity import (
     meyer_wallach,
     shot_fidelity,
 )
-from sb3_quantum.layers.gradients import FITTED_GRADIENTS, GRADIENTS, circuits_per_gradient, parameter_shift, shift_rule, spsa
+from sb3_quantum.layers.gradients import FITTED_GRADIENTS, GRADIENTS, circuits_per_gradient, parameter_shift, spsa
 from sb3_quantum.layers.mlp import mlp
 from sb3_quantum.layers.qtdnn import QTDNN_FEATURES, QTDNN_PRIORS, QtDNN
 from sb3_quantum.layers.quantum_layer import QuantumLayer
@@ -41,7 +41,6 @@ __all__ = [
     "mlp",
     "parameter_shift",
     "read",
-    "shift_rule",
     "shot_fidelity",
     "spsa",
 ]

@@ -8,7 +8,7 @@ from torch import nn
 
 from sb3_quantum.backends import Measurement
 from sb3_quantum.backends.randomness import Stream
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit
 from sb3_quantum.circuits.checks import check_choice, check_instance
 from sb3_quantum.circuits.tracing import is_recorded
 from sb3_quantum.layers.extra_state import is_perturbed, pack_state, seed_of, unpack_state
@@ -28,9 +28,9 @@ class FCBlock(nn.Module):
     #: whether the block looks at the values of its inputs, or only at how many rows there are
     reads_inputs = True
 
-    def __init__(self, ansatz: Ansatz):
+    def __init__(self, ansatz: Circuit):
         super().__init__()
-        check_instance("ansatz", ansatz, Ansatz)
+        check_instance("ansatz", ansatz, Circuit)
         self.linear = nn.Linear(ansatz.n_inputs, ansatz.n_qubits)
 
     def forward(self, inputs: th.Tensor, readout: str, generator: np.random.Generator | None = None) -> th.Tensor:
@@ -61,9 +61,9 @@ class RBGBlock(nn.Module):
 
     reads_inputs = False
 
-    def __init__(self, ansatz: Ansatz):
+    def __init__(self, ansatz: Circuit):
         super().__init__()
-        self.ansatz = check_instance("ansatz", ansatz, Ansatz)
+        self.ansatz = check_instance("ansatz", ansatz, Circuit)
         self._stream = Stream(int(th.randint(2**62, ())))
 
     @property
@@ -134,9 +134,9 @@ class ZerosBlock(nn.Module):
 
     reads_inputs = False
 
-    def __init__(self, ansatz: Ansatz):
+    def __init__(self, ansatz: Circuit):
         super().__init__()
-        self.ansatz = check_instance("ansatz", ansatz, Ansatz)
+        self.ansatz = check_instance("ansatz", ansatz, Circuit)
 
     def forward(self, inputs: th.Tensor, readout: str, generator: np.random.Generator | None = None) -> th.Tensor:
         """
@@ -155,7 +155,7 @@ class ZerosBlock(nn.Module):
         return inputs.new_zeros(inputs.shape[0], self.ansatz.n_qubits)
 
 
-def make_block(name: str, ansatz: Ansatz) -> "FCBlock | RBGBlock | ZerosBlock":
+def make_block(name: str, ansatz: Circuit) -> "FCBlock | RBGBlock | ZerosBlock":
     """
     Make a classical block from its name.
 

@@ -1,12 +1,13 @@
 """From the PreDNN's outputs to the circuit's inputs."""
 
+import math
 from typing import Any
 
 import numpy as np
 import torch as th
 from torch import nn
 
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit
 from sb3_quantum.circuits.checks import check_choice, check_instance, check_keywords, check_number, parameters
 from sb3_quantum.circuits.jit import jit
 from sb3_quantum.circuits.tracing import computable, in_graph, vjp
@@ -15,26 +16,65 @@ from sb3_quantum.circuits.tracing import computable, in_graph, vjp
 EPSILON = float(np.finfo(np.float32).eps)
 
 
-class RawEncoding(nn.Module):
+class Encoding(nn.Module):
     """
-    The paper's: the PreDNN's outputs are the circuit's inputs, as they come.
+    Base of the encodings: what is made from the observation, and behind it the circuit's own weights, if it has any. They are
+    parameters here, so that they are trained with the actor, and inputs of the circuit, so that recorded pairs stay true when
+    they change.
 
-    :param ansatz: the circuit's shape
+    :param ansatz: the circuit
     """
 
-    def __init__(self, ansatz: Ansatz):
+    def __init__(self, ansatz: Circuit):
         super().__init__()
-        self.ansatz = check_instance("ansatz", ansatz, Ansatz)
+        self.ansatz = check_instance("ansatz", ansatz, Circuit)
+        self.weights = circuit_weights(ansatz)
 
     def forward(self, outputs: th.Tensor) -> th.Tensor:
         """
-        :param outputs: the PreDNN's outputs, ``(batch, n_inputs)``
+        :param outputs: the PreDNN's outputs, ``(batch, n_data)``
         :return: circuit inputs, ``(batch, n_inputs)``
         """
+        data = self.encode(outputs)
+        return data if self.weights is None else with_weights(data, self.weights)
+
+    def encode(self, outputs: th.Tensor) -> th.Tensor:
+        """
+        :param outputs: the PreDNN's outputs, ``(batch, n_data)``
+        :return: the circuit's inputs without its weights, ``(batch, n_data)``
+        """
+        raise NotImplementedError
+
+
+def circuit_weights(ansatz: Circuit) -> nn.Parameter | None:
+    """
+    :param ansatz: the circuit
+    :return: its weights, ``(n_weights,)``, uniform over a whole turn; ``None`` if it has none
+    """
+    return nn.Parameter(th.empty(ansatz.n_weights).uniform_(-math.pi, math.pi)) if ansatz.n_weights else None
+
+
+def with_weights(data: th.Tensor, weights: th.Tensor) -> th.Tensor:
+    """
+    :param data: ``(batch, n_data)``
+    :param weights: ``(n_weights,)``
+    :return: circuit inputs, ``(batch, n_inputs)``
+    """
+    return th.cat([data, weights.to(data.dtype).expand(data.shape[0], -1)], dim=1)
+
+
+class RawEncoding(Encoding):
+    """
+    The paper's: the PreDNN's outputs are the circuit's inputs, as they come.
+
+    :param ansatz: the circuit
+    """
+
+    def encode(self, outputs: th.Tensor) -> th.Tensor:
         return outputs
 
 
-class RMSEncoding(nn.Module):
+class RMSEncoding(Encoding):
     """
     Angles of bounded spread: ``angles = bias + angle_scale * z / rms(z)``, with z a row of the PreDNN's angle outputs.
 
@@ -42,7 +82,7 @@ class RMSEncoding(nn.Module):
     surrogate can learn. Here the root mean square of their deviation from a learnable bias is ``angle_scale`` in every state.
     The CZ indices are treated the same way, apart from the angles and on their own scale, in index units.
 
-    :param ansatz: the circuit's shape
+    :param ansatz: the circuit
     :param angle_scale: s, in radians
     :param index_scale: the same for the CZ indices, in index units
     :param bias_range: the angles' bias starts uniform in +- this, in radians; that of the indices starts uniform in
@@ -50,24 +90,20 @@ class RMSEncoding(nn.Module):
     :raises ValueError: if a scale is no positive number, or ``bias_range`` is negative
     """
 
-    def __init__(self, ansatz: Ansatz, angle_scale: float = 0.5, index_scale: float = 0.25, bias_range: float = 0.0):
-        super().__init__()
-        self.ansatz = check_instance("ansatz", ansatz, Ansatz)
+    def __init__(self, ansatz: Circuit, angle_scale: float = 0.5, index_scale: float = 0.25, bias_range: float = 0.0):
+        super().__init__(ansatz)
         self.angle_scale = check_number("angle_scale", angle_scale, above=0, unit="radians")
         self.index_scale = check_number("index_scale", index_scale, above=0, unit="index units")
         bias_range = check_number("bias_range", bias_range, least=0, unit="radians")
-        self.angle_bias = nn.Parameter(th.empty(ansatz.n_angles).uniform_(-bias_range, bias_range))
+        n_angles = ansatz.n_angles - ansatz.n_weights
+        self.angle_bias = nn.Parameter(th.empty(n_angles).uniform_(-bias_range, bias_range))
         self.index_bias = nn.Parameter(th.empty(ansatz.n_indices).uniform_(0, ansatz.n_qubits))
         # 1 where a circuit input is an angle, 0 where it is a CZ index
         self.is_angle: th.Tensor
-        is_angle = ansatz.join(th.ones(1, ansatz.n_angles), th.zeros(1, ansatz.n_indices))[0]
+        is_angle = ansatz.join(th.ones(1, ansatz.n_angles), th.zeros(1, ansatz.n_indices))[0, : ansatz.n_data]
         self.register_buffer("is_angle", is_angle, persistent=False)
 
-    def forward(self, outputs: th.Tensor) -> th.Tensor:
-        """
-        :param outputs: the PreDNN's outputs, ``(batch, n_inputs)``
-        :return: circuit inputs, ``(batch, n_inputs)``
-        """
+    def encode(self, outputs: th.Tensor) -> th.Tensor:
         kept = outputs.dtype
         if outputs.device.type == "cpu" and outputs.dtype == th.float32 and not in_graph(outputs):
             return _CompiledRMS.apply(outputs, self._bias(), self.is_angle, self)
@@ -76,13 +112,29 @@ class RMSEncoding(nn.Module):
         return (bias + self._scaled(outputs)).to(th.promote_types(bias.dtype, kept))
 
     def _bias(self) -> th.Tensor:
-        """``(n_inputs,)``."""
-        return self.ansatz.join(self.angle_bias[None], self.index_bias[None])[0]
+        """``(n_data,)``."""
+        return self._join(self.angle_bias[None], self.index_bias[None])[0]
+
+    def _join(self, angles: th.Tensor, indices: th.Tensor) -> th.Tensor:
+        """The data columns from their angles and indices."""
+        n_weights = self.ansatz.n_weights
+        if n_weights == 0:
+            return self.ansatz.join(angles, indices)
+        padded = th.cat([angles, angles.new_zeros(len(angles), n_weights)], dim=1)  # weights are the last angles
+        return self.ansatz.join(padded, indices)[:, : self.ansatz.n_data]
+
+    def _split(self, data: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """The inverse of :meth:`_join`."""
+        n_weights = self.ansatz.n_weights
+        if n_weights == 0:
+            return self.ansatz.split(data)
+        angles, indices = self.ansatz.split(th.cat([data, data.new_zeros(len(data), n_weights)], dim=1))
+        return angles[:, :-n_weights], indices
 
     def _scaled(self, outputs: th.Tensor) -> th.Tensor:
         """What is added to the bias, in torch, on any device."""
-        angles, indices = self.ansatz.split(outputs)
-        return self.ansatz.join(_normalize(angles) * self.angle_scale, _normalize(indices) * self.index_scale)
+        angles, indices = self._split(outputs)
+        return self._join(_normalize(angles) * self.angle_scale, _normalize(indices) * self.index_scale)
 
 
 def _normalize(rows: th.Tensor) -> th.Tensor:
@@ -161,17 +213,17 @@ def _encode_backward(outputs, factors, is_angle, scales, gradient, result):
 
 
 #: encodings by name
-ENCODINGS: dict[str, type[nn.Module]] = {"raw": RawEncoding, "rms": RMSEncoding}
+ENCODINGS: dict[str, type[Encoding]] = {"raw": RawEncoding, "rms": RMSEncoding}
 
 
-def make_encoding(name: str, ansatz: Ansatz, kwargs: dict[str, Any] | None = None) -> nn.Module:
+def make_encoding(name: str, ansatz: Circuit, kwargs: dict[str, Any] | None = None) -> nn.Module:
     """
     Make an encoding from its name.
 
     :param name: a key of :data:`ENCODINGS`
-    :param ansatz: the circuit's shape
+    :param ansatz: the circuit
     :param kwargs: keyword arguments of the encoding's class
-    :return: a module that maps ``(batch, n_inputs)`` to ``(batch, n_inputs)``
+    :return: a module that maps ``(batch, n_data)`` to ``(batch, n_inputs)``
     :raises ValueError: if the name or a keyword argument is unknown
     """
     encoding = ENCODINGS[check_choice("encoding", name, ENCODINGS)]

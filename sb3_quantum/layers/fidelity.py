@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.backends.statevector import _memory_bytes
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit
 from sb3_quantum.layers.gradients import parameter_shift
 from sb3_quantum.layers.quantum_layer import QuantumLayer
 
@@ -17,11 +17,11 @@ from sb3_quantum.layers.quantum_layer import QuantumLayer
 _AMPLITUDES, _BYTES = 2**26, 80
 
 
-def can_be_simulated(ansatz: Ansatz, n_states: int) -> bool:
+def can_be_simulated(ansatz: Circuit, n_states: int) -> bool:
     """
     Whether a measurement can compare with exact simulation: within a quarter of this machine's memory, and within minutes.
 
-    :param ansatz: the circuit's shape
+    :param ansatz: the circuit
     :param n_states: that are measured
     :return: whether all amplitudes together are few enough, such as those of 64 states of 20 qubits
     """
@@ -71,7 +71,7 @@ def shot_fidelity(
 ) -> dict[str, float]:
     """
     What a chip can say of the tangent: the qtDNN's gradient against an estimate by the parameter-shift rule, on the layer's
-    own backend. Twice ``6 * n_qubits * n_layers`` circuits per row, all of them counted as evaluation.
+    own backend. Twice ``n_shifted`` circuits per row (600 for the paper's circuit), all of them counted as evaluation.
 
     Shot noise alone keeps the cosine below 1. Two halves of the shots are two independent estimates of the same gradient; from
     the cosine r between them follows the cosine that a perfect tangent would have with their mean, ``sqrt(2 r / (1 + r))``
@@ -123,26 +123,26 @@ def fit_quality(layer: QuantumLayer, inputs: th.Tensor) -> dict[str, float]:
     }
 
 
-def circuit_statistics(ansatz: Ansatz, inputs: th.Tensor, simulated: bool = True) -> dict[str, float]:
+def circuit_statistics(ansatz: Circuit, inputs: th.Tensor, simulated: bool = True) -> dict[str, float]:
     """
     What the circuit does over a batch of states. A useless layer is easily fitted, so a cosine is read next to these.
 
-    :param ansatz: the circuit's shape
+    :param ansatz: the circuit
     :param inputs: circuit inputs, ``(batch, n_inputs)``
     :param simulated: whether the circuits are simulated; without it only what can be read off the inputs is returned
     :return: ``input_std``: spread of an angle over the states in radians, mean over the angles; ``marginal_std``: spread of an
         expected bit over the states, mean over the qubits; ``entropy``: of a bit, and ``joint_entropy``: of the bitstring, in
         bits, means over the states; ``entanglement``: Meyer-Wallach's, 0 for product states, mean over the states;
-        ``cz_identities``: share of CZ gates between a qubit and itself; ``cz_uncommon``: share of states whose CZ pattern is
-        not the commonest one
+        ``cz_identities``: share of the chosen CZ gates that stand between a qubit and itself; ``cz_uncommon``: share of states
+        whose choice of qubits is not the commonest one
     """
     with th.no_grad():
         angles, _ = ansatz.split(inputs)
-        index = ansatz.gates(inputs)[2]
-        patterns = Counter(row.numpy().tobytes() for row in index[:, :-1].cpu())
+        chosen = ansatz.choices(inputs).cpu()
+        patterns = Counter(row.numpy().tobytes() for row in chosen[:, list(ansatz.program.live_choices)])
         measured = {
             "input_std": float(angles.std(0).mean()),
-            "cz_identities": float((index[..., 0] == index[..., 1]).float().mean()),
+            "cz_identities": float((chosen[..., 0] == chosen[..., 1]).float().mean()) if chosen.numel() else 0.0,
             "cz_uncommon": 1 - max(patterns.values()) / len(inputs),
         }
         if not simulated:
@@ -157,7 +157,7 @@ def circuit_statistics(ansatz: Ansatz, inputs: th.Tensor, simulated: bool = True
             "marginal_std": float(expected.std(0).mean()),
             "entropy": float(_binary_entropy(expected).mean() / np.log(2)),
             "joint_entropy": float(joint.mean()),
-            "entanglement": float(meyer_wallach(_apply_cz(state, index[:, -1])).mean()),
+            "entanglement": float(meyer_wallach(state).mean()),
         }
 
 
@@ -181,7 +181,7 @@ def meyer_wallach(states: th.Tensor) -> th.Tensor:
 
 
 def _angle_gradient(
-    ansatz: Ansatz, function: Callable[[th.Tensor], th.Tensor], inputs: th.Tensor, weights: th.Tensor
+    ansatz: Circuit, function: Callable[[th.Tensor], th.Tensor], inputs: th.Tensor, weights: th.Tensor
 ) -> th.Tensor:
     """Gradient of ``weights . function(inputs)`` with respect to the angles; zero if there is none (``gradient="frozen"``)."""
     leaf = inputs.detach().clone().requires_grad_(True)
@@ -189,13 +189,6 @@ def _angle_gradient(
         outputs = function(leaf)
         gradient = th.autograd.grad((outputs * weights).sum(), leaf)[0] if outputs.requires_grad else th.zeros_like(leaf)
     return ansatz.split(gradient)[0]
-
-
-def _apply_cz(states: th.Tensor, index: th.Tensor) -> th.Tensor:
-    """One CZ per state, between the qubits ``index``, ``(batch, 2)``; none where they are equal."""
-    basis = th.arange(states.shape[1], device=states.device)
-    both = ((basis >> index[:, :1]) & (basis >> index[:, 1:]) & 1).bool() & (index[:, :1] != index[:, 1:])
-    return th.where(both, -states, states)
 
 
 def _binary_entropy(probabilities: th.Tensor) -> th.Tensor:

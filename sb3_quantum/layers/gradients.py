@@ -14,7 +14,7 @@ from typing import Any
 import torch as th
 
 from sb3_quantum.backends import Backend
-from sb3_quantum.circuits import Ansatz, gradient_circuits
+from sb3_quantum.circuits import Circuit, gradient_circuits
 from sb3_quantum.circuits.checks import check_choice
 from sb3_quantum.circuits.tracing import in_graph, is_recorded
 
@@ -33,7 +33,8 @@ def check_gradient(gradient: str, backend: Backend) -> str:
     :param gradient: one of :data:`GRADIENTS`
     :param backend: who runs the circuits
     :return: the gradient's name
-    :raises ValueError: if it is unknown, or ``"exact"`` on a backend that autograd does not pass through
+    :raises ValueError: if it is unknown, ``"exact"`` on a backend that autograd does not pass through, or
+        ``"parameter_shift"`` for a circuit that the rule does not cover
     """
     check_choice("gradient", gradient, GRADIENTS)
     if gradient == "exact" and not backend.differentiable:
@@ -41,41 +42,17 @@ def check_gradient(gradient: str, backend: Backend) -> str:
             f'gradient="exact" needs a backend that autograd passes through, and {backend.name!r} is none; '
             f'use "statevector", or another gradient'
         )
+    if gradient == "parameter_shift":
+        backend.ansatz.shift_rule()  # which refuses what it does not cover
     return gradient
 
 
-def shift_rule(ansatz: Ansatz, dtype: th.dtype = th.float64) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
-    """
-    The parameter-shift rule of the circuit: ``df/dx[column] = sum of coefficient * f(x + shift at column)`` over a column's
-    terms.
-
-    Two terms for every theta, which enters one rotation with frequencies 0 and 1: ``(f(x + pi/2) - f(x - pi/2)) / 2``.
-    Four for every phi, which ``RGate(theta, phi) = RZ(phi) RX(theta) RZ(-phi)`` holds twice, with frequencies 0, 1 and 2:
-    shifts ``(2k - 1) pi / 4`` and coefficients ``(-1)^(k-1) / (8 sin^2((2k - 1) pi / 8))`` for k = 1 to 4.
-    Source: Wierichs et al., "General parameter-shift rules for quantum gradients", Quantum 6, 677 (2022).
-
-    :param ansatz: the circuit's shape
-    :param dtype: of shifts and coefficients
-    :return: columns (int64), shifts in radians and coefficients, each ``(n_terms,)``; n_terms is 600 for the paper's circuit
-    """
-    theta = [(math.pi / 2, 0.5), (-math.pi / 2, -0.5)]
-    phi = [((2 * k - 1) * math.pi / 4, (-1) ** (k - 1) / (8 * math.sin((2 * k - 1) * math.pi / 8) ** 2)) for k in range(1, 5)]
-    terms = [
-        (layer * ansatz.layer_width + place, shift, coefficient)
-        for layer in range(ansatz.n_layers)
-        for place in range(2 * ansatz.n_qubits)
-        for shift, coefficient in (theta, phi)[place % 2]
-    ]
-    columns, shifts, coefficients = zip(*terms, strict=True)
-    return th.tensor(columns), th.tensor(shifts, dtype=dtype), th.tensor(coefficients, dtype=dtype)
-
-
-def _shifted_rows(ansatz: Ansatz) -> int:
+def _shifted_rows(ansatz: Circuit) -> int:
     """Rows whose shifted circuits are run as one batch."""
-    return max(CHUNK // (6 * ansatz.n_qubits * ansatz.n_layers * ansatz.n_inputs), 1)
+    return max(CHUNK // (ansatz.n_shifted * ansatz.n_inputs), 1)
 
 
-def circuits_per_gradient(ansatz: Ansatz, gradient: str, batch_size: int) -> tuple[int, int]:
+def circuits_per_gradient(ansatz: Circuit, gradient: str, batch_size: int) -> tuple[int, int]:
     """
     What one backward pass runs, beyond the forward pass.
 
@@ -95,7 +72,7 @@ def parameter_shift(
 ) -> th.Tensor:
     """
     Vector-Jacobian product of the expected bits by the parameter-shift rule: exact on an exact backend, unbiased on shots.
-    It runs 6 * n_qubits * n_layers circuits per row.
+    It runs ``n_shifted`` circuits per row, see :meth:`Circuit.shift_rule <sb3_quantum.circuits.Circuit.shift_rule>`.
 
     :param backend: who runs the circuits
     :param inputs: circuit inputs, ``(batch, n_inputs)``
@@ -104,7 +81,8 @@ def parameter_shift(
     :return: ``(batch, n_inputs)``, zero at the CZ indices
     """
     run = backend.expected_bits if run is None else run
-    columns, shifts, coefficients = (part.to(inputs.device) for part in shift_rule(backend.ansatz, inputs.dtype))
+    columns, shifts, coefficients = (th.as_tensor(part, device=inputs.device) for part in backend.ansatz.shift_rule())
+    shifts, coefficients = shifts.to(inputs.dtype), coefficients.to(inputs.dtype)
     rows, n_inputs = _shifted_rows(backend.ansatz), backend.ansatz.n_inputs
     steps = inputs.new_zeros(len(columns), n_inputs)
     steps[th.arange(len(columns), device=inputs.device), columns] = shifts

@@ -6,7 +6,7 @@ import torch as th
 from torch import nn
 from torch.nn import functional as F
 
-from sb3_quantum.circuits import Ansatz, mean_field_bits, mean_field_features, periodic_features, wrap_angles
+from sb3_quantum.circuits import Circuit, PaperCircuit, mean_field_bits, mean_field_features, periodic_features
 from sb3_quantum.circuits.checks import check_choice, check_factory, check_instance, check_widths
 from sb3_quantum.layers.mlp import mlp
 
@@ -31,7 +31,7 @@ class QtDNN(nn.Module):
     (``model.requires_grad_(True)``) gets none, so neither the loss behind the layer nor an optimizer that was given all
     parameters of a model can change them. They stay in single or double precision in a model of half precision.
 
-    :param ansatz: the shape of the circuit it stands in for
+    :param ansatz: the circuit it stands in for
     :param net_arch: widths of the hidden layers; the paper has ``[2048]``
     :param features: ``"raw"`` shows it the wrapped angles and the indices as they are (the paper's reading);
         ``"periodic"`` their cosines and sines, because the circuit is 2-pi periodic in every angle and n_qubits-periodic in
@@ -43,16 +43,18 @@ class QtDNN(nn.Module):
 
     def __init__(
         self,
-        ansatz: Ansatz,
+        ansatz: Circuit,
         net_arch: Sequence[int] = (128,),
         features: str = "periodic",
         activation_fn: type[nn.Module] = nn.LeakyReLU,
         prior: str = "mean_field",
     ):
         super().__init__()
-        self.ansatz = check_instance("ansatz", ansatz, Ansatz)
+        self.ansatz = check_instance("ansatz", ansatz, Circuit)
         self.features = check_choice("qtdnn_features", features, QTDNN_FEATURES)
         self.prior = check_choice("qtdnn_prior", prior, QTDNN_PRIORS)
+        if prior == "mean_field" and not (isinstance(ansatz, PaperCircuit) and ansatz.n_cz == 1):
+            raise ValueError(f'qtdnn_prior="mean_field" knows the paper\'s circuit only, not {ansatz}; use qtdnn_prior="none"')
         net_arch = check_widths("qtdnn_arch", net_arch)
         activation_fn = check_factory("activation_fn", activation_fn, nn.Module)
         n_features = 2 * ansatz.n_inputs if features == "periodic" else ansatz.n_inputs
@@ -124,4 +126,5 @@ class QtDNN(nn.Module):
         angles, indices = self.ansatz.split(inputs)
         # Wrapped as in the replay buffer, whose rows it is fitted to
         turns = th.floor(indices.detach() / self.ansatz.n_qubits)
-        return th.cat([wrap_angles(angles), th.sub(indices, turns, alpha=self.ansatz.n_qubits)], dim=1)
+        wrapped = self.ansatz.wrap_angles(angles)
+        return th.cat([wrapped, th.sub(indices, turns, alpha=self.ansatz.n_qubits)], dim=1)

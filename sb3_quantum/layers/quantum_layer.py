@@ -9,9 +9,10 @@ import torch as th
 from torch import nn
 
 from sb3_quantum.backends import BACKEND_ARGUMENTS, Backend, Measurement, make_backend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit, make_circuit
 from sb3_quantum.circuits.checks import check_factory, check_int, check_keywords, check_number, names_checked
 from sb3_quantum.circuits.tracing import computable, full_precision, in_graph, is_transformed
+from sb3_quantum.layers.encoding import circuit_weights, with_weights
 from sb3_quantum.layers.extra_state import is_perturbed, pack_state, seed_of, unpack_state
 from sb3_quantum.layers.fitting import bce_backward
 from sb3_quantum.layers.gradients import FITTED_GRADIENTS, check_gradient, differentiable_bits, with_noisy_gradient
@@ -28,13 +29,16 @@ class QuantumLayer(nn.Module):
     A parametrized quantum circuit as a layer of any torch model (the QL of the paper), with the qtDNN as its derivative.
 
     ``layer(inputs)`` runs the circuit and returns bits; ``backward`` multiplies the incoming gradient with the Jacobian of the
-    qtDNN at the same inputs. :meth:`surrogate` is the paper's other form, the qtDNN forward too. The circuit has no parameters
-    of its own, and the qtDNN's are changed by :meth:`fit_surrogate` only: refit it regularly, or the gradient means nothing.
+    qtDNN at the same inputs. :meth:`surrogate` is the paper's other form, the qtDNN forward too. The qtDNN's parameters are
+    changed by :meth:`fit_surrogate` only: refit it regularly, or the gradient means nothing.
 
-    ``state_dict`` holds the qtDNN, and the backend's generator and counters as extra state.
+    The paper's circuit has no parameters of its own. Those of a circuit that has (``circuit.n_weights``) are the layer's
+    parameter ``weights``, trained as any other, and inputs that are given without them, ``(batch, n_data)``, are completed.
 
-    :param n_qubits: qubits of the circuit (M)
-    :param n_layers: layers of the circuit (L)
+    ``state_dict`` holds the qtDNN, and the circuit, the backend's generator and its counters as extra state.
+
+    :param n_qubits: qubits of the circuit (M), 10 by default
+    :param n_layers: layers of the circuit (L), 10 by default
     :param backend: name of a backend, or an instance
     :param backend_kwargs: keyword arguments of the backend
     :param readout: what :meth:`forward` returns: ``"sample"`` (the paper), ``"majority"`` or ``"mean"``
@@ -49,6 +53,9 @@ class QuantumLayer(nn.Module):
     :param activation_fn: activation function of the qtDNN
     :param optimizer_class: the qtDNN's optimizer
     :param optimizer_kwargs: its keyword arguments, without the learning rate
+    :param circuit: family of the circuit, a key of :data:`~sb3_quantum.circuits.CIRCUITS`, or an instance
+    :param circuit_kwargs: keyword arguments of the family, such as ``n_cz``
+    :param own_weights: whether the circuit's weights are parameters of this layer; without, all inputs must be given
     :param seed: seed of the backend's generator; drawn from torch's global generator by default, so that ``torch.manual_seed``
         governs it
     :raises ValueError: if an argument is not one of those accepted
@@ -61,8 +68,8 @@ class QuantumLayer(nn.Module):
     @names_checked({name: "it belongs into backend_kwargs" for name in BACKEND_ARGUMENTS if name != "seed"})
     def __init__(
         self,
-        n_qubits: int = 10,
-        n_layers: int = 10,
+        n_qubits: int | None = None,
+        n_layers: int | None = None,
         backend: str | Backend = "statevector",
         backend_kwargs: dict[str, Any] | None = None,
         readout: str = "sample",
@@ -75,9 +82,13 @@ class QuantumLayer(nn.Module):
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
         seed: int | None = None,
+        circuit: str | Circuit = "paper",
+        circuit_kwargs: dict[str, Any] | None = None,
+        own_weights: bool = True,
     ):
         super().__init__()
-        self.ansatz = Ansatz(n_qubits, n_layers)
+        self.ansatz = make_circuit(circuit, n_qubits, n_layers, circuit_kwargs)
+        self.weights = circuit_weights(self.ansatz) if own_weights else None
         self.readout = check_readout("readout", readout)
         self.backend = make_backend(backend, self.ansatz, backend_kwargs)
         self.gradient = check_gradient(gradient, self.backend)
@@ -103,12 +114,19 @@ class QuantumLayer(nn.Module):
         :raises ValueError: if the inputs have another shape, or are not finite
         """
         readout = self.readout if readout is None else check_readout("readout", readout)
+        inputs = self._completed(inputs)
         outputs = read(self.measure(inputs, draw=readout == "sample"), readout)
         if (th.is_grad_enabled() and inputs.requires_grad) or (in_graph(inputs) and is_transformed()):
             surrogate = self.surrogate(inputs)
             # Adds exactly zero, and the surrogate's gradient
             outputs = outputs + (surrogate - surrogate.detach())
         return outputs
+
+    def _completed(self, inputs: th.Tensor) -> th.Tensor:
+        """With the circuit's own weights, if it has any and they are not there yet."""
+        if self.weights is None or not isinstance(inputs, th.Tensor) or inputs.shape[-1:] != (self.ansatz.n_data,):
+            return inputs
+        return with_weights(inputs, self.weights)
 
     def surrogate(self, inputs: th.Tensor) -> th.Tensor:
         """
@@ -118,7 +136,7 @@ class QuantumLayer(nn.Module):
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :return: expected bits as the qtDNN sees them, ``(batch, n_qubits)``, in (0, 1)
         """
-        whole = computable("circuit inputs", inputs)
+        whole = computable("circuit inputs", self._completed(inputs))
         self.ansatz.check_shape(whole)
         with full_precision(whole):
             if self.gradient not in FITTED_GRADIENTS:
@@ -147,7 +165,7 @@ class QuantumLayer(nn.Module):
         :param evaluation: count circuits and shots as evaluation
         :return: bits and expected bits
         """
-        return self.backend.measure(inputs, draw, generator, evaluation)
+        return self.backend.measure(self._completed(inputs), draw, generator, evaluation)
 
     def fit_surrogate(
         self, inputs: th.Tensor, targets: th.Tensor | None = None, gradient_steps: int = 1, batch_size: int | None = None
@@ -167,7 +185,7 @@ class QuantumLayer(nn.Module):
         for name, value in (("gradient_steps", gradient_steps), ("batch_size", batch_size)):
             if value is not None and not (isinstance(value, Integral) and value >= 1):
                 raise ValueError(f"{name} must be >= 1, got {value!r}")
-        inputs = computable("inputs", inputs).detach()
+        inputs = computable("inputs", self._completed(inputs)).detach()
         self.ansatz.check_shape(inputs)
         if len(inputs) == 0:
             raise ValueError(f"inputs must have at least one row to fit the qtDNN to, got the shape {tuple(inputs.shape)}")
@@ -222,17 +240,17 @@ class QuantumLayer(nn.Module):
         :param measure: whether to append ``measure_all()``
         :return: a Qiskit circuit
         """
-        return self.ansatz.to_qiskit(inputs, measure)
+        row = th.as_tensor(inputs)
+        return self.ansatz.to_qiskit(self._completed(row.reshape(-1, row.shape[-1])), measure)
 
     def get_extra_state(self) -> th.Tensor:
         """
-        What ``state_dict`` saves beside the qtDNN: the circuit's shape, the backend's name, generator and counters.
+        What ``state_dict`` saves beside the qtDNN: the circuit, the backend's name, generator and counters.
 
         :return: JSON as a tensor, see :func:`~sb3_quantum.layers.extra_state.pack_state`
         """
         state = {
-            "n_qubits": self.ansatz.n_qubits,
-            "n_layers": self.ansatz.n_layers,
+            **self.ansatz.spec,
             "backend": self.backend.name,
             "state": self.backend.get_state(),
         }
@@ -244,19 +262,20 @@ class QuantumLayer(nn.Module):
         to, or a mean of several, seeds the generator and leaves the counters as they are.
 
         :param state: what it returned
-        :raises RuntimeError: if it belongs to a circuit of another shape (as torch does for parameters of another shape)
+        :raises RuntimeError: if it belongs to another circuit (as torch does for parameters of another shape)
         """
         if is_perturbed(state):
             self.backend.seed(seed_of(state))
             return
         loaded = unpack_state(state)
-        for name in ("n_qubits", "n_layers"):
-            ours = getattr(self.ansatz, name)
-            if loaded[name] != ours:
-                raise RuntimeError(
-                    f"the saved quantum layer has {name}={loaded[name]}, but this one has {name}={ours}; "
-                    f"parameters can be loaded only into a circuit of the same shape"
-                )
+        # Version 0.1.0 knew the paper's circuit only
+        short = {name: loaded[name] for name in ("n_qubits", "n_layers") if name in loaded}
+        saved = make_circuit(loaded.get("circuit", "paper"), **short, circuit_kwargs=loaded.get("circuit_kwargs"))
+        if saved != self.ansatz:
+            raise RuntimeError(
+                f"the saved quantum layer has the circuit {saved}, but this one has {self.ansatz}; parameters can be loaded "
+                f"only into the same circuit"
+            )
         self.backend.set_state(loaded["state"])
 
     def extra_repr(self) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch as th
 
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit
 from sb3_quantum.plots.figure import new_figure
 
 if TYPE_CHECKING:
@@ -22,18 +22,18 @@ _STYLE = {
     "displaycolor": {"r": ("#DCE9F5", "#000000"), "cz": ("#D55E00", "#D55E00")},
 }
 #: what the drawing does not say itself
-_CAPTION = "R(theta, phi) in radians; CZ in orange; every qubit is measured at the end"
+_CAPTION = "Angles in radians; CZ in orange; every qubit is measured at the end"
 #: inches that title and caption take
 _HEAD = 0.75
 _MIN_WIDTH = 6.2
 
 
-def circuit_figure(ansatz: Ansatz, inputs: "th.Tensor | np.ndarray", title: str = "", layers_per_row: int = 5) -> "Figure":
+def circuit_figure(ansatz: Circuit, inputs: "th.Tensor | np.ndarray", title: str = "", layers_per_row: int = 5) -> "Figure":
     """
-    Draw one circuit with Qiskit's drawer: a box for every rotation, with theta and phi in radians to two decimals, and a line
+    Draw one circuit with Qiskit's drawer: a box for every rotation, with its angles in radians to two decimals, and a line
     for every CZ. A numbered line ends each layer. The measurement of all qubits at the end is left out.
 
-    :param ansatz: the circuit's shape
+    :param ansatz: the circuit
     :param inputs: circuit inputs, ``(n_inputs,)`` or ``(1, n_inputs)``
     :param title: above the circuit
     :param layers_per_row: the drawing goes on below after so many layers
@@ -69,25 +69,21 @@ def circuit_figure(ansatz: Ansatz, inputs: "th.Tensor | np.ndarray", title: str 
     return figure
 
 
-def _rows(ansatz: Ansatz, inputs: "th.Tensor | np.ndarray", layers_per_row: int) -> list["QuantumCircuit"]:
+def _rows(ansatz: Circuit, inputs: "th.Tensor | np.ndarray", layers_per_row: int) -> list["QuantumCircuit"]:
     """
     The circuit that is run in pieces of so many layers, its angles rounded. A numbered line behind every layer keeps the gates
     of the next one from sliding to the left.
     """
-    from qiskit.circuit import library
-
-    circuit = ansatz.to_qiskit(inputs, measure=False)
-    rows: list[QuantumCircuit] = []
-    rotations = 0
-    for place, instruction in enumerate(circuit.data):
+    circuit = ansatz.to_qiskit(inputs, measure=False, layers=True)
+    rows = [circuit.copy_empty_like()]
+    layers = 0
+    for instruction in circuit.data:
+        if layers == layers_per_row:
+            rows.append(circuit.copy_empty_like())
+            layers = 0
         operation = instruction.operation
-        if operation.name == "r":
-            if rotations % (layers_per_row * ansatz.n_qubits) == 0:
-                rows.append(circuit.copy_empty_like())
-            rotations += 1
-            operation = library.RGate(*(round(float(angle), 2) for angle in operation.params))
+        layers += operation.name == "barrier"
+        if operation.params and all(isinstance(angle, float) for angle in operation.params):
+            operation = operation.base_class(*(round(angle, 2) for angle in operation.params))
         rows[-1].append(operation, instruction.qubits)
-        full = rotations % ansatz.n_qubits == 0
-        if full and (place + 1 == len(circuit.data) or circuit.data[place + 1].operation.name == "r"):
-            rows[-1].append(library.Barrier(ansatz.n_qubits, label=str(rotations // ansatz.n_qubits)), circuit.qubits)
     return rows

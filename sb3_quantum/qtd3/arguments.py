@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from sb3_quantum.backends import BACKEND_ARGUMENTS, BACKENDS, Backend
+from sb3_quantum.circuits import CIRCUITS, Circuit
 from sb3_quantum.circuits.checks import (
     check_choice,
     check_flag,
@@ -75,6 +76,21 @@ def _dictionary(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise ValueError(f"{name} must be a dictionary with names as keys, got {shown(value)}")
     return plain_data(dict(value))
+
+
+def _policy_kwargs(name: str, value: Any) -> dict[str, Any]:
+    """A circuit that files can name is kept by its name."""
+    kwargs = _dictionary(name, value)
+    circuit = kwargs.get("circuit")
+    if isinstance(circuit, Circuit) and CIRCUITS.get(circuit.family) is type(circuit) and not kwargs.get("circuit_kwargs"):
+        kwargs.update(circuit.spec)
+    return kwargs
+
+
+def _circuit(name: str, value: Any) -> Any:
+    if isinstance(value, Circuit):
+        return value
+    return check_choice(name, value, CIRCUITS)
 
 
 def _class_of(base: type) -> Check:
@@ -210,7 +226,7 @@ ALGORITHM: dict[str, Check] = {
     "gradient": _choice(GRADIENTS),
     "stats_window_size": _int(1),
     "tensorboard_log": _or_none(_path),
-    "policy_kwargs": _or_none(_dictionary),
+    "policy_kwargs": _or_none(_policy_kwargs),
     "verbose": _verbose,
     "seed": _or_none(_int(0, 2**32 - 1)),
     "device": _device,
@@ -230,8 +246,8 @@ POLICY: dict[str, Check] = {
     "optimizer_kwargs": _or_none(_dictionary),
     "n_critics": _int(1),
     "share_features_extractor": check_flag,
-    "n_qubits": _int(1),
-    "n_layers": _int(1),
+    "n_qubits": _or_none(_int(1)),
+    "n_layers": _or_none(_int(1)),
     "n_links": _int(0),
     "block": _choice(BLOCKS),
     "encoding": _choice(ENCODINGS),
@@ -251,6 +267,8 @@ POLICY: dict[str, Check] = {
     "eval_readout": _choice(READOUTS),
     "normalize_observations": check_flag,
     "actor_average_tau": _or_none(_number(most=1, above=0)),
+    "circuit": _circuit,
+    "circuit_kwargs": _or_none(_dictionary),
     "backend": _backend,
     "backend_kwargs": _or_none(_dictionary),
     "gradient": _choice(GRADIENTS),

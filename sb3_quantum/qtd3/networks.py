@@ -12,7 +12,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 from torch.nn import functional as F
 
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit
 from sb3_quantum.common.normalization import ObservationNormalizer
 from sb3_quantum.layers import QuantumLayer, make_block, make_encoding, mlp, read
 from sb3_quantum.qtd3.features import NormalizedFeatures
@@ -54,7 +54,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
     :param post_arch: widths of the PostDNN's hidden layers
     :param features_extractor: network to extract features
     :param features_dim: number of features
-    :param ansatz: shape of the circuit
+    :param ansatz: the circuit
     :param n_links: classical links from the PreDNN straight to the PostDNN
     :param block: ``"pqc"``, ``"fc"``, ``"rbg"`` or ``"zeros"``
     :param quantum_layer: the policy's quantum layer, for the block ``"pqc"``
@@ -73,7 +73,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
         post_arch: list[int],
         features_extractor: BaseFeaturesExtractor,
         features_dim: int,
-        ansatz: Ansatz,
+        ansatz: Circuit,
         n_links: int,
         block: str,
         quantum_layer: QuantumLayer | None,
@@ -104,7 +104,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
         self.ansatz = ansatz
         self.n_links = n_links
         self.share_normalizer(normalizer)
-        self.pre = mlp(features_dim, ansatz.n_inputs + n_links, pre_arch, activation_fn)
+        self.pre = mlp(features_dim, ansatz.n_data + n_links, pre_arch, activation_fn)
         self.encoding = make_encoding(encoding, ansatz, encoding_kwargs)
         if quantum_layer is None:
             self.block: Any = make_block(block, ansatz)
@@ -149,11 +149,11 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
             # What nobody reads need not be computed; its gradient is zero either way
             for layer in hidden_layers:
                 features = layer(features)
-            n_inputs = self.ansatz.n_inputs
-            links = F.linear(features, last.weight[n_inputs:], last.bias[n_inputs:])
-            return links.new_zeros(1, 1).expand(links.shape[0], n_inputs), links
+            n_data = self.ansatz.n_data
+            links = F.linear(features, last.weight[n_data:], last.bias[n_data:])
+            return links.new_zeros(1, 1).expand(links.shape[0], self.ansatz.n_inputs), links
         outputs = self.pre(features)
-        outputs, links = outputs.split([self.ansatz.n_inputs, self.n_links], dim=1)
+        outputs, links = outputs.split([self.ansatz.n_data, self.n_links], dim=1)
         return self.encoding(outputs), links
 
     def decode(self, outputs: th.Tensor, links: th.Tensor) -> th.Tensor:

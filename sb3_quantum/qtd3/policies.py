@@ -19,7 +19,7 @@ from torch import nn
 from sb3_quantum.backends import Backend
 from sb3_quantum.backends.randomness import Stream
 from sb3_quantum.backends.saved import asked_backend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit, make_circuit
 from sb3_quantum.common.finite import check_observations
 from sb3_quantum.common.normalization import ObservationNormalizer
 from sb3_quantum.layers import QuantumLayer, RBGBlock
@@ -51,8 +51,8 @@ class QuantumTD3Policy(TD3Policy):
     :param optimizer_kwargs: its keyword arguments, without the learning rate; the fused implementation of Adam by default
     :param n_critics: number of critics
     :param share_features_extractor: whether actor and critics share the features extractor
-    :param n_qubits: qubits of the circuit (M)
-    :param n_layers: layers of the circuit (L)
+    :param n_qubits: qubits of the circuit (M), 10 by default
+    :param n_layers: layers of the circuit (L), 10 by default
     :param n_links: classical links from the PreDNN straight to the PostDNN
     :param block: ``"pqc"``, or one of the paper's block swap: ``"fc"``, ``"rbg"``, ``"zeros"``
     :param encoding: of the PreDNN's outputs into circuit inputs: ``"rms"`` or ``"raw"`` (the paper)
@@ -75,6 +75,8 @@ class QuantumTD3Policy(TD3Policy):
     :param normalize_observations: whether the policy normalizes observations by their running mean and variance
     :param actor_average_tau: ``predict`` acts with the actor's weights averaged over its updates (Polyak averaging, an
         exponential moving average), and this is how far the average moves in each of them; the actor's own if ``None``
+    :param circuit: family of the circuit, a key of :data:`~sb3_quantum.circuits.CIRCUITS`, or an instance
+    :param circuit_kwargs: keyword arguments of the family, such as ``n_cz``
     :param backend: of the circuits, a name or an instance; the algorithm's argument of the same name wins
     :param backend_kwargs: keyword arguments of the backend
     :param gradient: how the quantum layer is differentiated; the algorithm's argument of the same name wins
@@ -104,8 +106,8 @@ class QuantumTD3Policy(TD3Policy):
         optimizer_kwargs: dict[str, Any] | None = None,
         n_critics: int = 2,
         share_features_extractor: bool = False,
-        n_qubits: int = 10,
-        n_layers: int = 10,
+        n_qubits: int | None = None,
+        n_layers: int | None = None,
         n_links: int = 10,
         block: str = "pqc",
         encoding: str = "rms",
@@ -125,6 +127,8 @@ class QuantumTD3Policy(TD3Policy):
         eval_readout: str = "mean",
         normalize_observations: bool = True,
         actor_average_tau: float | None = None,
+        circuit: str | Circuit = "paper",
+        circuit_kwargs: dict[str, Any] | None = None,
         backend: str | Backend = "statevector",
         backend_kwargs: dict[str, Any] | None = None,
         gradient: str = "qtdnn",
@@ -151,6 +155,8 @@ class QuantumTD3Policy(TD3Policy):
             qtdnn_optimizer_kwargs=qtdnn_optimizer_kwargs,
             normalize_observations=normalize_observations,
             actor_average_tau=actor_average_tau,
+            circuit=circuit,
+            circuit_kwargs=circuit_kwargs,
         )
         self.readout = readout
         self.eval_readout = eval_readout
@@ -197,7 +203,7 @@ class QuantumTD3Policy(TD3Policy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         kwargs = self.quantum_kwargs
-        self.ansatz = Ansatz(kwargs["n_qubits"], kwargs["n_layers"])
+        self.ansatz = make_circuit(kwargs["circuit"], kwargs["n_qubits"], kwargs["n_layers"], kwargs["circuit_kwargs"])
         self.normalizer = ObservationNormalizer(self.observation_space) if kwargs["normalize_observations"] else None
         self.quantum_layer: QuantumLayer | None = None
         if kwargs["block"] == "pqc":
@@ -206,9 +212,11 @@ class QuantumTD3Policy(TD3Policy):
                 optimizer_class = self.optimizer_class
                 optimizer_kwargs = self.optimizer_kwargs if optimizer_kwargs is None else optimizer_kwargs
             self.quantum_layer = QuantumLayer(
-                self.ansatz.n_qubits,
-                self.ansatz.n_layers,
+                None,
+                None,
                 *self._initial_backend,
+                circuit=self.ansatz,
+                own_weights=False,
                 readout=self.readout,
                 gradient=self._initial_gradient,
                 qtdnn_arch=kwargs["qtdnn_arch"],

@@ -15,7 +15,7 @@ from stable_baselines3.common.utils import update_learning_rate
 
 from sb3_quantum.backends import Backend, BackendError, Usage
 from sb3_quantum.backends.saved import zip_arguments
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import Circuit
 from sb3_quantum.common.buffers import QuantumReplayBuffer, QuantumReplayBufferSamples
 from sb3_quantum.common.finite import check_loss
 from sb3_quantum.common.saving import DurableSaves
@@ -229,7 +229,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         """``probe_std`` where probes run: they only serve the fit of the qtDNN, which some gradients do without."""
         return self.probe_std if self.gradient in FITTED_GRADIENTS else 0.0
 
-    def _ansatz(self) -> Ansatz | None:
+    def _ansatz(self) -> Circuit | None:
         """The shape of the policy's circuit; ``None`` for other blocks."""
         return None if self.policy.quantum_layer is None else self.policy.ansatz
 

@@ -12,7 +12,7 @@ from qiskit_aer import AerSimulator
 from scipy.stats import chisquare
 
 from sb3_quantum.backends import AerBackend, StatevectorBackend, check_backend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 
 
 class CountingExecutor(ThreadPoolExecutor):
@@ -29,7 +29,7 @@ class CountingExecutor(ThreadPoolExecutor):
 
 def test_frequencies_agree_with_our_statevector() -> None:
     """Chi-square of Aer's bitstrings against our distribution, three circuits; false-alarm rate 1e-6 each at a fixed seed."""
-    ansatz = Ansatz(4, 3)
+    ansatz = PaperCircuit(4, 3)
     th.manual_seed(1)
     inputs = 3 * th.randn(3, ansatz.n_inputs)
     exact = StatevectorBackend(ansatz).probabilities(inputs).double().numpy()
@@ -44,7 +44,7 @@ def test_frequencies_agree_with_our_statevector() -> None:
 
 def test_bit_order() -> None:
     """Column m is qubit m."""
-    ansatz = Ansatz(3, 1)
+    ansatz = PaperCircuit(3, 1)
     inputs = th.zeros(3, ansatz.n_inputs)
     for qubit in range(3):
         inputs[qubit, 2 * qubit] = np.pi
@@ -52,7 +52,7 @@ def test_bit_order() -> None:
 
 
 def test_seeds_and_fresh_bits() -> None:
-    ansatz = Ansatz(5, 2)
+    ansatz = PaperCircuit(5, 2)
     inputs = th.full((4, ansatz.n_inputs), 1.0)
     one, other = AerBackend(ansatz, seed=3), AerBackend(ansatz, seed=3)
     first, second = one.sample(inputs, shots=20), one.sample(inputs, shots=20)
@@ -62,7 +62,7 @@ def test_seeds_and_fresh_bits() -> None:
 
 
 def test_expected_bits_are_the_shots_mean() -> None:
-    ansatz = Ansatz(3, 2)
+    ansatz = PaperCircuit(3, 2)
     inputs = th.randn(2, ansatz.n_inputs)
     measurement = AerBackend(ansatz, shots=8, seed=0).measure(inputs)
     assert bool((measurement.expected_bits * 8 == (measurement.expected_bits * 8).round()).all())
@@ -80,7 +80,7 @@ def test_expected_bits_are_the_shots_mean() -> None:
 )
 def test_contract(kwargs: dict[str, Any]) -> None:
     """The conformance suite, false-alarm rate 1e-6 at a fixed seed."""
-    check_backend(AerBackend(Ansatz(3, 2), seed=0, shots=20, **kwargs), shots=1000, noisy="noise" in kwargs)
+    check_backend(AerBackend(PaperCircuit(3, 2), seed=0, shots=20, **kwargs), shots=1000, noisy="noise" in kwargs)
 
 
 def test_every_row_has_its_own_distribution() -> None:
@@ -88,7 +88,7 @@ def test_every_row_has_its_own_distribution() -> None:
     Rows of three CZ patterns mixed, so that some are bound by Aer and some by Qiskit, in jobs of five. Every row turns other
     qubits over, and after a CZ its bits are certain all the same: not one may be elsewhere. Ten qubits take two bytes.
     """
-    ansatz = Ansatz(10, 2)
+    ansatz = PaperCircuit(10, 2)
     inputs = th.zeros(12, ansatz.n_inputs)
     right = th.tensor([[(7 * row + 3) >> qubit & 1 for qubit in range(10)] for row in range(12)])
     inputs[:, 0:20:2] = np.pi * right
@@ -101,7 +101,7 @@ def test_every_row_has_its_own_distribution() -> None:
 
 def test_first_shots_are_draws_of_their_own() -> None:
     """What acts is the first shot: over 600 rows of one circuit it is distributed as it should be (false alarms 1e-6)."""
-    ansatz = Ansatz(2, 2)
+    ansatz = PaperCircuit(2, 2)
     th.manual_seed(0)
     inputs = th.randn(1, ansatz.n_inputs)
     exact = StatevectorBackend(ansatz).probabilities(inputs).double().numpy()[0]
@@ -112,7 +112,7 @@ def test_first_shots_are_draws_of_their_own() -> None:
 
 
 def test_spec_is_plain_data() -> None:
-    ansatz = Ansatz(3, 2)
+    ansatz = PaperCircuit(3, 2)
     kwargs = {
         "shots": 7,
         "noise": {"readout_error": 0.1},
@@ -127,13 +127,13 @@ def test_spec_is_plain_data() -> None:
 
 
 def test_equal_rows_in_different_jobs_have_bits_of_their_own() -> None:
-    ansatz = Ansatz(5, 2)
+    ansatz = PaperCircuit(5, 2)
     bits = AerBackend(ansatz, seed=3, max_job_size=1).sample(th.full((3, ansatz.n_inputs), 1.0), shots=20)
     assert not th.equal(bits[0], bits[1]) and not th.equal(bits[1], bits[2])
 
 
 def test_statistics_count_the_circuits_that_were_there() -> None:
-    ansatz = Ansatz(3, 1)
+    ansatz = PaperCircuit(3, 1)
     backend = AerBackend(ansatz, seed=0, cache_size=1)
     assert backend.statistics == {"template_hit_rate": 0.0}
     inputs = th.zeros(4, ansatz.n_inputs)
@@ -147,7 +147,7 @@ def test_statistics_count_the_circuits_that_were_there() -> None:
 
 def test_aers_own_executor_option_does_nothing() -> None:
     """Why jobs are cut and handed over by ourselves. If this fails, Aer does it again."""
-    circuit = Ansatz(2, 1).to_qiskit(th.zeros(6))
+    circuit = PaperCircuit(2, 1).to_qiskit(th.zeros(6))
     with CountingExecutor() as executor:
         AerSimulator(executor=executor, max_job_size=1).run([circuit] * 3, shots=1).result()
         assert executor.rows == []
@@ -155,7 +155,7 @@ def test_aers_own_executor_option_does_nothing() -> None:
 
 def test_executor_runs_the_jobs() -> None:
     """The same bits as without; copies and pickles leave it behind and go on with the same bits."""
-    ansatz = Ansatz(3, 2)
+    ansatz = PaperCircuit(3, 2)
     th.manual_seed(0)
     inputs = th.randn(5, ansatz.n_inputs)
     with CountingExecutor() as executor:
@@ -190,23 +190,23 @@ def test_executor_runs_the_jobs() -> None:
 )
 def test_errors_name_what_is_accepted(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        AerBackend(Ansatz(6, 2), **kwargs)
+        AerBackend(PaperCircuit(6, 2), **kwargs)
 
 
 @pytest.mark.skipif("GPU" in AerSimulator().available_devices(), reason="this Aer was built for GPUs")
 def test_no_gpu() -> None:
     with pytest.raises(ValueError, match=r"device='GPU' is not available .* available are 'CPU'; .*qiskit-aer-gpu"):
-        AerBackend(Ansatz(2, 2), device="GPU")
+        AerBackend(PaperCircuit(2, 2), device="GPU")
 
 
 @pytest.mark.skipif("GPU" not in AerSimulator().available_devices(), reason="this Aer was built without GPU support")
 def test_gpu() -> None:
-    check_backend(AerBackend(Ansatz(3, 2), seed=0, device="GPU", method="statevector"))
+    check_backend(AerBackend(PaperCircuit(3, 2), seed=0, device="GPU", method="statevector"))
 
 
 def test_what_aer_cannot_run_says_why() -> None:
     """A density matrix of 24 qubits, 2^48 numbers."""
-    ansatz = Ansatz(24, 1)
+    ansatz = PaperCircuit(24, 1)
     with pytest.raises(RuntimeError, match=r"Aer could not run the circuits: .*Insufficient memory"):
         AerBackend(ansatz, method="density_matrix").sample(th.zeros(1, ansatz.n_inputs))
 
@@ -214,10 +214,10 @@ def test_what_aer_cannot_run_says_why() -> None:
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "qiskit_aer", None)
     with pytest.raises(ImportError, match=r"sb3-quantum\[aer\]"):
-        AerBackend(Ansatz(2, 2))
+        AerBackend(PaperCircuit(2, 2))
 
 
 def test_missing_dask_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ImportError, match=r"sb3-quantum\[dask\]"):
-        AerBackend(Ansatz(2, 2), executor="tcp://127.0.0.1:1")
+        AerBackend(PaperCircuit(2, 2), executor="tcp://127.0.0.1:1")

@@ -8,14 +8,14 @@ import torch as th
 
 import sb3_quantum
 from sb3_quantum.backends import AerBackend, Backend, StatevectorBackend, check_backend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 
-SHAPE = Ansatz(4, 3)
+SHAPE = PaperCircuit(4, 3)
 
 
-@pytest.mark.parametrize("ansatz", [Ansatz(1, 1), Ansatz(2, 2), SHAPE, Ansatz(10, 10)])
+@pytest.mark.parametrize("ansatz", [PaperCircuit(1, 1), PaperCircuit(2, 2), SHAPE, PaperCircuit(10, 10)])
 @pytest.mark.parametrize("engine", ["auto", "torch"])
-def test_statevector(ansatz: Ansatz, engine: Any) -> None:
+def test_statevector(ansatz: PaperCircuit, engine: Any) -> None:
     check_backend(StatevectorBackend(ansatz, seed=0, engine=engine))
 
 
@@ -127,7 +127,7 @@ class NotPlain(StatevectorBackend):
 class Forgetful(StatevectorBackend):
     """A spec that leaves an argument out."""
 
-    def __init__(self, ansatz: Ansatz, scale: int = 1, **kwargs: Any):
+    def __init__(self, ansatz: PaperCircuit, scale: int = 1, **kwargs: Any):
         super().__init__(ansatz, **kwargs)
         self.scale = scale
 

@@ -14,9 +14,9 @@ from distributed import Client, LocalCluster
 from scipy.stats import chisquare
 
 from sb3_quantum.backends import AerBackend, Backend, StatevectorBackend, aer, make_backend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 
-ANSATZ = Ansatz(4, 3)
+ANSATZ = PaperCircuit(4, 3)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def cluster() -> Iterator[LocalCluster]:
         aer._client(cluster.scheduler_address).close()
 
 
-def circuits(rows: int, ansatz: Ansatz = ANSATZ) -> th.Tensor:
+def circuits(rows: int, ansatz: PaperCircuit = ANSATZ) -> th.Tensor:
     return 3 * th.randn(rows, ansatz.n_inputs, generator=th.Generator().manual_seed(0))
 
 
@@ -36,7 +36,7 @@ def jobs_by_process(client: Client) -> dict[int, int]:
     return dict(client.run(lambda dask_worker: (os.getpid(), dask_worker.state.executed_count)).values())
 
 
-def run_on(name: str, kwargs: dict[str, Any], ansatz: Ansatz, rows: int, threads: int) -> tuple[int, np.ndarray]:
+def run_on(name: str, kwargs: dict[str, Any], ansatz: PaperCircuit, rows: int, threads: int) -> tuple[int, np.ndarray]:
     """What a worker or a child does: process and bits of a backend of its own."""
     th.set_num_threads(threads)
     bits = make_backend(name, ansatz, {"seed": 7, **kwargs}).sample(circuits(rows, ansatz), shots=2)
@@ -116,7 +116,7 @@ def test_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_compiled_kernels_in_workers(cluster: LocalCluster) -> None:
     """Machine code from numba's cache on disk, in two processes at once."""
-    ansatz = Ansatz(10, 10)
+    ansatz = PaperCircuit(10, 10)
     with Client(cluster, set_as_default=False) as client:
         futures = [
             client.submit(run_on, "statevector", {}, ansatz, 64, 2, workers=[worker], pure=False)
@@ -136,7 +136,7 @@ def test_compiled_kernels_in_workers(cluster: LocalCluster) -> None:
 )
 def test_a_forked_child_goes_on(name: str, kwargs: dict[str, Any]) -> None:
     """Threads that ran before the fork are not there after it, as in SB3's SubprocVecEnv: nobody may wait for them."""
-    ansatz, rows = (Ansatz(10, 3), 256) if name == "statevector" else (Ansatz(6, 2), 8)
+    ansatz, rows = (PaperCircuit(10, 3), 256) if name == "statevector" else (PaperCircuit(6, 2), 8)
     _, expected = run_on(name, kwargs, ansatz, rows, 2)
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)

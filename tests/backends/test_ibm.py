@@ -21,7 +21,7 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 from sb3_quantum import QuantumTD3
 from sb3_quantum.backends import IBMBackend, JobError, StatevectorBackend, Usage, check_backend, ibm, make_backend
 from sb3_quantum.backends.jobs import JobBackend
-from sb3_quantum.circuits import CHIPS, Ansatz
+from sb3_quantum.circuits import CHIPS, PaperCircuit
 from tests.qtd3.test_train import pendulum
 
 #: no account, no network
@@ -37,7 +37,7 @@ def no_account_and_no_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setattr(JobBackend, "_sleep", staticmethod(lambda seconds: None))
 
 
-def coins(ansatz: Ansatz, rows: int) -> th.Tensor:
+def coins(ansatz: PaperCircuit, rows: int) -> th.Tensor:
     """Fair coins, the second half of the rows with another CZ and so in another PUB."""
     inputs = th.zeros(rows, ansatz.n_inputs)
     inputs[:, : 2 * ansatz.n_qubits : 2] = np.pi / 2
@@ -48,7 +48,7 @@ def coins(ansatz: Ansatz, rows: int) -> th.Tensor:
 @pytest.mark.filterwarnings("error")
 def test_local_testing_mode_without_any_warning() -> None:
     """The current sampler class; marginals within 0.2 of the exact ones, which is the chip's noise."""
-    ansatz = Ansatz(4, 2)
+    ansatz = PaperCircuit(4, 2)
     backend = IBMBackend(ansatz, shots=500, seed=0, **LOCAL)
     assert ibm._sampler_class() is Sampler and isinstance(backend._sampler(1, ""), Sampler)
     inputs = 3 * th.randn(4, ansatz.n_inputs, generator=th.Generator().manual_seed(0))
@@ -60,12 +60,12 @@ def test_local_testing_mode_without_any_warning() -> None:
 
 
 def test_conformance() -> None:
-    check_backend(IBMBackend(Ansatz(2, 2), **LOCAL), shots=200, noisy=True)
+    check_backend(IBMBackend(PaperCircuit(2, 2), **LOCAL), shots=200, noisy=True)
 
 
 def test_seeds_and_fresh_bits() -> None:
     """Rows of different PUBs see random numbers of their own, which the local testing mode alone does not do."""
-    ansatz = Ansatz(3, 1)
+    ansatz = PaperCircuit(3, 1)
     inputs = coins(ansatz, 4)
     one, other = IBMBackend(ansatz, seed=3, **LOCAL), IBMBackend(ansatz, seed=3, **LOCAL)
     first, second = one.sample(inputs, shots=400), one.sample(inputs, shots=400)
@@ -79,7 +79,7 @@ def test_one_job_per_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = []
     run = Sampler.run
     monkeypatch.setattr(Sampler, "run", lambda self, pubs, **kwargs: jobs.append(len(pubs)) or run(self, pubs, **kwargs))
-    backend = IBMBackend(Ansatz(3, 1), **LOCAL)
+    backend = IBMBackend(PaperCircuit(3, 1), **LOCAL)
     for _ in range(2):
         backend.sample(coins(backend.ansatz, 4))
     assert jobs == [2, 2] and backend.statistics == {"template_hit_rate": 0.75, "retries": 0}
@@ -88,7 +88,7 @@ def test_one_job_per_batch(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("mode, container", [("batch", Batch), ("session", Session), ("job", type(None))])
 def test_modes(mode: str, container: type) -> None:
     """One batch for all jobs by default; no session unless asked for."""
-    backend = IBMBackend(Ansatz(2, 1), **LOCAL, **({} if mode == "batch" else {"mode": mode}))
+    backend = IBMBackend(PaperCircuit(2, 1), **LOCAL, **({} if mode == "batch" else {"mode": mode}))
     backend.sample(coins(backend.ansatz, 2))
     first = backend._container
     assert type(first) is container
@@ -101,7 +101,7 @@ def test_modes(mode: str, container: type) -> None:
 
 def test_spec_survives() -> None:
     spec = {"chip": "FakeManilaV2", "shots": 8, "mode": "job", "job_overhead": 1.0, "max_chip_seconds": 99.5}
-    backend = make_backend("ibm", Ansatz(2, 2), spec)
+    backend = make_backend("ibm", PaperCircuit(2, 2), spec)
     assert backend.kwargs == spec
     for copy in (deepcopy(backend), pickle.loads(pickle.dumps(backend))):
         assert copy.kwargs == spec and copy.times == backend.times and copy.get_state() == backend.get_state()
@@ -122,20 +122,20 @@ def test_spec_survives() -> None:
 )
 def test_bad_arguments(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
-        IBMBackend(Ansatz(2, 2), **{**LOCAL, **kwargs})
+        IBMBackend(PaperCircuit(2, 2), **{**LOCAL, **kwargs})
     assert "s3cr3t" not in str(error.value)
 
 
 def test_chip_with_too_few_qubits() -> None:
     with pytest.raises(ValueError, match="chip fake_manila has 5 qubits, but the circuit has 6"):
-        IBMBackend(Ansatz(6, 1), **LOCAL)
+        IBMBackend(PaperCircuit(6, 1), **LOCAL)
 
 
 @pytest.mark.parametrize("module, extra", [("qiskit_ibm_runtime", r"\[ibm\]"), ("qiskit_aer", r"\[aer,ibm\]")])
 def test_missing_packages_name_the_extra(monkeypatch: pytest.MonkeyPatch, module: str, extra: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=f"sb3-quantum{extra}"):
-        IBMBackend(Ansatz(2, 2), **LOCAL)
+        IBMBackend(PaperCircuit(2, 2), **LOCAL)
 
 
 def test_older_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,15 +178,15 @@ def service(monkeypatch: pytest.MonkeyPatch) -> type[Service]:
 
 
 def test_account_is_qiskits_own(service: type[Service]) -> None:
-    backend = IBMBackend(Ansatz(2, 1), chip="ibm_somewhere", instance="mine")
-    IBMBackend(Ansatz(2, 1))
+    backend = IBMBackend(PaperCircuit(2, 1), chip="ibm_somewhere", instance="mine")
+    IBMBackend(PaperCircuit(2, 1))
     assert service.made == [{"instance": "mine"}, {}] and not backend.local
     backend.sample(coins(backend.ansatz, 2))
     tags = backend._sampler(1, "some-tag").options.environment.job_tags  # type: ignore[attr-defined]
     assert tags == ["sb3-quantum", "some-tag"]
     for kwargs in ({"chip": "ibm_nowhere"}, {"chip": "least_busy"}):
         with pytest.raises(ValueError, match=f"no chip for chip='{kwargs['chip']}' and 6 qubits in this account"):
-            IBMBackend(Ansatz(6, 1), **kwargs)
+            IBMBackend(PaperCircuit(6, 1), **kwargs)
 
 
 class Scripted:
@@ -251,7 +251,7 @@ def hidden(error: Exception) -> Exception:
 def test_lost_jobs(
     monkeypatch: pytest.MonkeyPatch, service: type[Service], submissions: list[Any], results: list[Any], jobs: int
 ) -> None:
-    backend = IBMBackend(Ansatz(2, 1), chip="ibm_somewhere")
+    backend = IBMBackend(PaperCircuit(2, 1), chip="ibm_somewhere")
     scripted = Scripted(service, submissions, results)
     monkeypatch.setattr(ibm, "_sampler_class", lambda: scripted)
     assert backend.sample(coins(backend.ansatz, 2), shots=3).shape == (2, 3, 2)
@@ -267,7 +267,7 @@ def test_mistakes_and_endless_loss(monkeypatch: pytest.MonkeyPatch, service: typ
         (exceptions.RuntimeJobMaxTimeoutError("ran too long"), 1),
         (exceptions.RuntimeJobFailureError("never works"), 3),
     ):
-        backend = IBMBackend(Ansatz(2, 1), chip="ibm_somewhere", mode="job", max_retries=2)
+        backend = IBMBackend(PaperCircuit(2, 1), chip="ibm_somewhere", mode="job", max_retries=2)
         scripted = Scripted(service, [(False, error)] if jobs == 0 else [], [error] * 3)
         monkeypatch.setattr(ibm, "_sampler_class", lambda scripted=scripted: scripted)
         with pytest.raises(JobError if jobs == 3 else type(error)) as raised:
@@ -281,7 +281,7 @@ def test_mistakes_and_endless_loss(monkeypatch: pytest.MonkeyPatch, service: typ
 @pytest.mark.parametrize("mode", ["batch", "session"])
 def test_batch_that_has_run_out_is_opened_again(monkeypatch: pytest.MonkeyPatch, service: type[Service], mode: str) -> None:
     """A session is not: it costs while it is open."""
-    backend = IBMBackend(Ansatz(2, 1), chip="ibm_somewhere", mode=mode)
+    backend = IBMBackend(PaperCircuit(2, 1), chip="ibm_somewhere", mode=mode)
     backend.sample(coins(backend.ansatz, 2))
     first = backend._container
     monkeypatch.setattr(Session, "status", lambda self: "Closed")

@@ -26,14 +26,14 @@ from scipy.stats import binomtest, chi2_contingency, chisquare
 from sb3_quantum.backends import AerBackend, StatevectorBackend
 from sb3_quantum.backends.noise import _chip_noise, make_noise, plain_noise
 from sb3_quantum.backends.templates import TemplateCache
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 
 SHOTS = 20_000
 #: probability that a test without fault fails, over all of its comparisons; seeds are fixed
 FALSE_ALARM = 1e-6
 
 
-def rotations(ansatz: Ansatz, *thetas: float) -> th.Tensor:
+def rotations(ansatz: PaperCircuit, *thetas: float) -> th.Tensor:
     """One circuit that turns all qubits by thetas[l] about x in layer l, with no CZ."""
     inputs = th.zeros(ansatz.n_layers, ansatz.layer_width, dtype=th.float64)
     for layer, theta in enumerate(thetas):
@@ -41,7 +41,7 @@ def rotations(ansatz: Ansatz, *thetas: float) -> th.Tensor:
     return inputs.reshape(1, -1)
 
 
-def check_ones(noise: Any, inputs: th.Tensor, ansatz: Ansatz, probability: float, method: str = "automatic") -> None:
+def check_ones(noise: Any, inputs: th.Tensor, ansatz: PaperCircuit, probability: float, method: str = "automatic") -> None:
     """Binomial test of every qubit's ones."""
     bits = AerBackend(ansatz, seed=1, noise=noise, method=method).sample(inputs, shots=SHOTS)[0]
     for qubit in range(ansatz.n_qubits):
@@ -52,7 +52,7 @@ def check_ones(noise: Any, inputs: th.Tensor, ansatz: Ansatz, probability: float
 @pytest.mark.parametrize("method", ["automatic", "statevector", "matrix_product_state"])
 @pytest.mark.parametrize("p", [0.0, 0.05, 0.5, 4 / 3])
 def test_depolarizing_shrinks_z_by_1_minus_p_per_rotation(p: float, method: str) -> None:
-    ansatz, thetas = Ansatz(1, 3), (0.4, 0.5, 0.6)
+    ansatz, thetas = PaperCircuit(1, 3), (0.4, 0.5, 0.6)
     z = (1 - p) ** 3 * np.cos(sum(thetas))
     check_ones({"depolarizing": {"r": p}}, rotations(ansatz, *thetas), ansatz, (1 - z) / 2, method)
 
@@ -60,7 +60,7 @@ def test_depolarizing_shrinks_z_by_1_minus_p_per_rotation(p: float, method: str)
 @pytest.mark.parametrize("p", [0.1, 1.0, 16 / 15])
 def test_depolarizing_of_a_cz(p: float) -> None:
     """It acts on both qubits once per CZ, and not where there is none: the last layer's CZ joins a qubit with itself."""
-    ansatz = Ansatz(2, 2)
+    ansatz = PaperCircuit(2, 2)
     inputs = rotations(ansatz, 0.7)
     inputs[0, ansatz.layer_width - 1] = 1
     check_ones({"depolarizing": {"cz": p}}, inputs, ansatz, (1 - (1 - p) * np.cos(0.7)) / 2)
@@ -68,7 +68,7 @@ def test_depolarizing_of_a_cz(p: float) -> None:
 
 @pytest.mark.parametrize("readout", [0.1, 1.0, [0.02, 0.1], [0.3, 0.0]])
 def test_readout_error_shifts_the_marginal(readout: float | list[float]) -> None:
-    ansatz, one = Ansatz(1, 1), np.sin(0.5) ** 2
+    ansatz, one = PaperCircuit(1, 1), np.sin(0.5) ** 2
     wrong_0, wrong_1 = readout if isinstance(readout, list) else (readout, readout)
     probability = one * (1 - wrong_1) + (1 - one) * wrong_0
     if probability > 0:
@@ -78,7 +78,7 @@ def test_readout_error_shifts_the_marginal(readout: float | list[float]) -> None
 @pytest.mark.parametrize("population", [0.0, 0.3])
 def test_an_excited_qubit_relaxes_with_t1(population: float) -> None:
     """Three gates of 10 us each, and the readout of 20 us before the bit is read."""
-    ansatz = Ansatz(1, 3)
+    ansatz = PaperCircuit(1, 3)
     relaxation = {"t1": 1.0e-4, "t2": 8.0e-5, "r_time": 1.0e-5, "readout_time": 2.0e-5, "excited_population": population}
     left = np.exp(-5e-5 / 1e-4)
     check_ones({"thermal_relaxation": relaxation}, rotations(ansatz, np.pi), ansatz, population + (1 - population) * left)
@@ -87,7 +87,7 @@ def test_an_excited_qubit_relaxes_with_t1(population: float) -> None:
 @pytest.mark.parametrize("t2", [0.3, 1.0, 1.7])
 def test_a_superposition_loses_its_phase_with_t2(t2: float) -> None:
     """A turn by pi/2 and back; t2 above t1 is another channel in Aer."""
-    ansatz, time = Ansatz(1, 2), 0.4
+    ansatz, time = PaperCircuit(1, 2), 0.4
     noise = {"thermal_relaxation": {"t1": 1.0, "t2": t2, "r_time": time}}
     probability = (1 - np.exp(-time / t2)) / 2 * np.exp(-time)
     check_ones(noise, rotations(ansatz, np.pi / 2, -np.pi / 2), ansatz, probability)
@@ -95,7 +95,7 @@ def test_a_superposition_loses_its_phase_with_t2(t2: float) -> None:
 
 
 def test_both_qubits_of_a_cz_relax_and_others_do_not() -> None:
-    ansatz = Ansatz(3, 2)
+    ansatz = PaperCircuit(3, 2)
     inputs = rotations(ansatz, np.pi)
     inputs[0, ansatz.layer_width - 1] = 2  # CZ between 0 and 2
     noise = {"thermal_relaxation": {"t1": 1.0, "t2": 1.0, "cz_time": 0.5}}
@@ -106,13 +106,13 @@ def test_both_qubits_of_a_cz_relax_and_others_do_not() -> None:
 
 def test_relaxation_comes_after_depolarizing() -> None:
     noise = {"depolarizing": {"r": 0.4}, "thermal_relaxation": {"t1": 1.0, "t2": 1.0, "r_time": 0.5}}
-    ansatz = Ansatz(1, 1)
+    ansatz = PaperCircuit(1, 1)
     check_ones(noise, rotations(ansatz, np.pi), ansatz, (1 - 0.4 / 2) * np.exp(-0.5))
 
 
 def test_whole_circuits_against_a_density_matrix() -> None:
     """Chi-square of all bitstrings against a density matrix that is depolarized and misread by hand."""
-    ansatz, p_r, p_cz, wrong = Ansatz(3, 3), 0.05, 0.2, (0.03, 0.08)
+    ansatz, p_r, p_cz, wrong = PaperCircuit(3, 3), 0.05, 0.2, (0.03, 0.08)
     noise = {"depolarizing": {"r": p_r, "cz": p_cz}, "readout_error": list(wrong)}
     th.manual_seed(2)
     inputs = 2 * th.randn(4, ansatz.n_inputs, dtype=th.float64)
@@ -144,7 +144,7 @@ def depolarized(state: DensityMatrix, qubits: list[int], p: float) -> DensityMat
 
 
 def test_marginals_move_towards_a_half_as_depolarizing_grows() -> None:
-    ansatz = Ansatz(4, 3)
+    ansatz = PaperCircuit(4, 3)
     th.manual_seed(0)
     inputs = th.randn(8, ansatz.n_inputs)
     distances = []
@@ -163,7 +163,7 @@ def test_yaml_gives_the_same_noise() -> None:
       readout_error: [0.01, 0.02]
     """
     given = yaml.safe_load(text)["noise"]
-    backend = AerBackend(Ansatz(2, 2), noise=given)
+    backend = AerBackend(PaperCircuit(2, 2), noise=given)
     assert backend.kwargs["noise"] == given == json.loads(json.dumps(given))
     assert backend.kwargs["noise"]["thermal_relaxation"]["r_time"] == 2e-8
     assert backend.kwargs["noise"] is not given
@@ -218,12 +218,12 @@ RELAXATION = {"t1": 1.0, "t2": 1.0, "r_time": 0.1}
 )
 def test_impossible_noise(noise: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"noise.*{message}" if not message.startswith("noise") else message):
-        AerBackend(Ansatz(2, 2), noise=noise)
+        AerBackend(PaperCircuit(2, 2), noise=noise)
 
 
 def test_a_chip_writes_the_same_circuits() -> None:
     """What is written for the chip, run without noise: chi-square against our own distribution."""
-    ansatz = Ansatz(4, 4)
+    ansatz = PaperCircuit(4, 4)
     th.manual_seed(3)
     inputs = 3 * th.randn(3, ansatz.n_inputs)
     exact = StatevectorBackend(ansatz).probabilities(inputs).double().numpy()
@@ -246,7 +246,7 @@ def test_a_chips_noise_acts() -> None:
     """
     from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-    ansatz = Ansatz(3, 3)
+    ansatz = PaperCircuit(3, 3)
     inputs = rotations(ansatz, 0.5, 1.0, np.pi - 1.5)
     backend = AerBackend(ansatz, seed=1, noise={"chip": "FakeManilaV2"})
     found = backend.sample(inputs, shots=SHOTS)[0].long().numpy() @ (1 << np.arange(3))
@@ -264,11 +264,11 @@ def test_a_chips_noise_acts() -> None:
 
 def test_chips_that_are_too_small_or_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="chip='FakeManilaV2' has 5 qubits, but the circuit has 6"):
-        AerBackend(Ansatz(6, 1), noise={"chip": "FakeManilaV2"})
+        AerBackend(PaperCircuit(6, 1), noise={"chip": "FakeManilaV2"})
     _chip_noise.cache_clear()
     monkeypatch.setitem(sys.modules, "qiskit_ibm_runtime", None)
     with pytest.raises(ImportError, match=r"sb3-quantum\[ibm\]"):
-        AerBackend(Ansatz(2, 1), noise={"chip": "FakeLimaV2"})
+        AerBackend(PaperCircuit(2, 1), noise={"chip": "FakeLimaV2"})
 
 
 def native_model() -> NoiseModel:
@@ -286,7 +286,7 @@ def native_model() -> NoiseModel:
 
 
 def test_a_noise_model_becomes_plain_data_and_comes_back() -> None:
-    ansatz = Ansatz(3, 2)
+    ansatz = PaperCircuit(3, 2)
     backend = AerBackend(ansatz, seed=4, noise=native_model())
     kwargs = json.loads(json.dumps(backend.kwargs))
     model = make_noise(plain_noise(kwargs["noise"]), ansatz).model
@@ -303,7 +303,7 @@ def test_the_model_of_a_chip_comes_back() -> None:
 
     model = NoiseModel.from_backend(FakeManilaV2())
     with pytest.warns(UserWarning, match="errors on 'cx' for the qubits .* none for"):
-        noise = make_noise(json.loads(json.dumps(plain_noise(model))), Ansatz(3, 2))
+        noise = make_noise(json.loads(json.dumps(plain_noise(model))), PaperCircuit(3, 2))
     found, given = (plain["model"] for plain in (plain_noise(noise.model), plain_noise(model)) if plain is not None)
     assert found["basis_gates"] == given["basis_gates"]
     for error, original in zip(found["errors"], given["errors"], strict=True):
@@ -311,9 +311,9 @@ def test_the_model_of_a_chip_comes_back() -> None:
         np.testing.assert_allclose(error.pop("probabilities"), original.pop("probabilities"), rtol=1e-12)
         assert error == original
     assert noise.transpile is not None
-    written = noise.transpile(Ansatz(3, 2).template([(0, 1), (1, 2)]))
+    written = noise.transpile(PaperCircuit(3, 2).template([(0, 1), (1, 2)]))
     assert set(written.count_ops()) <= {*model.basis_gates, "barrier"}
-    ones = AerBackend(Ansatz(1, 1), noise=model, seed=0).sample(rotations(Ansatz(1, 1), np.pi), shots=SHOTS).mean()
+    ones = AerBackend(PaperCircuit(1, 1), noise=model, seed=0).sample(rotations(PaperCircuit(1, 1), np.pi), shots=SHOTS).mean()
     assert 0.9 < float(ones) < 0.995
 
 
@@ -321,7 +321,7 @@ def test_a_model_on_other_gates_acts() -> None:
     """Errors on sx only: our rotations are written with sx, and turn out depolarized."""
     model = NoiseModel()
     model.add_all_qubit_quantum_error(depolarizing_error(0.1, 1), "sx")
-    ansatz = Ansatz(1, 1)
+    ansatz = PaperCircuit(1, 1)
     # RGate is rz, sx, rz, sx, rz
     check_ones(model, rotations(ansatz, 0.6), ansatz, (1 - 0.9**2 * np.cos(0.6)) / 2)
 
@@ -330,13 +330,13 @@ def test_models_that_cannot_act_or_cannot_be_saved() -> None:
     never = NoiseModel()
     never.add_all_qubit_quantum_error(depolarizing_error(0.1, 2), "ecr")
     with pytest.raises(ValueError, match=r"errors on 'ecr', but the circuits are written in .* none of them would ever act"):
-        AerBackend(Ansatz(1, 1), noise=never)
+        AerBackend(PaperCircuit(1, 1), noise=never)
     passes = NoiseModel()
     passes._custom_noise_passes.append(LocalNoisePass(lambda gate, qubits: None))
     with pytest.raises(ValueError, match="LocalNoisePass, which is code and cannot be saved"):
-        AerBackend(Ansatz(2, 2), noise=passes)
+        AerBackend(PaperCircuit(2, 2), noise=passes)
 
 
 def test_models_on_our_gates_leave_the_circuits_as_they_are() -> None:
-    assert make_noise(plain_noise(native_model()), Ansatz(3, 2)).transpile is None
-    assert make_noise(plain_noise({"readout_error": 0.1}), Ansatz(3, 2)).transpile is None
+    assert make_noise(plain_noise(native_model()), PaperCircuit(3, 2)).transpile is None
+    assert make_noise(plain_noise({"readout_error": 0.1}), PaperCircuit(3, 2)).transpile is None

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from sb3_quantum import QuantumLayer
 from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.backends.randomness import Stream
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 from sb3_quantum.layers import RBGBlock
 
 
@@ -104,8 +104,8 @@ def test_workers_of_a_data_loader(source: str) -> None:
     """Workers and epochs differ; torch's seed repeats all of it."""
     sources = {
         "layer": lambda: QuantumLayer(3, 2, seed=0),
-        "rbg": lambda: RBGBlock(Ansatz(3, 2)),
-        "backend": lambda: StatevectorBackend(Ansatz(3, 2), seed=0),
+        "rbg": lambda: RBGBlock(PaperCircuit(3, 2)),
+        "backend": lambda: StatevectorBackend(PaperCircuit(3, 2), seed=0),
     }
     # Compiled here, so that no worker has to
     Bits(sources["layer"]())[0]

@@ -19,11 +19,11 @@ from scipy.stats import chisquare
 from sb3_quantum import QuantumTD3
 from sb3_quantum.backends import BudgetError, JobError, SamplerBackend, StatevectorBackend, Usage, check_backend, make_backend
 from sb3_quantum.backends.jobs import JobBackend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 from tests.qtd3.test_train import pendulum
 
 
-def mixed_inputs(ansatz: Ansatz) -> th.Tensor:
+def mixed_inputs(ansatz: PaperCircuit) -> th.Tensor:
     """Five circuits: the first three share their CZ gates, the others have some of their own."""
     inputs = 3 * th.randn(5, ansatz.n_inputs, generator=th.Generator().manual_seed(1))
     angles, indices = ansatz.split(inputs)
@@ -38,7 +38,7 @@ def noiseless_chip() -> AerSimulator:
 @pytest.mark.parametrize("kind", ["statevector", "aer", "chip without noise"])
 def test_frequencies_agree_with_our_statevector(kind: str) -> None:
     """Chi-square of every circuit of a batch against our distribution; false-alarm rate 1e-6 each, the last kind unseeded."""
-    ansatz = Ansatz(4, 3)
+    ansatz = PaperCircuit(4, 3)
     inputs = mixed_inputs(ansatz)
     exact = StatevectorBackend(ansatz).probabilities(inputs).double().numpy()
     if kind == "chip without noise":
@@ -56,12 +56,12 @@ def test_frequencies_agree_with_our_statevector(kind: str) -> None:
 
 @pytest.mark.parametrize("sampler", ["statevector", "aer"])
 def test_conformance(sampler: str) -> None:
-    check_backend(SamplerBackend(Ansatz(3, 2), sampler=sampler))
+    check_backend(SamplerBackend(PaperCircuit(3, 2), sampler=sampler))
 
 
 def test_fake_chip() -> None:
     """On a chip's own gates and with its noise: marginals within 0.2 of the exact ones, gate times from the chip."""
-    ansatz = Ansatz(5, 2)
+    ansatz = PaperCircuit(5, 2)
     backend = SamplerBackend(ansatz, shots=500, seed=0, sampler="fake", chip="FakeManilaV2")
     inputs = mixed_inputs(ansatz)
     error = backend.expected_bits(inputs) - StatevectorBackend(ansatz).expected_bits(inputs)
@@ -75,12 +75,12 @@ def test_fake_chip() -> None:
     connected = set(chip.coupling_map.get_edges())
     pairs = [tuple(circuit.find_bit(q).index for q in one.qubits) for one in circuit if one.operation.name == "cx"]
     assert len(pairs) > 0 and set(pairs) <= connected
-    check_backend(SamplerBackend(Ansatz(2, 2), sampler="fake", chip="FakeManilaV2"), shots=200, noisy=True)
+    check_backend(SamplerBackend(PaperCircuit(2, 2), sampler="fake", chip="FakeManilaV2"), shots=200, noisy=True)
 
 
 def test_bit_order_beyond_one_byte() -> None:
     """Column m is qubit m."""
-    ansatz = Ansatz(10, 1)
+    ansatz = PaperCircuit(10, 1)
     inputs = th.zeros(10, ansatz.n_inputs)
     inputs[range(10), range(0, 20, 2)] = np.pi
     assert th.equal(SamplerBackend(ansatz).sample(inputs), th.eye(10))
@@ -88,7 +88,7 @@ def test_bit_order_beyond_one_byte() -> None:
 
 @pytest.mark.parametrize("spec", [{"sampler": "statevector"}, {"sampler": "aer"}, {"sampler": "fake", "chip": "FakeManilaV2"}])
 def test_seeds_and_fresh_bits(spec: dict[str, str]) -> None:
-    ansatz = Ansatz(5, 1)
+    ansatz = PaperCircuit(5, 1)
     inputs = th.zeros(4, ansatz.n_inputs)
     inputs[:, : 2 * 5 : 2] = np.pi / 2  # fair coins
     inputs[2:, -1] = 1  # another CZ, and so another PUB
@@ -156,7 +156,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_one_job_per_batch_and_cached_circuits() -> None:
-    ansatz, sampler = Ansatz(4, 3), Flaky()
+    ansatz, sampler = PaperCircuit(4, 3), Flaky()
     backend = SamplerBackend(ansatz, shots=7, sampler=sampler)
     inputs = mixed_inputs(ansatz)
     for _ in range(2):
@@ -170,14 +170,14 @@ def test_one_job_per_batch_and_cached_circuits() -> None:
 
 
 def test_cache_is_bounded() -> None:
-    backend = SamplerBackend(Ansatz(4, 3), cache_size=2)
+    backend = SamplerBackend(PaperCircuit(4, 3), cache_size=2)
     backend.sample(mixed_inputs(backend.ansatz))
     assert len(backend._templates) == 2 and backend.kwargs["cache_size"] == 2
 
 
 def test_lost_connection_asks_the_same_job_again(pauses: list[float]) -> None:
     sampler = Flaky(ConnectionError("gone"), TimeoutError("slow"))
-    backend = SamplerBackend(Ansatz(3, 2), sampler=sampler, retry_delay=0.5)
+    backend = SamplerBackend(PaperCircuit(3, 2), sampler=sampler, retry_delay=0.5)
     with pytest.warns(RuntimeWarning) as warned:
         bits = backend.sample(th.zeros(2, 16), shots=3)
     assert [str(one.message) for one in warned] == [
@@ -193,7 +193,7 @@ def test_failed_job_is_submitted_again_and_billed_twice_by_the_chip() -> None:
     """No sample counts twice, every job does, with what the chip charges."""
     metrics = {"usage": {"status": "complete", "qpu_charge_time_seconds": 3}}
     sampler = Flaky(QiskitJobError("broken"), metrics=metrics)
-    backend = SamplerBackend(Ansatz(3, 2), sampler=sampler)
+    backend = SamplerBackend(PaperCircuit(3, 2), sampler=sampler)
     backend.sample(th.zeros(2, 16), shots=3)
     assert len(sampler.jobs) == 2 and backend.usage == Usage(2, 6, 2, 6.0)
 
@@ -201,7 +201,7 @@ def test_failed_job_is_submitted_again_and_billed_twice_by_the_chip() -> None:
 @pytest.mark.parametrize("status, seconds", [("pending", None), ("complete", 3.0)])
 def test_charge_that_is_not_known_yet_is_estimated(status: str, seconds: float | None) -> None:
     sampler = Flaky(metrics={"usage": {"status": status, "qpu_charge_time_seconds": 3}})
-    backend = SamplerBackend(Ansatz(3, 2), sampler=sampler)
+    backend = SamplerBackend(PaperCircuit(3, 2), sampler=sampler)
     backend.sample(th.zeros(2, 16), shots=3)
     assert backend.usage.chip_seconds == pytest.approx(seconds or backend.estimate(2, 3).chip_seconds)
 
@@ -209,7 +209,7 @@ def test_charge_that_is_not_known_yet_is_estimated(status: str, seconds: float |
 @pytest.mark.filterwarnings("ignore:job job-1", "ignore:a job")
 def test_submission_that_fails_is_repeated() -> None:
     sampler = Flaky((ConnectionError("down"),))
-    backend = SamplerBackend(Ansatz(3, 2), sampler=sampler)
+    backend = SamplerBackend(PaperCircuit(3, 2), sampler=sampler)
     backend.sample(th.zeros(2, 16))
     assert len(sampler.jobs) == 1 and backend.usage.jobs == 1
 
@@ -218,7 +218,7 @@ def test_submission_that_fails_is_repeated() -> None:
 def test_exhausted_retries(pauses: list[float]) -> None:
     """The error names the jobs; they are billed, samples are not counted; the backend goes on with the next batch."""
     sampler = Flaky(ConnectionError("gone"), QiskitJobError("broken"), ConnectionError("gone for good"))
-    backend = SamplerBackend(Ansatz(3, 2), sampler=sampler, max_retries=2)
+    backend = SamplerBackend(PaperCircuit(3, 2), sampler=sampler, max_retries=2)
     with pytest.raises(JobError, match=r"3 attempts \(jobs job-1, job-2\): gone for good") as error:
         backend.sample(th.zeros(2, 16))
     assert error.value.job_ids == ["job-1", "job-2"] and pauses == [1.0, 2.0]
@@ -227,13 +227,13 @@ def test_exhausted_retries(pauses: list[float]) -> None:
     backend.sample(th.zeros(2, 16))
     assert backend.usage == Usage(2, 2, 3, 3 * seconds)
     with pytest.raises(JobError, match="no job got through"):
-        SamplerBackend(Ansatz(3, 2), sampler=Flaky((OSError("down"),)), max_retries=0).sample(th.zeros(2, 16))
+        SamplerBackend(PaperCircuit(3, 2), sampler=Flaky((OSError("down"),)), max_retries=0).sample(th.zeros(2, 16))
 
 
 def test_what_no_retry_mends_is_raised_at_once(pauses: list[float]) -> None:
     for error in (ValueError("bad circuit"), KeyboardInterrupt()):
         sampler = Flaky(error)
-        backend = SamplerBackend(Ansatz(3, 2), sampler=sampler)
+        backend = SamplerBackend(PaperCircuit(3, 2), sampler=sampler)
         with pytest.raises(type(error)):
             backend.sample(th.zeros(2, 16))
         # The job was submitted, and may run
@@ -245,7 +245,7 @@ def test_what_no_retry_mends_is_raised_at_once(pauses: list[float]) -> None:
 def test_no_second_job_beyond_the_budget() -> None:
     metrics = {"usage": {"status": "complete", "qpu_charge_time_seconds": 3}}
     sampler = Flaky(QiskitJobError("broken"), metrics=metrics)
-    backend = SamplerBackend(Ansatz(3, 2), sampler=sampler, max_chip_seconds=3.0)
+    backend = SamplerBackend(PaperCircuit(3, 2), sampler=sampler, max_chip_seconds=3.0)
     with pytest.raises(BudgetError, match="max_chip_seconds=3"):
         backend.sample(th.zeros(2, 16))
     assert len(sampler.jobs) == 1 and backend.usage == Usage(0, 0, 1, 3.0)
@@ -260,9 +260,9 @@ def test_answers_of_the_wrong_size() -> None:
         def run(self, pubs: Any, *, shots: int | None = None) -> Any:
             return super().run(pubs[:1], shots=shots)
 
-    inputs = mixed_inputs(Ansatz(4, 3))
+    inputs = mixed_inputs(PaperCircuit(4, 3))
     for sampler, message in ((Short(), r"shape \(3, 1, 4\), asked for were \(3, 2, 4\)"), (Few(), "answered 1 PUBs, 3 were")):
-        backend = SamplerBackend(Ansatz(4, 3), sampler=sampler)
+        backend = SamplerBackend(PaperCircuit(4, 3), sampler=sampler)
         with pytest.raises(RuntimeError, match=message):
             backend.sample(inputs, shots=2)
         assert backend.usage.circuits == 0 and backend.usage.jobs == 1
@@ -270,7 +270,7 @@ def test_answers_of_the_wrong_size() -> None:
 
 def test_spec_survives() -> None:
     spec = {"sampler": "fake", "chip": "FakeManilaV2", "shots": 8, "optimization_level": 2, "max_retries": 1, "max_shots": 50}
-    backend = make_backend("sampler", Ansatz(2, 2), spec)
+    backend = make_backend("sampler", PaperCircuit(2, 2), spec)
     assert backend.kwargs == spec
     backend.measure(th.zeros(2, 12))
     for copy in (deepcopy(backend), pickle.loads(pickle.dumps(backend))):
@@ -280,28 +280,28 @@ def test_spec_survives() -> None:
 
 def test_sampler_object_is_shared_by_copies_and_missing_in_files(tmp_path: Path) -> None:
     sampler = StatevectorSampler(seed=np.random.default_rng(0))
-    backend = SamplerBackend(Ansatz(3, 2), shots=4, sampler=sampler)
+    backend = SamplerBackend(PaperCircuit(3, 2), shots=4, sampler=sampler)
     assert backend.kwargs == {"shots": 4, "sampler": "given"} and deepcopy(backend)._sampler(0, "") is sampler
     loaded = pickle.loads(pickle.dumps(backend))
     assert loaded.kwargs == backend.kwargs
     with pytest.raises(RuntimeError, match=r"hand one over: model\.set_backend\(SamplerBackend"):
         loaded.sample(th.zeros(1, 16))
     with pytest.raises(ValueError, match="sampler='given' stands for a sampler object, which no file holds; hand one over"):
-        make_backend("sampler", Ansatz(3, 2), backend.kwargs)
+        make_backend("sampler", PaperCircuit(3, 2), backend.kwargs)
 
     model = pendulum(backend=backend)
     model.save(tmp_path / "model")
     observation = np.zeros((1, 3), np.float32)
     with pytest.raises(RuntimeError, match="hand one over"):
         QuantumTD3.load(tmp_path / "model").predict(observation)
-    other = SamplerBackend(Ansatz(3, 2), sampler=sampler)
+    other = SamplerBackend(PaperCircuit(3, 2), sampler=sampler)
     assert QuantumTD3.load(tmp_path / "model", backend=other, backend_kwargs=None).predict(observation)[0].shape == (1, 1)
 
 
 def test_object_with_a_target_of_its_own() -> None:
     """A sampler that does not tell its chip is told what circuits it can run."""
     sampler = Flaky()
-    backend = SamplerBackend(Ansatz(3, 2), sampler=sampler, target=FakeManilaV2().target)
+    backend = SamplerBackend(PaperCircuit(3, 2), sampler=sampler, target=FakeManilaV2().target)
     backend.sample(mixed_inputs(backend.ansatz))
     assert all(circuit.num_qubits == 5 and "r" not in circuit.count_ops() for circuit, _ in sampler.jobs[0])
     assert backend.times.rotation == pytest.approx(71e-9, rel=0.01)
@@ -344,21 +344,21 @@ def bare_target(measure: bool, qubits: int = 3) -> Target:
 )
 def test_bad_arguments(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        SamplerBackend(Ansatz(3, 2), **kwargs)
+        SamplerBackend(PaperCircuit(3, 2), **kwargs)
 
 
 def test_chip_with_too_few_qubits() -> None:
     with pytest.raises(ValueError, match="chip FakeManilaV2 has 5 qubits, but the circuit has 6"):
-        SamplerBackend(Ansatz(6, 1), sampler="fake", chip="FakeManilaV2")
+        SamplerBackend(PaperCircuit(6, 1), sampler="fake", chip="FakeManilaV2")
 
 
 def test_missing_packages_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "qiskit_aer.primitives", None)
     with pytest.raises(ImportError, match=r"sb3-quantum\[aer\]"):
-        SamplerBackend(Ansatz(2, 2), sampler="aer")
+        SamplerBackend(PaperCircuit(2, 2), sampler="aer")
     monkeypatch.setitem(sys.modules, "qiskit_ibm_runtime", None)
     with pytest.raises(ImportError, match=r"sb3-quantum\[ibm\]"):
-        SamplerBackend(Ansatz(2, 2), sampler="fake", chip="FakeManilaV2")
+        SamplerBackend(PaperCircuit(2, 2), sampler="fake", chip="FakeManilaV2")
 
 
 def test_training() -> None:
@@ -376,7 +376,7 @@ def test_training() -> None:
 def test_a_lost_machine_ends_the_training_and_leaves_a_model(tmp_path: Path) -> None:
     """Ten jobs run, then every connection breaks; the training goes on where it was once it can."""
     sampler = Flaky(*[None] * 10, *[ConnectionError("gone")] * 2)
-    backend = SamplerBackend(Ansatz(3, 2), shots=2, sampler=sampler, max_retries=1, retry_delay=0.0)
+    backend = SamplerBackend(PaperCircuit(3, 2), shots=2, sampler=sampler, max_retries=1, retry_delay=0.0)
     model = pendulum(backend=backend, learning_starts=5)
     with pytest.warns(UserWarning, match=r"training ends at 10 of 40 steps: no result after 2 attempts \(jobs job-11\): gone"):
         model.learn(40)

@@ -9,14 +9,14 @@ from qiskit.quantum_info import Statevector
 from scipy.stats import chisquare
 
 from sb3_quantum.backends import StatevectorBackend, make_backend, statevector
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 
 SHAPES = [(1, 1), (1, 4), (2, 3), (3, 2), (5, 4), (6, 3), (7, 5), (10, 10), (11, 3), (12, 4)]
 
 
 def make(n_qubits: int, n_layers: int, rows: int = 6, seed: int = 0) -> tuple[StatevectorBackend, th.Tensor]:
     th.manual_seed(seed)
-    ansatz = Ansatz(n_qubits, n_layers)
+    ansatz = PaperCircuit(n_qubits, n_layers)
     # Angles beyond a turn and indices beyond the register, so that wrapping is part of what is compared
     return StatevectorBackend(ansatz, seed=seed), 5 * th.randn(rows, ansatz.n_inputs)
 
@@ -81,7 +81,7 @@ def test_threads_do_not_change_what_is_sampled() -> None:
 
 def test_unknown_engine() -> None:
     with pytest.raises(ValueError, match="engine='numba' is unknown, accepted are 'auto' and 'torch'"):
-        StatevectorBackend(Ansatz(2, 2), engine="numba")  # type: ignore[arg-type]
+        StatevectorBackend(PaperCircuit(2, 2), engine="numba")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("n_qubits, n_layers", SHAPES)
@@ -101,7 +101,7 @@ def test_adjoint_kernel_and_autograd_agree(n_qubits: int, n_layers: int) -> None
 
 def test_gradients_are_exact() -> None:
     """gradcheck in double precision; the CZ indices are discrete and get zero."""
-    ansatz = Ansatz(3, 3)
+    ansatz = PaperCircuit(3, 3)
     backend = StatevectorBackend(ansatz)
     th.manual_seed(0)
     inputs = th.randn(2, ansatz.n_inputs, dtype=th.float64)
@@ -122,7 +122,7 @@ def test_last_cz_never_changes_a_measurement() -> None:
 
 
 def test_equal_indices_are_no_gate() -> None:
-    ansatz = Ansatz(2, 2)
+    ansatz = PaperCircuit(2, 2)
     backend = StatevectorBackend(ansatz)
     inputs = th.randn(1, ansatz.n_inputs)
     inputs[0, [4, 5]] = th.tensor([0.0, 2.0])  # both are qubit 0
@@ -143,7 +143,7 @@ def test_sampled_frequencies() -> None:
 
 
 def test_impossible_states_are_never_sampled() -> None:
-    ansatz = Ansatz(3, 1)
+    ansatz = PaperCircuit(3, 1)
     backend = StatevectorBackend(ansatz, seed=0)
     inputs = th.zeros(1, ansatz.n_inputs)
     inputs[0, 2] = np.pi  # qubit 1 is turned over
@@ -205,23 +205,23 @@ def test_copies_continue_the_generator(copy) -> None:
 
 def test_too_many_qubits_say_how_much_memory() -> None:
     with pytest.raises(ValueError, match=r"n_qubits=60 needs [\d,]+ GiB .* this machine has [\d,]+ GiB"):
-        StatevectorBackend(Ansatz(60, 1))
+        StatevectorBackend(PaperCircuit(60, 1))
 
 
 def test_unknown_backend() -> None:
     with pytest.raises(ValueError, match="backend='qpu' is unknown, accepted are 'statevector', 'aer'"):
-        make_backend("qpu", Ansatz())
+        make_backend("qpu", PaperCircuit())
 
 
 def test_backend_of_another_shape() -> None:
     with pytest.raises(ValueError, match="made for"):
-        make_backend(StatevectorBackend(Ansatz(2, 2)), Ansatz(3, 2))
+        make_backend(StatevectorBackend(PaperCircuit(2, 2)), PaperCircuit(3, 2))
 
 
 @pytest.mark.parametrize("shots", [0, -1, 1.5, True])
 def test_shots_must_be_positive(shots: object) -> None:
     with pytest.raises(ValueError, match=f"shots must be an integer >= 1, got {shots}"):
-        make_backend("statevector", Ansatz(2, 2), {"shots": shots})
+        make_backend("statevector", PaperCircuit(2, 2), {"shots": shots})
     backend, inputs = make(2, 2)
     with pytest.raises(ValueError, match=f"shots must be an integer >= 1, got {shots}"):
         backend.sample(inputs, shots=shots)
@@ -237,7 +237,7 @@ def test_huge_inputs_run() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("engine", ["auto", "torch"])
 def test_values_that_are_not_finite(value: float, engine: Any) -> None:
-    backend = StatevectorBackend(Ansatz(3, 2), engine=engine)
+    backend = StatevectorBackend(PaperCircuit(3, 2), engine=engine)
     inputs = th.full((5, backend.ansatz.n_inputs), 3e38)  # finite, but its sum is not
     assert bool(th.isfinite(backend.expected_bits(inputs)).all())
     for row, column in ((0, 0), (4, 15), (2, 7)):

@@ -3,14 +3,14 @@ import torch as th
 from qiskit.quantum_info import Statevector
 
 from sb3_quantum.backends.templates import TemplateCache
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 
 BASIS = ["rz", "sx", "x", "cz"]
 
 
 def test_bound_templates_are_the_circuits() -> None:
     """Independent witness: the circuits that to_qiskit writes number by number."""
-    ansatz = Ansatz(3, 4)
+    ansatz = PaperCircuit(3, 4)
     th.manual_seed(0)
     inputs = 4 * th.randn(6, ansatz.n_inputs)
     inputs[3:] = ansatz.join(ansatz.split(inputs[3:])[0], ansatz.split(inputs[:3])[1])
@@ -26,7 +26,7 @@ def test_bound_templates_are_the_circuits() -> None:
 
 
 def test_equal_and_swapped_qubits_are_one_pattern() -> None:
-    ansatz = Ansatz(3, 1)
+    ansatz = PaperCircuit(3, 1)
     inputs = th.zeros(4, ansatz.n_inputs)
     inputs[:, -2:] = th.tensor([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0], [1.0, 1.0]])
     cache = TemplateCache(ansatz, lambda circuit: circuit)
@@ -34,7 +34,7 @@ def test_equal_and_swapped_qubits_are_one_pattern() -> None:
 
 
 def test_the_least_recently_used_circuit_is_forgotten() -> None:
-    ansatz, made = Ansatz(4, 1), []
+    ansatz, made = PaperCircuit(4, 1), []
     cache = TemplateCache(ansatz, lambda circuit: made.append(circuit) or circuit, maxsize=2)  # type: ignore[func-returns-value]
 
     def run(other: float) -> None:
@@ -53,7 +53,7 @@ def test_parameters_that_transpiling_removed() -> None:
     """Rotations about z right before the measurement cannot be seen, and their angles are not bound."""
     from qiskit import transpile
 
-    ansatz = Ansatz(2, 2)
+    ansatz = PaperCircuit(2, 2)
     th.manual_seed(1)
     inputs = th.randn(1, ansatz.n_inputs)
     cache = TemplateCache(ansatz, lambda circuit: transpile(circuit, basis_gates=BASIS, optimization_level=3))

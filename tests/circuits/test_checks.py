@@ -9,7 +9,7 @@ import pytest
 import torch as th
 
 from sb3_quantum.backends import StatevectorBackend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 from sb3_quantum.circuits.checks import (
     check_choice,
     check_flag,
@@ -94,7 +94,7 @@ def test_names() -> None:
         say(["nqubits"], ["tau"], elsewhere) == "'nqubits' is unknown, did you mean 'n_qubits'? it belongs into policy_kwargs"
     )
     assert say([5], ["tau", "gamma"], {}) == "'5' is unknown, accepted are gamma, tau"
-    assert parameters(Ansatz) == ["n_qubits", "n_layers"]
+    assert parameters(PaperCircuit) == ["n_qubits", "n_layers", "n_cz"]
 
 
 def test_messages_stay_on_one_line() -> None:
@@ -107,7 +107,7 @@ def test_messages_stay_on_one_line() -> None:
 
 
 def test_a_circuit_and_a_backend_of_numpy_numbers_are_plain() -> None:
-    ansatz = Ansatz(np.int64(3), np.int32(2))  # type: ignore[arg-type]
-    assert ansatz == Ansatz(3, 2) and type(ansatz.n_qubits) is int and "int64" not in repr(ansatz)
+    ansatz = PaperCircuit(np.int64(3), np.int32(2))  # type: ignore[arg-type]
+    assert ansatz == PaperCircuit(3, 2) and type(ansatz.n_qubits) is int and "int64" not in repr(ansatz)
     backend = StatevectorBackend(ansatz, max_circuits=np.int64(7), max_chip_seconds=np.float32(0.5))  # type: ignore[arg-type]
     assert json.loads(json.dumps(backend.kwargs)) == backend.kwargs and backend.limits["circuits"] == 7

@@ -9,6 +9,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch as th
 
@@ -16,8 +17,8 @@ from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.circuits import (
     CHIPS,
     COUNTED_GRADIENTS,
-    Ansatz,
     ChipTimes,
+    PaperCircuit,
     TrainingPlan,
     gradient_circuits,
     gradient_seconds,
@@ -27,10 +28,10 @@ from sb3_quantum.circuits import (
     training_seconds,
 )
 from sb3_quantum.cost import YEAR, duration, main
-from sb3_quantum.layers.gradients import circuits_per_gradient, parameter_shift, shift_rule, spsa
+from sb3_quantum.layers.gradients import circuits_per_gradient, parameter_shift, spsa
 from tests.qtd3.test_train import pendulum
 
-PAPER_CIRCUIT, PAPER_CHIP = Ansatz(10, 10), CHIPS["paper"]
+PAPER_CIRCUIT, PAPER_CHIP = PaperCircuit(10, 10), CHIPS["paper"]
 
 
 def test_paper_figures() -> None:
@@ -45,10 +46,10 @@ def test_paper_figures() -> None:
 
 def test_right_count_follows_from_the_shift_rule() -> None:
     """One circuit per term of the rule: no term for a CZ index, no factor for the outputs."""
-    columns, _, _ = shift_rule(PAPER_CIRCUIT)
+    columns, _, _ = PAPER_CIRCUIT.shift_rule()
     assert gradient_circuits(PAPER_CIRCUIT, "parameter_shift", 1) == len(columns) == 600
     assert gradient_circuits(PAPER_CIRCUIT, "paper", 1) == 220 * 10
-    runs = columns.bincount(minlength=PAPER_CIRCUIT.n_inputs).reshape(10, 22)
+    runs = np.bincount(columns, minlength=PAPER_CIRCUIT.n_inputs).reshape(10, 22)
     assert runs.tolist() == [[2, 4] * 10 + [0, 0]] * 10
 
 
@@ -57,7 +58,7 @@ def test_right_count_follows_from_the_shift_rule() -> None:
 def test_count_is_what_a_gradient_runs(
     method: str, gradient: Callable[..., th.Tensor], n_qubits: int, n_layers: int, batch: int
 ) -> None:
-    ansatz = Ansatz(n_qubits, n_layers)
+    ansatz = PaperCircuit(n_qubits, n_layers)
     backend = StatevectorBackend(ansatz, seed=0)
     gradient(backend, th.randn(batch, ansatz.n_inputs), th.ones(batch, n_qubits))
     circuits = gradient_circuits(ansatz, method, batch)
@@ -65,7 +66,7 @@ def test_count_is_what_a_gradient_runs(
 
 
 def test_spsa_directions() -> None:
-    ansatz = Ansatz(2, 2)
+    ansatz = PaperCircuit(2, 2)
     backend = StatevectorBackend(ansatz, seed=0)
     spsa(backend, th.randn(3, ansatz.n_inputs), th.ones(3, 2), n_directions=5)
     assert backend.usage.circuits == gradient_circuits(ansatz, "spsa", 3, n_directions=5) == 30
@@ -73,7 +74,7 @@ def test_spsa_directions() -> None:
 
 def test_finite_differences_count() -> None:
     """Central differences, written out: two circuits for every angle, and the slope comes out."""
-    ansatz = Ansatz(2, 2)
+    ansatz = PaperCircuit(2, 2)
     backend = StatevectorBackend(ansatz, seed=0)
     inputs = th.randn(3, ansatz.n_inputs, dtype=th.float64, requires_grad=True)
     weights = th.ones(3, 2, dtype=th.float64)
@@ -123,24 +124,24 @@ def test_training_is_what_a_run_counts(method: str, kwargs: dict[str, Any]) -> N
     exact = model.policy.quantum_layer.backend.exact
     shots = kwargs.get("backend_kwargs", {}).get("shots", 1)
     plan = TrainingPlan(24, model._n_updates, model.policy_delay, 8, shots, shots)
-    runs = training_runs(Ansatz(2, 2), method, plan)
+    runs = training_runs(PaperCircuit(2, 2), method, plan)
     assert (runs.acting + runs.updates, runs.jobs) == (usage.circuits, usage.jobs)
     measured = runs.acting if exact else runs.acting + runs.updates
     assert usage.shots == measured * shots
-    seconds = training_seconds(Ansatz(2, 2), method, plan, PAPER_CHIP)
-    unmeasured = 0 if not exact else runs.updates * shot_seconds(Ansatz(2, 2), PAPER_CHIP)
+    seconds = training_seconds(PaperCircuit(2, 2), method, plan, PAPER_CHIP)
+    unmeasured = 0 if not exact else runs.updates * shot_seconds(PaperCircuit(2, 2), PAPER_CHIP)
     assert usage.chip_seconds == pytest.approx(seconds - unmeasured) == pytest.approx(planned.chip_seconds)
-    assert usage.chip_seconds == pytest.approx(usage.shots * shot_seconds(Ansatz(2, 2), PAPER_CHIP))
+    assert usage.chip_seconds == pytest.approx(usage.shots * shot_seconds(PaperCircuit(2, 2), PAPER_CHIP))
 
 
 def test_jobs_and_reset_cost() -> None:
     times = ChipTimes(rotation=1.0, cz=2.0, readout=10.0, reset=100.0, job=1000.0)
-    assert shot_seconds(Ansatz(3, 2), times) == 2 * 3 + 110
-    assert job_seconds(Ansatz(3, 2), 5, 4, times, jobs=2) == 5 * 4 * 116 + 2000
-    assert gradient_seconds(Ansatz(3, 2), "spsa", 5, 4, times) == 10 * 4 * 116 + 1000
+    assert shot_seconds(PaperCircuit(3, 2), times) == 2 * 3 + 110
+    assert job_seconds(PaperCircuit(3, 2), 5, 4, times, jobs=2) == 5 * 4 * 116 + 2000
+    assert gradient_seconds(PaperCircuit(3, 2), "spsa", 5, 4, times) == 10 * 4 * 116 + 1000
     plan = TrainingPlan(steps=7, updates=6, policy_delay=2, batch_size=5, shots=4, acting_shots=3)
-    assert training_runs(Ansatz(3, 2), "spsa", plan) == (7, 3 * 10 + 9 * 5, 7 + 3 + 9)
-    assert training_seconds(Ansatz(3, 2), "spsa", plan, times) == 7 * 3 * 116 + 75 * 4 * 116 + 19_000
+    assert training_runs(PaperCircuit(3, 2), "spsa", plan) == (7, 3 * 10 + 9 * 5, 7 + 3 + 9)
+    assert training_seconds(PaperCircuit(3, 2), "spsa", plan, times) == 7 * 3 * 116 + 75 * 4 * 116 + 19_000
 
 
 @pytest.mark.parametrize("name", ["steps", "updates", "policy_delay", "batch_size", "shots", "acting_shots", "n_directions"])

@@ -7,19 +7,19 @@ from qiskit import QuantumCircuit
 from qiskit.quantum_info import DensityMatrix, partial_trace
 
 from sb3_quantum.backends import StatevectorBackend
-from sb3_quantum.circuits import Ansatz, mean_field, mean_field_bits, mean_field_features
+from sb3_quantum.circuits import PaperCircuit, mean_field, mean_field_bits, mean_field_features
 
 SHAPES = [(1, 1), (1, 4), (2, 3), (3, 5), (4, 4)]
 
 
-def make(n_qubits: int, n_layers: int, rows: int = 6) -> tuple[Ansatz, th.Tensor]:
+def make(n_qubits: int, n_layers: int, rows: int = 6) -> tuple[PaperCircuit, th.Tensor]:
     th.manual_seed(0)
-    ansatz = Ansatz(n_qubits, n_layers)
+    ansatz = PaperCircuit(n_qubits, n_layers)
     # Angles beyond a turn and indices beyond the register, so that wrapping is part of what is compared
     return ansatz, 5 * th.randn(rows, ansatz.n_inputs)
 
 
-def set_cz(ansatz: Ansatz, inputs: th.Tensor, pairs: list[tuple[int, int]]) -> th.Tensor:
+def set_cz(ansatz: PaperCircuit, inputs: th.Tensor, pairs: list[tuple[int, int]]) -> th.Tensor:
     angles, _ = ansatz.split(inputs)
     return ansatz.join(angles, th.tensor(pairs).flatten().float().expand(len(inputs), -1))
 
@@ -44,7 +44,7 @@ def test_equals_density_matrices_without_correlations(n_qubits: int, n_layers: i
                 gate = QuantumCircuit(1)
                 gate.r(theta[layer][qubit], phi[layer][qubit], 0)
                 qubits[qubit] = qubits[qubit].evolve(gate)
-            i, j = index[layer]
+            ((i, j),) = index[layer]
             if i != j:
                 gate = QuantumCircuit(n_qubits)
                 gate.cz(i, j)
@@ -128,7 +128,7 @@ def test_half_precision_takes_the_torch_path() -> None:
 
 
 def test_huge_and_no_inputs() -> None:
-    ansatz = Ansatz(4, 3)
+    ansatz = PaperCircuit(4, 3)
     bits = mean_field_bits(ansatz, th.full((1, ansatz.n_inputs), 1e30))
     assert bool(((bits >= 0) & (bits <= 1)).all())
     assert mean_field_bits(ansatz, th.zeros(0, ansatz.n_inputs)).shape == (0, 4)

@@ -5,10 +5,10 @@ import pytest
 import torch as th
 from gymnasium import spaces
 
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 from sb3_quantum.common import QuantumDictReplayBuffer, QuantumNStepReplayBuffer, QuantumReplayBuffer
 
-ANSATZ = Ansatz(3, 2)
+ANSATZ = PaperCircuit(3, 2)
 ACTION = spaces.Box(-1, 1, (2,), dtype=np.float32)
 
 
@@ -88,7 +88,7 @@ def test_types_in_memory() -> None:
 def test_a_million_humanoid_transitions(probes: bool, limit: float) -> None:
     """GB per million transitions of Humanoid-v4 (376 observations, 17 actions) with the paper's circuit."""
     obs = spaces.Box(-np.inf, np.inf, (376,), dtype=np.float64)
-    buffer = QuantumReplayBuffer(1000, obs, spaces.Box(-1, 1, (17,)), "cpu", 4, ansatz=Ansatz(), probes=probes)
+    buffer = QuantumReplayBuffer(1000, obs, spaces.Box(-1, 1, (17,)), "cpu", 4, ansatz=PaperCircuit(), probes=probes)
     arrays = [value for value in vars(buffer).values() if isinstance(value, np.ndarray)]
     nbytes = sum(array.nbytes for array in arrays) + sum(f.nbytes for f in (buffer.circuit, buffer.probe) if f is not None)
     assert nbytes / 1000 * 1e6 / 1e9 <= limit

@@ -8,7 +8,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 from sb3_quantum.common import (
     QuantumDictReplayBuffer,
     QuantumHerReplayBuffer,
@@ -17,7 +17,7 @@ from sb3_quantum.common import (
 )
 from sb3_quantum.common.rearranging import rearrange
 
-ANSATZ = Ansatz(2, 1)
+ANSATZ = PaperCircuit(2, 1)
 NUMBER = spaces.Box(-np.inf, np.inf, (1,), dtype=np.float32)
 CHANGES = [(3, 1), (1, 3), (3, 2), (2, 5)]
 #: transitions per environment; 12 rows are room for 36 of 3 environments

@@ -10,9 +10,8 @@ from torch.nn import functional as F
 
 from sb3_quantum import QuantumLayer
 from sb3_quantum.backends import StatevectorBackend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 from sb3_quantum.layers import circuit_statistics, fit_quality, gradient_fidelity, meyer_wallach, shot_fidelity
-from sb3_quantum.layers.fidelity import _apply_cz
 
 
 def make_layer() -> tuple[QuantumLayer, th.Tensor]:
@@ -70,7 +69,7 @@ def test_meyer_wallach_of_known_states() -> None:
 
 def test_entanglement_and_entropy_equal_qiskits() -> None:
     """Independent witness: purities from qiskit's partial traces of the very circuit, last CZ included."""
-    ansatz = Ansatz(4, 3)
+    ansatz = PaperCircuit(4, 3)
     th.manual_seed(2)
     inputs = 3 * th.randn(5, ansatz.n_inputs)
     purities, joint = [], []
@@ -85,12 +84,14 @@ def test_entanglement_and_entropy_equal_qiskits() -> None:
 
 
 def test_last_cz_entangles() -> None:
-    state = th.full((2, 4), 0.5, dtype=th.complex64)
-    assert meyer_wallach(_apply_cz(state, th.tensor([[0, 1], [1, 1]]))).tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
+    ansatz = PaperCircuit(2, 1)
+    right = [math.pi / 2, 0.0, math.pi / 2, 0.0]
+    states = StatevectorBackend(ansatz).statevector(th.tensor([[*right, 0.0, 1.0], [*right, 1.0, 1.0]]))
+    assert meyer_wallach(states).tolist() == pytest.approx([1.0, 0.0], abs=1e-6)
 
 
 def test_statistics_of_known_circuits() -> None:
-    ansatz = Ansatz(3, 2)
+    ansatz = PaperCircuit(3, 2)
     still = circuit_statistics(ansatz, th.zeros(10, ansatz.n_inputs))
     assert all(still[key] == 0 for key in ("input_std", "marginal_std", "entropy", "entanglement", "cz_uncommon"))
     assert still["joint_entropy"] == pytest.approx(0, abs=1e-6) and still["cz_identities"] == 1

@@ -5,14 +5,14 @@ import torch as th
 
 from sb3_quantum import QuantumLayer
 from sb3_quantum.backends import AerBackend, StatevectorBackend
-from sb3_quantum.circuits import Ansatz
-from sb3_quantum.layers import parameter_shift, shift_rule, spsa
+from sb3_quantum.circuits import PaperCircuit
+from sb3_quantum.layers import parameter_shift, spsa
 
 
 def case(n_qubits: int = 3, n_layers: int = 4, rows: int = 3) -> tuple[StatevectorBackend, th.Tensor, th.Tensor, th.Tensor]:
     """A backend, inputs, weights and the exact vector-Jacobian product, in double precision."""
     th.manual_seed(0)
-    ansatz = Ansatz(n_qubits, n_layers)
+    ansatz = PaperCircuit(n_qubits, n_layers)
     backend = StatevectorBackend(ansatz, seed=0)
     inputs = 2 * th.randn(rows, ansatz.n_inputs, dtype=th.float64)
     weights = th.randn(rows, n_qubits, dtype=th.float64)
@@ -44,7 +44,7 @@ def test_chunks_do_not_change_the_shift(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_two_terms_for_theta_and_four_for_phi() -> None:
     """600 runs a row for the paper's circuit; two terms would be wrong for phi."""
-    assert len(shift_rule(Ansatz(10, 10))[0]) == 600
+    assert PaperCircuit(10, 10).n_shifted == 600
     backend, inputs, weights, exact = case()
     phi = backend.ansatz.layer_width + 1  # of qubit 0 in layer 1; in layer 0, on the state 0, RZ(-phi) does nothing
     plus, minus = inputs.clone(), inputs.clone()
@@ -69,7 +69,7 @@ def test_mean_of_spsa_converges_as_its_step_shrinks() -> None:
     All 16 directions of the four angles here, so that the mean is exact and only the bias is left: it falls with the square of
     the step.
     """
-    ansatz = Ansatz(2, 1)
+    ansatz = PaperCircuit(2, 1)
     backend = StatevectorBackend(ansatz)
     th.manual_seed(0)
     inputs = th.randn(1, ansatz.n_inputs, dtype=th.float64)
@@ -115,15 +115,15 @@ def test_shift_on_shots() -> None:
     Aer at 4,000 shots: each of the 36 entries within six standard errors of the exact gradient (false-alarm rate below 1e-7 at
     a fixed seed). A bit's variance is at most 1/4, and theta's rule has coefficients whose squares sum to 1/2, phi's to 1.5.
     """
-    ansatz = Ansatz(2, 3)
+    ansatz = PaperCircuit(2, 3)
     th.manual_seed(0)
     inputs, weights = th.randn(3, ansatz.n_inputs), th.eye(2)[[0, 1, 0]]
     leaf = inputs.clone().requires_grad_(True)
     (exact,) = th.autograd.grad((StatevectorBackend(ansatz).expected_bits(leaf) * weights).sum(), leaf)
     backend = AerBackend(ansatz, shots=4000, seed=0)
     estimate = parameter_shift(backend, inputs, weights)
-    coefficients = shift_rule(ansatz)[2]
-    worst = float(max(coefficients[:2].square().sum(), coefficients[2:6].square().sum()))
+    coefficients = ansatz.shift_rule()[2]
+    worst = float(max((coefficients[:2] ** 2).sum(), (coefficients[2:6] ** 2).sum()))
     assert float((estimate - exact).abs().max()) < 6 * (0.25 / 4000 * worst) ** 0.5
     assert backend.usage.circuits == 3 * 36 and backend.usage.shots == 3 * 36 * 4000
 

@@ -8,10 +8,10 @@ import torch as th
 
 from sb3_quantum import QuantumLayer
 from sb3_quantum.backends import StatevectorBackend, graph
-from sb3_quantum.circuits import Ansatz, mean_field_bits
+from sb3_quantum.circuits import PaperCircuit, mean_field_bits
 from sb3_quantum.layers import RMSEncoding, make_block
 
-ANSATZ = Ansatz(3, 2)
+ANSATZ = PaperCircuit(3, 2)
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore::UserWarning")
 
 
@@ -32,7 +32,7 @@ def inputs(rows: int, dtype: th.dtype = th.float32, scale: float = 1.0) -> th.Te
 @pytest.mark.parametrize("dtype", [th.float32, th.float64])
 def test_the_graph_is_the_circuit(shape: tuple[int, int], dtype: th.dtype) -> None:
     """Angles of many turns and indices beyond the register included."""
-    ansatz = Ansatz(*shape)
+    ansatz = PaperCircuit(*shape)
     for scale in (1.0, 100.0):
         given = scale * th.randn(5, ansatz.n_inputs, generator=th.Generator().manual_seed(0), dtype=dtype)
         found, right = graph.expected_bits(ansatz, given), StatevectorBackend(ansatz).expected_bits(given)

@@ -6,10 +6,10 @@ import pytest
 import torch as th
 
 from sb3_quantum.backends import Measurement
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 from sb3_quantum.layers import QtDNN, RMSEncoding, make_block, make_encoding, read
 
-ANSATZ = Ansatz(4, 3)
+ANSATZ = PaperCircuit(4, 3)
 
 
 def test_rms_encoding_bounds_the_spread_of_angles() -> None:
@@ -21,7 +21,7 @@ def test_rms_encoding_bounds_the_spread_of_angles() -> None:
 
 
 def test_rms_encoding_starts_as_said() -> None:
-    ansatz = Ansatz(10, 10)
+    ansatz = PaperCircuit(10, 10)
     encoding = RMSEncoding(ansatz, bias_range=1.0)
     angles, indices = encoding.angle_bias.detach(), encoding.index_bias.detach()
     assert 0.9 < float(angles.abs().max()) <= 1.0
@@ -40,7 +40,7 @@ def test_compiled_rms_encoding_equals_the_torch_path(shape: tuple[int, int]) -> 
     """Values and gradients; in double precision torch's own operations run."""
     # Seeded: where a row's outputs are all close to zero the slopes are steep, and single precision says little
     th.manual_seed(0)
-    ansatz = Ansatz(*shape)
+    ansatz = PaperCircuit(*shape)
     compiled = RMSEncoding(ansatz, angle_scale=0.3, index_scale=0.7, bias_range=1.0)
     in_torch = copy.deepcopy(compiled).double()
     outputs, weights = 3 * th.randn(20, ansatz.n_inputs), th.randn(20, ansatz.n_inputs)
@@ -83,7 +83,7 @@ def test_qtdnn_is_as_periodic_as_the_circuit(features: str) -> None:
 
 
 def test_qtdnn_of_the_paper_has_its_sizes() -> None:
-    qtdnn = QtDNN(Ansatz(10, 10), [2048], "raw", prior="none")
+    qtdnn = QtDNN(PaperCircuit(10, 10), [2048], "raw", prior="none")
     assert [tuple(p.shape) for p in qtdnn.parameters()] == [(2048, 220), (2048,), (10, 2048), (10,)]
 
 

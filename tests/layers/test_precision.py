@@ -8,7 +8,7 @@ import torch as th
 from torch import nn
 
 from sb3_quantum import QuantumLayer
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 from sb3_quantum.layers import FCBlock, QtDNN, RBGBlock, RMSEncoding, ZerosBlock, make_block, make_encoding
 from sb3_quantum.layers.encoding import _encode, _encode_backward
 
@@ -49,7 +49,7 @@ def test_autocast_changes_nothing_in_the_circuit(backend: str, kwargs: dict[str,
 
 def test_a_network_under_autocast_learns() -> None:
     layer = QuantumLayer(3, 2, seed=0)
-    net = nn.Sequential(nn.Linear(2, 16), RMSEncoding(Ansatz(3, 2)), layer, nn.Linear(3, 1))
+    net = nn.Sequential(nn.Linear(2, 16), RMSEncoding(PaperCircuit(3, 2)), layer, nn.Linear(3, 1))
     with th.autocast("cpu", dtype=th.bfloat16):
         loss = net(th.randn(4, 2)).float().sum()
     loss.backward()
@@ -90,9 +90,9 @@ def test_numpys_numbers_are_numbers() -> None:
         seed=np.uint8(3),  # type: ignore[arg-type]
         backend_kwargs={"shots": np.int16(5), "max_circuits": np.int64(99)},
     )
-    assert layer.ansatz == Ansatz(3, 2) and type(layer.ansatz.n_qubits) is int
+    assert layer.ansatz == PaperCircuit(3, 2) and type(layer.ansatz.n_qubits) is int
     layer.fit_surrogate(inputs(), gradient_steps=np.int64(2), batch_size=np.int64(3))  # type: ignore[arg-type]
-    assert RMSEncoding(Ansatz(3, 2), np.float32(0.5), np.int64(1), np.float64(0)).index_scale == 1  # type: ignore[arg-type]
+    assert RMSEncoding(PaperCircuit(3, 2), np.float32(0.5), np.int64(1), np.float64(0)).index_scale == 1  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -130,17 +130,17 @@ def test_wrong_arguments_are_named(kwargs: dict[str, Any], accepted: str) -> Non
 
 @pytest.mark.parametrize("kind", [FCBlock, RBGBlock, ZerosBlock, QtDNN, RMSEncoding])
 def test_blocks_name_their_argument(kind: Any) -> None:
-    with pytest.raises(ValueError, match=r"ansatz must be an instance of Ansatz, got \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"ansatz must be an instance of Circuit, got \(3, 2\)"):
         kind((3, 2))
 
 
 def test_makers_name_what_is_accepted() -> None:
     with pytest.raises(ValueError, match="block='pqs' is unknown, accepted are 'fc', 'rbg', 'zeros'"):
-        make_block("pqs", Ansatz(3, 2))
+        make_block("pqs", PaperCircuit(3, 2))
     with pytest.raises(
         ValueError, match=r"encoding_kwargs \['angle'\] do not fit encoding='rms', accepted are \['angle_scale'"
     ):
-        make_encoding("rms", Ansatz(3, 2), {"angle": 1})
+        make_encoding("rms", PaperCircuit(3, 2), {"angle": 1})
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 16)), th.zeros(2, 16, dtype=th.long), th.zeros(2, 16, dtype=th.complex64)])

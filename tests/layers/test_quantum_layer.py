@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from sb3_quantum import QuantumLayer
 from sb3_quantum.backends import StatevectorBackend
-from sb3_quantum.circuits import Ansatz, mean_field_bits
+from sb3_quantum.circuits import PaperCircuit, mean_field_bits
 
 
 def make_layer(**kwargs) -> QuantumLayer:
@@ -188,7 +188,7 @@ def test_set_backend_keeps_the_generator() -> None:
     layer.set_backend("statevector")
     inputs = th.randn(20, layer.ansatz.n_inputs)
     assert th.equal(layer(inputs), other(inputs))
-    backend = StatevectorBackend(Ansatz(3, 2))
+    backend = StatevectorBackend(PaperCircuit(3, 2))
     layer.set_backend(backend)
     assert layer.backend is backend
 

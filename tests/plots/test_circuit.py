@@ -5,7 +5,7 @@ import pytest
 import torch as th
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 from sb3_quantum.plots import circuit_figure
 from sb3_quantum.plots.circuit import _rows
 
@@ -14,7 +14,7 @@ ANGLES = th.tensor([0.1234, -1.5, 2.0, 0.5, 0, 1, 7.0, 0.004, -3.0, 1.25, 1, 1, 
 
 
 def test_the_rows_are_the_circuit_that_is_run() -> None:
-    rows = _rows(Ansatz(2, 3), ANGLES, 2)
+    rows = _rows(PaperCircuit(2, 3), ANGLES, 2)
     gates = [[(gate.operation.name, gate.operation.params) for gate in row.data] for row in rows]
     line = ("barrier", [])
     # 7 radians are 7 - 2 pi
@@ -29,7 +29,7 @@ def test_the_rows_are_the_circuit_that_is_run() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (10, 10)])
 def test_every_angle_is_legible(shape: tuple[int, int]) -> None:
     """Every box has its text, no text leaves the figure, and no two boxes' texts meet."""
-    ansatz = Ansatz(*shape)
+    ansatz = PaperCircuit(*shape)
     inputs = 2 * th.randn(ansatz.n_inputs, generator=th.Generator().manual_seed(0))
     figure = circuit_figure(ansatz, inputs, "A title of some length, as it stands above a circuit in TensorBoard")
     canvas = FigureCanvasAgg(figure)
@@ -50,13 +50,13 @@ def test_every_angle_is_legible(shape: tuple[int, int]) -> None:
 
 
 def test_a_short_row_has_the_same_fonts() -> None:
-    figure = circuit_figure(Ansatz(2, 3), ANGLES, layers_per_row=2)
+    figure = circuit_figure(PaperCircuit(2, 3), ANGLES, layers_per_row=2)
     first, second = ({round(text.get_fontsize(), 3) for text in axes.texts} for axes in figure.axes)
     assert first == second
 
 
 def test_no_figure_is_left_open() -> None:
-    circuit_figure(Ansatz(2, 3), ANGLES)
+    circuit_figure(PaperCircuit(2, 3), ANGLES)
     assert sys.modules["matplotlib.pyplot"].get_fignums() == []
 
 
@@ -66,7 +66,7 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(optionals.HAS_PYLATEX, "_bool", False)
         with pytest.raises(ImportError, match=r"pylatexenc: pip install \"sb3-quantum\[plots\]\""):
-            circuit_figure(Ansatz(2, 3), ANGLES)
+            circuit_figure(PaperCircuit(2, 3), ANGLES)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"matplotlib: pip install \"sb3-quantum\[plots\]\""):
-        circuit_figure(Ansatz(2, 3), ANGLES)
+        circuit_figure(PaperCircuit(2, 3), ANGLES)

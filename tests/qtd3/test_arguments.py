@@ -24,7 +24,7 @@ from torch import nn
 
 from sb3_quantum import MlpPolicy, QuantumReplayBuffer, QuantumTD3
 from sb3_quantum.backends import BACKEND_ARGUMENTS, StatevectorBackend
-from sb3_quantum.circuits import Ansatz
+from sb3_quantum.circuits import PaperCircuit
 from sb3_quantum.circuits.checks import parameters
 from sb3_quantum.layers import QuantumLayer
 from sb3_quantum.qtd3.actions import check_action_space
@@ -101,7 +101,7 @@ ROWS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "qtdnn_recent_pairs": ((None, *INTEGERS), (*NO_INTEGER[1:], 0)),
     "fit_targets": (("auto", np.str_("sample")), NO_CHOICE),
     "probe_std": (NUMBERS, NO_NUMBER),
-    "backend": (("statevector", StatevectorBackend(Ansatz(3, 2))), (None, 3, "ibm-q", ["aer"], StatevectorBackend, {})),
+    "backend": (("statevector", StatevectorBackend(PaperCircuit(3, 2))), (None, 3, "ibm-q", ["aer"], StatevectorBackend, {})),
     "backend_kwargs": ((None, *KWARGS), NO_DICTIONARY),
     "gradient": (("qtdnn", "spsa"), NO_CHOICE[:3]),
     "stats_window_size": (INTEGERS, (*NO_INTEGER, 0)),

@@ -149,8 +149,8 @@ def test_replay_buffer_that_does_not_fit(tmp_path: Path) -> None:
     pendulum(probe_std=0.2, policy_kwargs={"n_layers": 3}).save_replay_buffer(tmp_path / "other.pkl")
     pendulum(probe_std=0.0).save_replay_buffer(tmp_path / "unprobed.pkl")
     for name, message in (
-        ("plain", r"holds pairs of None, but the policy's circuit is Ansatz\(n_qubits=3, n_layers=2\)"),
-        ("other", r"n_layers=3\), but the policy's circuit is Ansatz\(n_qubits=3, n_layers=2\)"),
+        ("plain", r"holds pairs of None, but the policy's circuit is PaperCircuit\(n_qubits=3, n_layers=2\)"),
+        ("other", r"n_layers=3\), but the policy's circuit is PaperCircuit\(n_qubits=3, n_layers=2\)"),
         ("unprobed", "no probe field, which does not fit probe_std=0.2"),
     ):
         before = plain.replay_buffer

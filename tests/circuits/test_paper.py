@@ -4,32 +4,33 @@ import numpy as np
 import pytest
 import torch as th
 
-from sb3_quantum.circuits import Ansatz, wrap_angles
+from sb3_quantum.circuits import PaperCircuit
+from sb3_quantum.circuits.base import wrap_angles
 
 
 def test_paper_sizes() -> None:
-    ansatz = Ansatz(10, 10)
+    ansatz = PaperCircuit(10, 10)
     assert (ansatz.n_inputs, ansatz.n_angles, ansatz.n_indices) == (220, 200, 20)
 
 
 @pytest.mark.parametrize("name, value", [("n_qubits", 0), ("n_layers", -1), ("n_qubits", 2.0), ("n_layers", True)])
 def test_sizes_must_be_positive_integers(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"{name} must be an integer >= 1, got {value}"):
-        Ansatz(**{name: value})
+        PaperCircuit(**{name: value})
 
 
 def test_layout_per_layer() -> None:
     """Two angles a qubit (theta, phi), then two CZ indices."""
-    ansatz = Ansatz(n_qubits=2, n_layers=2)
+    ansatz = PaperCircuit(n_qubits=2, n_layers=2)
     inputs = th.tensor([[0.1, 0.2, 0.3, 0.4, 1.0, 0.0, 0.5, 0.6, 0.7, 0.8, 0.0, 1.0]])
     theta, phi, index = ansatz.gates(inputs)
     assert th.allclose(theta, th.tensor([[[0.1, 0.3], [0.5, 0.7]]]))
     assert th.allclose(phi, th.tensor([[[0.2, 0.4], [0.6, 0.8]]]))
-    assert index.tolist() == [[[1, 0], [0, 1]]]
+    assert index.tolist() == [[[[1, 0]], [[0, 1]]]]
 
 
 def test_join_is_the_inverse_of_split() -> None:
-    ansatz = Ansatz(3, 4)
+    ansatz = PaperCircuit(3, 4)
     inputs = th.randn(5, ansatz.n_inputs)
     assert th.equal(ansatz.join(*ansatz.split(inputs)), inputs)
 
@@ -48,7 +49,7 @@ def test_wrapping_passes_gradients() -> None:
 
 
 def test_indices_round_half_to_even_then_wrap() -> None:
-    ansatz = Ansatz(n_qubits=3)
+    ansatz = PaperCircuit(n_qubits=3)
     values = th.tensor([0.5, 1.5, 2.5, 2.6, -0.4, -1.0, -3.0, 7.2])
     assert (
         ansatz.round_indices(values).tolist()
@@ -58,7 +59,7 @@ def test_indices_round_half_to_even_then_wrap() -> None:
 
 
 def test_huge_finite_inputs_do_not_overflow() -> None:
-    ansatz = Ansatz(n_qubits=10)
+    ansatz = PaperCircuit(n_qubits=10)
     indices = ansatz.round_indices(th.tensor([1e30, -1e30, 3e38]))
     assert bool(((indices >= 0) & (indices < 10)).all())
     # Where a number was not looked at (on a GPU), it must still be no index beyond the register
@@ -72,7 +73,7 @@ def test_huge_finite_inputs_do_not_overflow() -> None:
 )
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_not_finite_inputs_name_the_layer(column: int, what: str, value: float) -> None:
-    ansatz = Ansatz(n_qubits=3, n_layers=2)
+    ansatz = PaperCircuit(n_qubits=3, n_layers=2)
     inputs = th.zeros(4, ansatz.n_inputs)
     inputs[2, column] = value
     with pytest.raises(ValueError, match=rf"{value} for {what} in circuit layer {column // 8} \(row 2"):
@@ -80,17 +81,17 @@ def test_not_finite_inputs_name_the_layer(column: int, what: str, value: float) 
 
 
 def test_wrong_width_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(batch, 220\) for 10 qubits and 10 layers, got \(2, 219\)"):
-        Ansatz().check(th.zeros(2, 219))
+    with pytest.raises(ValueError, match=r"\(batch, 220\) for PaperCircuit\(n_qubits=10, .*\), got \(2, 219\)"):
+        PaperCircuit().check(th.zeros(2, 219))
 
 
 def test_to_qiskit_holds_the_numbers() -> None:
-    ansatz = Ansatz(n_qubits=2, n_layers=2)
+    ansatz = PaperCircuit(n_qubits=2, n_layers=2)
     inputs = th.tensor([0.1, 0.2, 0.3, 0.4, 1.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 3.0])
     circuit = ansatz.to_qiskit(inputs)
     gates = [(i.operation.name, [circuit.find_bit(q).index for q in i.qubits], list(i.operation.params)) for i in circuit.data]
     assert [gate[:2] for gate in gates] == [
-        ("r", [0]), ("r", [1]), ("cz", [1, 0]), ("r", [0]), ("r", [1]),
+        ("r", [0]), ("r", [1]), ("cz", [0, 1]), ("r", [0]), ("r", [1]),
         ("barrier", [0, 1]), ("measure", [0]), ("measure", [1]),
     ]  # fmt: skip
     assert np.allclose([gates[i][2] for i in (0, 1, 3, 4)], [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6], [0.7, 0.8]])
@@ -98,4 +99,4 @@ def test_to_qiskit_holds_the_numbers() -> None:
 
 def test_to_qiskit_takes_one_circuit() -> None:
     with pytest.raises(ValueError, match="one circuit at a time"):
-        Ansatz().to_qiskit(th.zeros(2, 220))
+        PaperCircuit().to_qiskit(th.zeros(2, 220))

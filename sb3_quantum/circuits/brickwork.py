@@ -1,0 +1,57 @@
+"""A circuit whose CZ gates stand in fixed places, so that there is one circuit to transpile, and none to route."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from sb3_quantum.circuits.base import Circuit, Column
+from sb3_quantum.circuits.checks import check_int
+from sb3_quantum.circuits.program import Gate, Program
+
+
+@dataclass(frozen=True)
+class BrickworkCircuit(Circuit):
+    """
+    ``n_layers`` times a rotation of every qubit, ``RGate(theta, phi)``, followed by CZ gates between neighbours: the pairs
+    (0, 1), (2, 3), ... in even layers and (1, 2), (3, 4), ... in odd ones, like bricks of a wall.
+
+    Circuit inputs are ``(batch, 2 * n_qubits * n_layers)`` angles in radians, layer by layer theta_0, phi_0, theta_1, ...: the
+    PreDNN feeds the observation into every layer anew (data re-uploading: Perez-Salinas et al., Quantum 4, 226 (2020)).
+
+    :param n_qubits: at least 1
+    :param n_layers: at least 1
+    :raises ValueError: if one of them is not a positive integer
+    """
+
+    n_qubits: int = 10
+    n_layers: int = 10
+
+    family: ClassVar[str] = "brickwork"
+
+    def __post_init__(self) -> None:
+        for name in ("n_qubits", "n_layers"):
+            object.__setattr__(self, name, check_int(name, getattr(self, name)))
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        return {"n_qubits": self.n_qubits, "n_layers": self.n_layers}
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        return tuple(
+            Column("angle", 2 * math.pi, f"{angle} of qubit {qubit} in circuit layer {layer}")
+            for layer in range(self.n_layers)
+            for qubit in range(self.n_qubits)
+            for angle in ("theta", "phi")
+        )
+
+    @cached_property
+    def program(self) -> Program:
+        gates, ends = [], []
+        for layer in range(self.n_layers):
+            start = 2 * layer * self.n_qubits
+            gates += [Gate("r", (q,), (start + 2 * q, start + 2 * q + 1)) for q in range(self.n_qubits)]
+            gates += [Gate("cz", (q, q + 1)) for q in range(layer % 2, self.n_qubits - 1, 2)]
+            ends.append(len(gates))
+        return Program(self.n_qubits, tuple(gates), 2 * self.n_qubits * self.n_layers, layer_ends=tuple(ends))

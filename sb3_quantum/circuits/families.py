@@ -1,0 +1,56 @@
+"""The families of circuits by name."""
+
+from typing import Any
+
+from sb3_quantum.circuits.base import Circuit
+from sb3_quantum.circuits.brickwork import BrickworkCircuit
+from sb3_quantum.circuits.checks import check_keywords, parameters, unknown_names
+from sb3_quantum.circuits.paper import PaperCircuit
+from sb3_quantum.circuits.qiskit_circuit import QiskitCircuit
+
+#: every family that can be named in a spec; a family of your own is named by adding it
+CIRCUITS: dict[str, type[Circuit]] = {family.family: family for family in (PaperCircuit, BrickworkCircuit, QiskitCircuit)}
+
+
+def make_circuit(
+    circuit: str | Circuit = "paper",
+    n_qubits: int | None = None,
+    n_layers: int | None = None,
+    circuit_kwargs: dict[str, Any] | None = None,
+) -> Circuit:
+    """
+    Make a circuit from its family's name and arguments, or check one that was made by hand.
+
+    :param circuit: a key of :data:`CIRCUITS`, or an instance
+    :param n_qubits: short for that key of ``circuit_kwargs``; the family's own number if ``None``
+    :param n_layers: likewise
+    :param circuit_kwargs: keyword arguments of the family
+    :return: the circuit
+    :raises ValueError: if the name or a keyword argument is unknown, an argument is given twice, or arguments are given for an
+        instance that has others
+    """
+    short = {name: value for name, value in (("n_qubits", n_qubits), ("n_layers", n_layers)) if value is not None}
+    if isinstance(circuit, Circuit):
+        if circuit_kwargs:
+            raise ValueError(f"circuit_kwargs={circuit_kwargs!r} are for a circuit that is named, but circuit is {circuit}")
+        for name, value in short.items():
+            if getattr(circuit, name) != value:
+                raise ValueError(f"{name}={value!r} was given beside circuit={circuit}, which has {getattr(circuit, name)}")
+        return circuit
+    if not isinstance(circuit, str) or circuit not in CIRCUITS:
+        known = ", ".join(map(repr, CIRCUITS))
+        raise ValueError(f"circuit={circuit!r} is unknown, accepted are {known} or a Circuit instance")
+    kwargs = check_keywords("circuit_kwargs", circuit_kwargs)
+    accepted = parameters(CIRCUITS[circuit]) or []
+    for name, value in short.items():
+        if name not in accepted:
+            raise ValueError(f"{name}={value!r} is no argument of circuit={circuit!r}, accepted are {accepted}")
+        if kwargs.get(name, value) != value:
+            raise ValueError(f"{name}={value!r} was given beside circuit_kwargs={kwargs!r}, which says otherwise")
+    wrong = unknown_names(kwargs, accepted, {})
+    if wrong:
+        raise ValueError(f"circuit_kwargs do not fit circuit={circuit!r}: {wrong}")
+    try:
+        return CIRCUITS[circuit](**{**short, **kwargs})
+    except TypeError as error:
+        raise ValueError(f"circuit_kwargs={kwargs!r} do not fit circuit={circuit!r}: {error}") from error

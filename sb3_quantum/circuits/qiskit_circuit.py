@@ -1,0 +1,219 @@
+"""Any circuit of Qiskit's, and OpenQASM 3 text, as a family of circuits."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch as th
+
+from sb3_quantum.circuits.base import Circuit, Column
+from sb3_quantum.circuits.program import Program
+from sb3_quantum.circuits.reader import Reading, read_gates
+from sb3_quantum.circuits.shift_rule import common_period
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+    from qiskit.circuit import Parameter
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class QiskitCircuit(Circuit):
+    """
+    A circuit of your own. Its parameters are ``inputs``, which are made from the observation (or are what a
+    :class:`~sb3_quantum.layers.QuantumLayer` is called with), and ``weights``, which are trained.
+
+    Gates may be all that have a matrix, parameters may stand in them in any expression that Qiskit knows, and in as many gates
+    as you like. Measurements at the end are left out: all qubits are measured in Z.
+
+    It is described by OpenQASM 3 text, :attr:`qasm`, in YAML and in model files too.
+
+    :param circuit: the circuit, or OpenQASM 3 text
+    :param inputs: parameters in the order of the inputs: a ``ParameterVector``, or a sequence of parameters or names; the name
+        ``"x"`` stands for ``x`` or all of ``x[0]``, ``x[1]``, ...; all parameters that are no weights by default
+    :param weights: the same for trained weights; none by default
+    :raises ValueError: if there is no input, if a parameter is unknown, listed twice, in no gate or in neither list, or if
+        there is a measurement or reset inside, or a gate without a matrix; the message names it
+    :raises ImportError: if text is given and ``qiskit-qasm3-import`` is not installed
+    """
+
+    qasm: str
+    inputs: tuple[str, ...]
+    weights: tuple[str, ...]
+
+    family: ClassVar[str] = "qiskit"
+    n_layers: ClassVar[int] = 1  # type: ignore[misc]
+
+    def __init__(
+        self,
+        circuit: "QuantumCircuit | str",
+        inputs: "Sequence[Parameter | str] | str | None" = None,
+        weights: "Sequence[Parameter | str] | str | None" = None,
+    ):
+        from qiskit import QuantumCircuit, qasm3
+
+        given = circuit
+        if isinstance(circuit, str):
+            circuit = _from_text(circuit)
+        if not isinstance(circuit, QuantumCircuit):
+            raise ValueError(f"circuit must be a Qiskit QuantumCircuit or OpenQASM 3 text, got {type(circuit).__name__}")
+        trained = _chosen(circuit, "weights", () if weights is None else weights)
+        if inputs is None:
+            names = {parameter.name for parameter in trained}
+            read = [parameter for parameter in circuit.parameters if parameter.name not in names]
+        else:
+            read = _chosen(circuit, "inputs", inputs)
+        _check_parameters(circuit, read, trained)
+        plain = _with_plain_names(circuit, [*read, *trained])
+        listed = [_plain_name(parameter.name) for parameter in [*read, *trained]]
+        reading = read_gates(plain, listed)  # which refuses what is none
+        bare = plain.remove_final_measurements(inplace=False)
+        assert bare is not None
+        try:
+            # Text stays as it is, so that what was read from a file is written to it again
+            unchanged = len(bare.data) == len(circuit.data) and all(p.name in listed for p in circuit.parameters)
+            text = given if isinstance(given, str) and unchanged else qasm3.dumps(bare)
+        except qasm3.QASM3ExporterError:
+            text = qasm3.dumps(reading.circuit)
+        object.__setattr__(self, "qasm", text)
+        object.__setattr__(self, "inputs", tuple(listed[: len(read)]))
+        object.__setattr__(self, "weights", tuple(listed[len(read) :]))
+
+    def __repr__(self) -> str:
+        gates = len(self.program.gates)
+        weights = f", {len(self.weights)} weights" if self.weights else ""
+        return f"QiskitCircuit({self.n_qubits} qubits, {gates} gates, {len(self.inputs)} inputs{weights})"
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        return {"circuit": self.qasm, "inputs": list(self.inputs), "weights": list(self.weights)}
+
+    @cached_property
+    def _circuit(self) -> "QuantumCircuit":
+        """As it was written down, so that a circuit that was read from a file is the same."""
+        return _from_text(self.qasm)
+
+    @cached_property
+    def _reading(self) -> Reading:
+        return read_gates(self._circuit, [*self.inputs, *self.weights])
+
+    @cached_property
+    def n_qubits(self) -> int:  # type: ignore[override]
+        """Qubits of the circuit."""
+        return self._circuit.num_qubits
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        columns = []
+        for place, name in enumerate([*self.inputs, *self.weights]):
+            trained = place >= len(self.inputs)
+            period = common_period(self.program, self.angle_terms, place)
+            columns.append(Column("angle", period, f"the {'weight' if trained else 'input'} {name!r}", trained))
+        return tuple(columns)
+
+    @property
+    def program(self) -> Program:
+        return self._reading.program
+
+    @property
+    def angle_terms(self) -> tuple[tuple[tuple[int, float], ...] | None, ...]:
+        return self._reading.terms
+
+    def gate_angles(self, inputs: th.Tensor) -> th.Tensor:
+        matrix, offset, others = self._map
+        angles = inputs @ matrix.to(inputs).T + offset.to(inputs)
+        if others:
+            columns = list(angles.unbind(1))
+            for place, function in others:
+                value = function(*inputs.unbind(1))
+                columns[place] = th.as_tensor(value).to(inputs).expand(len(inputs))
+            angles = th.stack(columns, dim=1)
+        return angles
+
+    @cached_property
+    def _map(self) -> tuple[th.Tensor, th.Tensor, list[tuple[int, Callable[..., Any]]]]:
+        """Matrix and offset of gate angles that are sums, and functions of the others with their places."""
+        reading = self._reading
+        matrix = np.zeros((reading.program.n_angles, len(self.inputs) + len(self.weights)))
+        for place, terms in enumerate(reading.terms):
+            for column, factor in terms or ():
+                matrix[place, column] += factor
+        return th.as_tensor(matrix), th.as_tensor(np.array(reading.offsets)), reading.functions()
+
+    def write(self, angles: Sequence[Any], structure: Any, measure: bool = True, layers: bool = False) -> "QuantumCircuit":
+        names = [*self.inputs, *self.weights]
+        circuit = self._circuit.assign_parameters(dict(zip(names, angles, strict=True)))
+        if measure:
+            circuit.measure_all()
+        return circuit
+
+
+def _from_text(text: str) -> "QuantumCircuit":
+    from qiskit import qasm3
+    from qiskit.exceptions import MissingOptionalLibraryError
+
+    try:
+        return qasm3.loads(text)
+    except MissingOptionalLibraryError as error:
+        raise ImportError("reading OpenQASM 3 needs qiskit-qasm3-import: pip install qiskit-qasm3-import") from error
+    except Exception as error:  # the parser's own, of many kinds
+        raise ValueError(f"circuit is no OpenQASM 3 that Qiskit can read: {error}") from error
+
+
+def _chosen(circuit: "QuantumCircuit", what: str, names: Any) -> "list[Parameter]":
+    """The circuit's parameters that an argument names."""
+    known = {parameter.name: parameter for parameter in circuit.parameters}
+    if isinstance(names, str):
+        several = [name for name in known if re.fullmatch(rf"_?{re.escape(names)}(\[\d+\]|_\d+_?)", name)]
+        if names not in known and not several:
+            raise ValueError(f"{what}={names!r} is no parameter of the circuit, which has {_listed(known)}")
+        return [known[names]] if names in known else [known[name] for name in sorted(several, key=_number)]
+    found = []
+    for item in names:
+        name = item if isinstance(item, str) else getattr(item, "name", None)
+        if name not in known:
+            raise ValueError(
+                f"{what}: {name or item!r} is no parameter that stands in a gate of the circuit, which has {_listed(known)}"
+            )
+        found.append(known[name])
+    return found
+
+
+def _number(name: str) -> int:
+    return int(re.findall(r"\d+", name)[-1])
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(map(repr, names)) or "none"
+
+
+def _check_parameters(circuit: "QuantumCircuit", inputs: "list[Parameter]", weights: "list[Parameter]") -> None:
+    """Every parameter once, and one of them an input at least."""
+    names = [parameter.name for parameter in (*inputs, *weights)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"the parameters {_listed(twice)} are listed twice, in inputs={_listed(names[: len(inputs)])} and weights"
+        )
+    left = [parameter.name for parameter in circuit.parameters if parameter.name not in names]
+    if left:
+        raise ValueError(f"the parameters {_listed(left)} are neither inputs nor weights")
+    if not inputs:
+        raise ValueError("a circuit needs at least one input, and this one has no parameter that is one")
+    plain = [_plain_name(name) for name in names]
+    same = sorted({name for name in plain if plain.count(name) > 1})
+    if same:
+        raise ValueError(f"two parameters would both be called {same[0]!r} in OpenQASM: rename one of {_listed(names)}")
+
+
+def _plain_name(name: str) -> str:
+    """A name that OpenQASM takes as it is: ``x[0]`` is ``x_0``, and so is what Qiskit's exporter makes of it."""
+    return re.sub(r"\W+", "_", name).strip("_") or name
+
+
+def _with_plain_names(circuit: "QuantumCircuit", parameters: "list[Parameter]") -> "QuantumCircuit":
+    from qiskit.circuit import Parameter
+
+    return circuit.assign_parameters({old: Parameter(_plain_name(old.name)) for old in parameters})

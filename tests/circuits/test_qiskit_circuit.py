@@ -1,0 +1,225 @@
+"""Circuits of one's own: what comes in, as what it is stored, and what is refused."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch as th
+from qiskit import QuantumCircuit, qasm2, qasm3
+from qiskit.circuit import Gate as QiskitGate
+from qiskit.circuit import Parameter, ParameterVector
+from qiskit.circuit.library import UnitaryGate, zz_feature_map
+from qiskit.quantum_info import Operator, Statevector, random_unitary
+
+from sb3_quantum.circuits import QiskitCircuit, make_circuit
+from tests.circuits.test_families import qiskit_bits
+
+X, W = ParameterVector("x", 3), ParameterVector("w", 2)
+
+
+def many_gates() -> QuantumCircuit:
+    circuit = QuantumCircuit(3)
+    circuit.h(0)
+    circuit.rx(2 * X[0] + np.pi / 3, 0)
+    circuit.ry(X[1] / 2, 1)
+    circuit.cx(0, 1)
+    circuit.rzz(W[0], 1, 2)
+    circuit.crx(W[1], 0, 2)
+    circuit.r(X[0], X[1], 2)
+    circuit.p(X[2], 1)
+    circuit.swap(0, 2)
+    circuit.u(X[2], 0.3, W[1], 1)
+    circuit.ccx(0, 1, 2)
+    circuit.barrier()
+    circuit.rxx(X[2], 0, 1)
+    circuit.sx(2)
+    circuit.append(UnitaryGate(random_unitary(4, seed=0)), [0, 2])
+    return circuit
+
+
+def program_bits(circuit: QiskitCircuit, inputs: th.Tensor) -> np.ndarray:
+    """What the program says, gate by gate with Qiskit's operators; independent of the engines."""
+    from sb3_quantum.circuits.writer import write_program
+
+    angles = circuit.gate_angles(inputs)
+    states = [Statevector(write_program(circuit.program, row.tolist(), (), measure=False, layers=False)) for row in angles]
+    return np.array([[state.probabilities([qubit])[1] for qubit in range(circuit.n_qubits)] for state in states])
+
+
+def user_bits(circuit: QuantumCircuit, names: list[str], inputs: th.Tensor) -> np.ndarray:
+    """What the user's own circuit gives."""
+    found = []
+    for row in inputs.tolist():
+        values = dict(zip(names, row, strict=True))
+        state = Statevector(circuit.assign_parameters({p: values[p.name] for p in circuit.parameters}))
+        found.append([state.probabilities([qubit])[1] for qubit in range(circuit.num_qubits)])
+    return np.array(found)
+
+
+def test_any_gate_that_has_a_matrix() -> None:
+    mine = many_gates()
+    circuit = QiskitCircuit(mine, X, W)
+    assert circuit.n_qubits == 3 and circuit.n_inputs == 5 and circuit.n_data == 3 and circuit.n_weights == 2
+    inputs = 3 * th.randn(4, 5, dtype=th.float64, generator=th.Generator().manual_seed(0))
+    expected = user_bits(mine, ["x[0]", "x[1]", "x[2]", "w[0]", "w[1]"], inputs)
+    assert np.allclose(program_bits(circuit, inputs), expected, atol=1e-9)
+    assert np.allclose([qiskit_bits(circuit, row) for row in inputs], expected, atol=1e-9)
+    assert np.allclose(program_bits(circuit, circuit.wrap(inputs)), expected, atol=1e-9)
+
+
+def test_it_is_described_by_plain_data() -> None:
+    circuit = QiskitCircuit(many_gates(), X, W)
+    spec = json.loads(json.dumps(circuit.spec))
+    again = make_circuit(**spec)
+    assert again == circuit and hash(again) == hash(circuit) and again.program == circuit.program
+    assert spec["circuit_kwargs"]["inputs"] == ["x_0", "x_1", "x_2"] and spec["circuit_kwargs"]["weights"] == ["w_0", "w_1"]
+    text = 'OPENQASM 3.0; include "stdgates.inc"; input float[64] a; qubit[1] q; rx(a) q[0];'
+    assert QiskitCircuit(text).program == QiskitCircuit(qasm3.loads(text), "a").program
+    assert "3 qubits" in repr(circuit) and "3 inputs, 2 weights" in repr(circuit)
+
+
+def test_expressions_that_are_no_sums() -> None:
+    """Qiskit's ZZ feature map multiplies its inputs: (pi - x_i) (pi - x_j)."""
+    mine = zz_feature_map(3, reps=2)
+    circuit = QiskitCircuit(mine)
+    inputs = th.randn(4, 3, dtype=th.float64, generator=th.Generator().manual_seed(0))
+    assert np.allclose(program_bits(circuit, inputs), user_bits(mine, ["x[0]", "x[1]", "x[2]"], inputs), atol=1e-9)
+    assert th.autograd.gradcheck(circuit.gate_angles, inputs.requires_grad_(True))
+    assert [column.period for column in circuit.columns] == [math.inf] * 3
+    assert th.equal(circuit.wrap(inputs), inputs)  # no period, nothing to wrap
+    with pytest.raises(ValueError, match="sums of a circuit's inputs"):
+        circuit.shift_rule()
+
+
+def test_shift_rule_of_shared_parameters() -> None:
+    mine = many_gates()
+    circuit = QiskitCircuit(mine, X, W)
+    row = th.randn(5, dtype=th.float64, generator=th.Generator().manual_seed(1))
+    found = np.zeros((5, 3))
+    for column, shift, coefficient in zip(*circuit.shift_rule(), strict=True):
+        moved = row.clone()
+        moved[column] += shift
+        found[column] += coefficient * program_bits(circuit, moved[None])[0]
+    for column in range(5):
+        step = th.zeros(5, dtype=th.float64)
+        step[column] = 1e-5
+        slope = (program_bits(circuit, (row + step)[None]) - program_bits(circuit, (row - step)[None]))[0] / 2e-5
+        assert np.allclose(found[column], slope, atol=1e-7)
+
+
+def test_names_and_order_of_parameters() -> None:
+    many = ParameterVector("x", 12)
+    mine = QuantumCircuit(1)
+    for angle in reversed(many):
+        mine.rx(angle, 0)
+    circuit = QiskitCircuit(mine, "x")
+    assert circuit.inputs == tuple(f"x_{place}" for place in range(12))
+    assert make_circuit("qiskit", circuit_kwargs={"circuit": circuit.qasm, "inputs": "x"}) == circuit
+    assert QiskitCircuit(mine, [many[3], *many[:3], *many[4:]]).inputs[:2] == ("x_3", "x_0")
+
+
+def test_openqasm_2_by_way_of_qiskit() -> None:
+    """As PennyLane writes it: numbers, which become parameters."""
+    text = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; rx(0.25) q[0]; cx q[0],q[1]; ry(0.5) q[1];'
+    mine = qasm2.loads(text)
+    angles = ParameterVector("x", 2)
+    open_angles = QuantumCircuit(2)
+    place = 0
+    for instruction in mine.data:
+        operation = instruction.operation
+        if operation.params:
+            operation = operation.base_class(angles[place])
+            place += 1
+        open_angles.append(operation, instruction.qubits)
+    circuit = QiskitCircuit(open_angles, angles)
+    bits = program_bits(circuit, th.tensor([[0.25, 0.5]], dtype=th.float64))
+    assert np.allclose(bits, user_bits(mine, [], th.zeros(1, 0)), atol=1e-9)
+
+
+def test_a_gate_with_a_standard_name_is_what_it_is_defined_as() -> None:
+    text = (
+        'OPENQASM 3.0; include "stdgates.inc"; input float[64] a; gate rzz(p) q, r { rx(p) q; cx q, r; } qubit[2] q; '
+        "rzz(a) q[0], q[1];"
+    )
+    circuit = QiskitCircuit(text)
+    bits = program_bits(circuit, th.tensor([[math.pi]], dtype=th.float64))
+    assert np.allclose(bits, [[1.0, 1.0]], atol=1e-9)
+    honest = QuantumCircuit(2)
+    honest.rzz(Parameter("a"), 0, 1)
+    names = [gate.name for gate in QiskitCircuit(honest, "a").program.gates]
+    assert names == ["rzz"]  # although OpenQASM writes it as a definition
+
+
+def measured_inside() -> QuantumCircuit:
+    circuit = QuantumCircuit(2, 1)
+    circuit.rx(X[0], 0)
+    circuit.measure(0, 0)
+    circuit.rx(X[1], 0)
+    return circuit
+
+
+def reset_inside() -> QuantumCircuit:
+    circuit = QuantumCircuit(1)
+    circuit.rx(X[0], 0)
+    circuit.reset(0)
+    circuit.rx(X[0], 0)
+    return circuit
+
+
+def opaque() -> QuantumCircuit:
+    circuit = QuantumCircuit(1)
+    circuit.rx(X[0], 0)
+    circuit.append(QiskitGate("secret", 1, []), [0])
+    return circuit
+
+
+def branching() -> QuantumCircuit:
+    circuit = QuantumCircuit(1, 1)
+    circuit.rx(X[0], 0)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.x(0)
+    return circuit
+
+
+def still() -> QuantumCircuit:
+    circuit = QuantumCircuit(1)
+    circuit.h(0)
+    return circuit
+
+
+def rotated(*angles: Parameter) -> QuantumCircuit:
+    circuit = QuantumCircuit(1)
+    for angle in angles:
+        circuit.rx(angle, 0)
+    return circuit
+
+
+@pytest.mark.parametrize(
+    "circuit, inputs, weights, message",
+    [
+        (still(), None, None, "needs at least one input"),
+        (rotated(X[0]), (), X, "x\\[1\\]' is no parameter that stands in a gate"),
+        (rotated(X[0]), (), "x", "needs at least one input"),
+        (measured_inside(), X[:2], None, "has a 'measure' inside"),
+        (reset_inside(), "x", None, "has a 'reset' inside"),
+        (branching(), "x", None, "has a 'if_else' inside"),
+        (opaque(), "x", None, "'secret'|no matrix|known matrix"),
+        (rotated(X[0]), "y", None, "inputs='y' is no parameter of the circuit, which has 'x\\[0\\]'"),
+        (rotated(X[0], X[1]), [X[0]], None, "'x\\[1\\]' are neither inputs nor weights"),
+        (rotated(X[0], X[1]), X[:2], [X[1]], "'x\\[1\\]' are listed twice"),
+        (rotated(Parameter("a b"), Parameter("a_b")), None, None, "would both be called 'a_b'"),
+        ("OPENQASM 3.0; rx(", None, None, "no OpenQASM 3 that Qiskit can read"),
+        (5, None, None, "must be a Qiskit QuantumCircuit or OpenQASM 3 text, got int"),
+    ],
+)
+def test_what_is_refused(circuit: object, inputs: object, weights: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        QiskitCircuit(circuit, inputs, weights)  # type: ignore[arg-type]
+
+
+def test_measurements_at_the_end_are_left_out() -> None:
+    measured = rotated(X[0])
+    measured.measure_all()
+    assert QiskitCircuit(measured, "x") == QiskitCircuit(rotated(X[0]), "x")
+    assert Operator(QiskitCircuit(measured, "x").to_qiskit(th.zeros(1), measure=False)).equiv(np.eye(2))
