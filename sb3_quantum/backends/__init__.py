@@ -3,6 +3,7 @@ from typing import Any
 from sb3_quantum.backends.aer import AerBackend
 from sb3_quantum.backends.base import Backend, BackendError, BudgetError, Measurement, Usage
 from sb3_quantum.backends.checker import check_backend
+from sb3_quantum.backends.circuit_checker import check_circuit
 from sb3_quantum.backends.ibm import IBMBackend
 from sb3_quantum.backends.jobs import JobError
 from sb3_quantum.backends.sampler import SamplerBackend
@@ -61,5 +62,6 @@ __all__ = [
     "StatevectorBackend",
     "Usage",
     "check_backend",
+    "check_circuit",
     "make_backend",
 ]

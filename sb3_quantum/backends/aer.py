@@ -55,8 +55,9 @@ class _Circuits:
         self.simulator.set_options(device=device, noise_model=model, **options)
         self.cache = TemplateCache(ansatz, transpile or (lambda circuit: circuit), cache_size)
         # Aer binds many rows of one circuit several times faster than Qiskit does, and a single one slower. It cannot bind the
-        # expressions that transpiling leaves behind: some fail with an OverflowError in Qiskit 2.6.2
-        self.bound_by_aer = transpile is None
+        # expressions that transpiling leaves behind: some fail with an OverflowError in Qiskit 2.6.2. Nor every gate of a
+        # circuit of one's own: crx gives one result for all rows
+        self.bound_by_aer = transpile is None and ansatz.is_direct
         # Threads of an executor share the cache; Aer runs one job at a time in a process anyway
         self.lock = Lock()
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch as th
 
-from sb3_quantum.backends import graph, kernel
+from sb3_quantum.backends import graph, kernel, program_graph
 from sb3_quantum.backends.base import Array, Backend
 from sb3_quantum.backends.graph import GROUP, kron
 from sb3_quantum.circuits import Circuit, PaperCircuit
@@ -124,7 +124,7 @@ class StatevectorBackend(Backend):
     """
 
     name = "statevector"
-    ansatz: PaperCircuit
+    circuits = (Circuit,)
     exact = True
     differentiable = True
 
@@ -168,6 +168,8 @@ class StatevectorBackend(Backend):
         :param inputs: circuit inputs, ``(batch, n_inputs)``, in single or double precision
         :return: complex amplitudes ``(batch, 2**n_qubits)``, little-endian as in Qiskit; differentiable in the angles
         """
+        if not isinstance(self.ansatz, PaperCircuit):
+            return self._amplitudes(inputs)
         return self._amplitudes(inputs) * self._signs(self.ansatz.gates(inputs)[2][:, -1:], inputs.device)[:, 0]
 
     def _signs(self, index: th.Tensor, device: th.device) -> th.Tensor:
@@ -181,7 +183,10 @@ class StatevectorBackend(Backend):
         return signs
 
     def _amplitudes(self, inputs: th.Tensor) -> th.Tensor:
-        """As :meth:`statevector`, without the last layer's CZ gates."""
+        """As :meth:`statevector`, without the paper's last layer of CZ gates."""
+        if not isinstance(self.ansatz, PaperCircuit):
+            real, imag = program_graph.amplitudes(self.ansatz, inputs).unbind(1)
+            return th.complex(real, imag)
         n_qubits, n_layers, batch = self.ansatz.n_qubits, self.ansatz.n_layers, len(inputs)
         theta, phi, index = self.ansatz.gates(inputs)
         cos, sin = th.cos(theta / 2), th.sin(theta / 2)
@@ -230,6 +235,7 @@ class StatevectorBackend(Backend):
         """Whether the compiled kernels take these inputs."""
         compiled = (
             self.engine == "auto"
+            and isinstance(self.ansatz, PaperCircuit)
             and self.ansatz.n_cz == 1
             and inputs.is_cpu
             and inputs.dtype == th.float32
@@ -253,7 +259,9 @@ class StatevectorBackend(Backend):
         inputs = computable("circuit inputs", inputs)
         self.ansatz.check_shape(inputs)
         with full_precision(inputs):
-            return graph.expected_bits(self.ansatz, inputs)
+            if isinstance(self.ansatz, PaperCircuit):
+                return graph.expected_bits(self.ansatz, inputs)
+            return program_graph.expected_bits(self.ansatz, inputs)
 
     def _measures(self, inputs: th.Tensor) -> bool:
         """Whether one compiled kernel does it all, the check of the values included: where no graph is asked for."""

@@ -105,7 +105,7 @@ class PaperCircuit(Circuit):
         """
         angles, indices = self.split(inputs)
         angles = self.wrap_angles(angles).reshape(-1, self.n_layers, self.n_qubits, 2)
-        return angles[..., 0], angles[..., 1], self.round_indices(indices).reshape(-1, self.n_layers, self.n_cz, 2)
+        return angles[..., 0], angles[..., 1], self.round_indices(indices).unflatten(1, (self.n_layers, self.n_cz, 2))
 
     def describe(self) -> dict[str, str]:
         gates = f"{self.n_qubits * self.n_layers} rotations R(theta, phi), {self.n_layers * self.n_cz} CZ"

@@ -11,7 +11,7 @@ import torch as th
 
 from sb3_quantum.circuits.base import Circuit, Column
 from sb3_quantum.circuits.program import Program
-from sb3_quantum.circuits.reader import Reading, read_gates
+from sb3_quantum.circuits.reader import Reading, read_gates, with_standard_gates
 from sb3_quantum.circuits.shift_rule import common_period
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class QiskitCircuit(Circuit):
     @cached_property
     def _circuit(self) -> "QuantumCircuit":
         """As it was written down, so that a circuit that was read from a file is the same."""
-        return _from_text(self.qasm)
+        return with_standard_gates(_from_text(self.qasm))
 
     @cached_property
     def _reading(self) -> Reading:

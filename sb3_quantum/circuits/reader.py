@@ -73,7 +73,7 @@ def read_gates(circuit: "QuantumCircuit", names: Sequence[str]) -> Reading:
         raise ValueError("the circuit has no qubits")
     _check_operations(bare)
     try:
-        basic = transpile(_with_standard_gates(bare), basis_gates=list(_BASIS), optimization_level=0)
+        basic = transpile(with_standard_gates(bare), basis_gates=list(_BASIS), optimization_level=0)
     except QiskitError as error:
         raise ValueError(f"the circuit has a gate that is none of known matrix: {error.message}") from error
     gates: list[Gate] = []
@@ -148,10 +148,13 @@ def _is_control_flow(operation: "Instruction") -> bool:
     return isinstance(operation, ControlFlowOp)
 
 
-def _with_standard_gates(circuit: "QuantumCircuit") -> "QuantumCircuit":
+def with_standard_gates(circuit: "QuantumCircuit") -> "QuantumCircuit":
     """
-    OpenQASM writes some of Qiskit's gates as definitions. A gate that has the name of a standard one is replaced by it if it
-    is the same, and by its definition if it is not.
+    Without definitions, as which OpenQASM writes some of Qiskit's gates. A gate that has the name of a standard one is
+    replaced by it if it is the same; all others are replaced by what they are defined as.
+
+    :param circuit: any circuit of gates
+    :return: the same in standard gates, and gates without a definition
     """
     from qiskit.circuit.library import get_standard_gate_name_mapping
     from qiskit.quantum_info import Operator
@@ -162,8 +165,11 @@ def _with_standard_gates(circuit: "QuantumCircuit") -> "QuantumCircuit":
     for instruction in circuit.data:
         operation = instruction.operation
         known = standard.get(operation.name)
-        if known is None or isinstance(operation, known.base_class) or operation.definition is None:
+        if operation.definition is None or (known is not None and isinstance(operation, known.base_class)):
             found.append(instruction)
+            continue
+        if known is None:
+            found.compose(with_standard_gates(operation.definition), instruction.qubits, inplace=True)
             continue
         key = operation.name
         if key not in same:
@@ -180,7 +186,7 @@ def _with_standard_gates(circuit: "QuantumCircuit") -> "QuantumCircuit":
         if same[key]:
             found.append(known.base_class(*operation.params), instruction.qubits)
         else:
-            found.compose(_with_standard_gates(operation.definition), instruction.qubits, inplace=True)
+            found.compose(with_standard_gates(operation.definition), instruction.qubits, inplace=True)
     return found
 
 
