@@ -256,7 +256,7 @@ def test_a_smaller_buffer_is_the_callers_choice(folder: Path) -> None:
 
 
 def test_mistakes_of_the_caller_are_no_damage(sound: Path) -> None:
-    with pytest.raises(ValueError, match="no argument 'lerning_rate'") as caught:
+    with pytest.raises(ValueError, match="'lerning_rate' is unknown, did you mean 'learning_rate'") as caught:
         load_safe(sound, lerning_rate=1e-5)
     assert not isinstance(caught.value, ModelFileError)
     with pytest.raises(ValueError, match="spaces do not match") as caught:

@@ -76,7 +76,7 @@ def test_paper_settings_and_changes(tmp_path: Path) -> None:
     changed = load_safe(tmp_path, backend="statevector", learning_rate=1e-5)
     assert changed.policy.quantum_layer is not None and changed.policy.quantum_layer.backend.kwargs == {"shots": 1}
     assert changed.lr_schedule(1) == 1e-5
-    with pytest.raises(ValueError, match="no argument 'lerning_rate'"):
+    with pytest.raises(ValueError, match="'lerning_rate' is unknown, did you mean 'learning_rate'"):
         load_safe(tmp_path, lerning_rate=1e-5)
 
 
