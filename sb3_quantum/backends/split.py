@@ -1,0 +1,814 @@
+"""
+Compiled kernels for any program of gates, which keep qubits apart that no two-qubit gate has joined: values, bits, gradient.
+
+* Gates of one qubit touch no amplitude. Each qubit has a pending gate, a unit quaternion ``(a, b, c, d)`` that stands for
+  ``a - i (b X + c Y + d Z)``, into which they are multiplied.
+* A two-qubit gate applies what is pending on its two qubits. As ``RZ(alpha) RY(t) RZ(beta)``, it is a phase for half of the
+  amplitudes and a real rotation; ``RZ(alpha)`` commutes with CZ and RZZ, and stays pending as ``turn``, ``exp(i alpha)``.
+* A block is a set of qubits that such gates have joined, with amplitudes of its own; a qubit alone needs none. Blocks become
+  one when a gate joins them, in memory of its own, so that the gradient finds both of them where they were.
+* The gradient is the adjoint method's: final states and their gradients are carried back, and split again. All angles of
+  what was pending at a two-qubit gate follow from one vector ``v_j = Im <gradient| sigma_j |state>``, because the gates turn
+  ``v`` as they turn a Bloch vector. Source: Jones and Gacon, "Efficient calculation of gradients in classical simulations of
+  variational quantum algorithms", arXiv 2009.02823.
+
+All of it is in one file because numba's cache of machine code looks at a function's own file only. Single and double
+precision run the same code.
+"""
+
+from collections import namedtuple
+from math import factorial
+
+import numpy as np
+
+from sb3_quantum.circuits.jit import jit
+
+# As circuits.program.KINDS has them
+R, RX, RY, RZ, FIXED, CZ, RZZ = range(7)
+#: columns of a program's gates
+KIND, FIRST, SECOND, ANGLE, CHOICE, DIAGONAL = range(6)
+#: what a kernel answers
+DONE, NOT_FINITE, TOO_LARGE = range(3)
+#: columns of the tape: one row per two-qubit gate that ran
+GATE, ONE, OTHER, START, SIZE, PLACE, OTHER_PLACE, JOINED, LEFT, LEFT_SIZE, RIGHT, RIGHT_SIZE, ACTIVE, OTHER_ACTIVE = range(14)
+# Coefficients of Taylor's series
+C2, C4, C6, C8, C10, C12, C14, C16 = (float((-1) ** (n // 2) / factorial(n)) for n in range(2, 17, 2))
+C3, C5, C7, C9, C11, C13, C15 = (float((-1) ** (n // 2) / factorial(n)) for n in range(3, 16, 2))
+
+#: what one circuit at a time needs: cosines and sines; of each qubit what is pending, the turn before it, its block, the next
+#: qubit of the block, the block's size and start, its place in there, and whether more than a turn is pending; the tape; room
+#: for the states of single qubits; and the amplitudes
+Workspace = namedtuple("Workspace", "cos sin pending turn block follow size start place active tape taped small real imag")
+
+
+@jit
+def _finite(inputs):
+    """
+    Whether all numbers are finite. Their bits are looked at: the compiler has leave to assume that there are no NaN, and would
+    take any comparison with one for granted.
+    """
+    words = inputs.view(np.int32)
+    found = 0
+    step = inputs.itemsize // 4
+    exponent = np.int32(0x7F800000 if step == 1 else 0x7FF00000)
+    for row in range(words.shape[0]):
+        if step == 1:
+            for column in range(words.shape[1]):
+                found += (words[row, column] & exponent) == exponent
+        else:
+            for column in range(words.shape[1] // 2):
+                found += (words[row, 2 * column + 1] & exponent) == exponent
+    return found == 0
+
+
+@jit
+def _pairs(inputs, columns, choices, row, n_qubits, out):
+    """The qubits that a row chooses: from their columns, rounded (ties to even) and modulo ``n_qubits``, or as given."""
+    if len(columns) == 0:
+        for choice in range(len(out)):
+            for end in range(2):
+                out[choice, end] = choices[row, choice, end]
+        return
+    for choice in range(len(out)):
+        for end in range(2):
+            number = np.float64(np.rint(inputs[row, columns[choice, end]]))
+            rest = number - np.floor(number / n_qubits) * n_qubits
+            out[choice, end] = min(max(int(rest), 0), n_qubits - 1)
+
+
+@jit
+def _ends(gate, pairs):
+    """The two qubits of a gate."""
+    if gate[CHOICE] < 0:
+        return gate[FIRST], gate[SECOND]
+    return pairs[gate[CHOICE], 0], pairs[gate[CHOICE], 1]
+
+
+@jit
+def _blocks(gates, last, pairs, block, follow, size):
+    """
+    Which qubits end up in which blocks, without any amplitude.
+
+    :param block: filled with the block of each qubit, ``(n_qubits,)``
+    :param follow: filled with rings of the qubits of each block
+    :param size: filled with the sizes of the blocks
+    :return: amplitudes that all blocks ever need together, qubits of the largest block, the gate that made it
+    """
+    for qubit in range(len(block)):
+        block[qubit], follow[qubit], size[qubit] = qubit, qubit, 1
+    needed, largest, maker = 0.0, 1, -1
+    for place in range(len(gates)):
+        if gates[place, KIND] < CZ:
+            continue
+        one, other = _ends(gates[place], pairs)
+        if one == other or block[one] == block[other] or (place > last[one] and place > last[other]):
+            continue
+        left, right = block[one], block[other]
+        if size[left] < size[right]:
+            left, right = right, left
+        qubit = right
+        while True:
+            block[qubit] = left
+            qubit = follow[qubit]
+            if qubit == right:
+                break
+        follow[left], follow[right] = follow[right], follow[left]
+        size[left] += size[right]
+        needed += 2.0 ** size[left]
+        if size[left] > largest:
+            largest, maker = size[left], place
+    return needed, largest, maker
+
+
+@jit
+def largest(inputs: np.ndarray, gates: np.ndarray, last: np.ndarray, columns: np.ndarray, choices: np.ndarray) -> tuple:
+    """
+    The largest block of a batch, found without any amplitude.
+
+    :param inputs: as in :func:`measure`, as are the others
+    :return: amplitudes that the blocks of one row need together, over all rows; and the row, the qubits and the gate of the
+        largest block
+    """
+    n_qubits = len(last)
+    pairs = np.empty((max(columns.shape[0], choices.shape[1]), 2), np.int64)
+    block, follow, size = np.empty(n_qubits, np.int64), np.empty(n_qubits, np.int64), np.empty(n_qubits, np.int64)
+    most, where, widest, maker = 0.0, 0, 0, -1
+    for row in range(inputs.shape[0]):
+        _pairs(inputs, columns, choices, row, n_qubits, pairs)
+        needed, found, gate = _blocks(gates, last, pairs, block, follow, size)
+        most = max(most, needed)
+        if found > widest:
+            where, widest, maker = row, found, gate
+    return most, where, widest, maker
+
+
+@jit
+def _half_angles(inputs, columns, cos, sin):
+    """
+    Cosines and sines of half the angles. The remainder is that modulo the turn as the inputs' precision knows it; huge angles
+    are no angles any more, and all that matters is that they stay finite.
+    """
+    for place in range(len(columns)):
+        cos[place] = inputs[columns[place]]
+    turn = np.float64(inputs.dtype.type(2 * np.pi))
+    for place in range(len(columns)):
+        turns = np.float64(cos[place]) / turn
+        # Taylor's series of a quarter of the angle, in [-pi / 4, pi / 4], to the precision of a double: this vectorizes
+        x = (turns - np.floor(turns + 0.5)) * (0.25 * turn)
+        y = x * x
+        s = y * (C9 + y * (C11 + y * (C13 + y * C15)))
+        s = x * (1 + y * (C3 + y * (C5 + y * (C7 + s))))
+        c = y * (C8 + y * (C10 + y * (C12 + y * (C14 + y * C16))))
+        c = 1 + y * (C2 + y * (C4 + y * (C6 + c)))
+        cos[place] = 1 - 2 * s * s
+        sin[place] = 2 * s * c
+
+
+@jit
+def _multiply(kind, a1, b1, c1, d1, pending):
+    """Multiply a gate's quaternion into what is pending on its qubit."""
+    a, b, c, d = pending[0], pending[1], pending[2], pending[3]
+    pending[0] = a1 * a - b1 * b - c1 * c - d1 * d
+    pending[1] = a1 * b + b1 * a + c1 * d - d1 * c
+    pending[2] = a1 * c + c1 * a + d1 * b - b1 * d
+    pending[3] = a1 * d + d1 * a + b1 * c - c1 * b
+
+
+@jit
+def _quaternion(gate, fixed, cos, sin):
+    """A one-qubit gate as a quaternion."""
+    kind, angle = gate[KIND], gate[ANGLE]
+    zero = cos.dtype.type(0)
+    if kind == R:
+        c, s, u, v = cos[angle], sin[angle], cos[angle + 1], sin[angle + 1]
+        return c, s * (u * u - v * v), s * (u * v + u * v), zero
+    if kind == RX:
+        return cos[angle], sin[angle], zero, zero
+    if kind == RY:
+        return cos[angle], zero, sin[angle], zero
+    if kind == RZ:
+        return cos[angle], zero, zero, sin[angle]
+    return fixed[0], fixed[1], fixed[2], fixed[3]
+
+
+@jit
+def _factors(pending, turn, out):
+    """
+    ``RZ(alpha) RY(t) RZ(beta)`` of what is pending and the turn before it.
+
+    :param out: filled with cos and sin of t / 2, real and imaginary parts of exp(i beta) and of exp(i alpha)
+    """
+    a, b, c, d = pending[0], pending[1], pending[2], pending[3]
+    one, zero = pending.dtype.type(1), pending.dtype.type(0)
+    low, high = a * a + d * d, b * b + c * c
+    scale = one / np.sqrt(low + high)
+    u, v = one, zero
+    w, x = one, zero
+    cosine, sine = np.sqrt(low), np.sqrt(high)
+    if low > pending.dtype.type(1e-30):
+        u, v = a / cosine, d / cosine
+    if high > pending.dtype.type(1e-30):
+        w, x = c / sine, b / sine
+    out[0], out[1] = cosine * scale, sine * scale
+    # (u + i v)(w + i x), and the turn
+    e, f = u * w - v * x, u * x + v * w
+    out[2], out[3] = e * turn[0] - f * turn[1], e * turn[1] + f * turn[0]
+    # (u + i v)(w - i x)
+    out[4], out[5] = u * w + v * x, v * w - u * x
+
+
+@jit
+def _rotate_by(real, imag, half, c, s, e, f):
+    """The work of :func:`_rotate`, compiled for some ``half`` of its own."""
+    for block in range(len(real) // (2 * half)):
+        for state in range(half):
+            i = 2 * half * block + state
+            j = i + half
+            a, b = real[i], imag[i]
+            x, y = e * real[j] - f * imag[j], e * imag[j] + f * real[j]
+            real[i], imag[i] = c * a - s * x, c * b - s * y
+            real[j], imag[j] = s * a + c * x, s * b + c * y
+
+
+@jit
+def _rotate(real, imag, place, c, s, e, f):
+    """The phase ``e + i f`` for a qubit's states 1, then a real rotation by (c, s)."""
+    # Short loops vectorize only if their length is known
+    if place == 0:
+        _rotate_by(real, imag, 1, c, s, e, f)
+    elif place == 1:
+        _rotate_by(real, imag, 2, c, s, e, f)
+    elif place == 4:
+        _rotate_by(real, imag, 16, c, s, e, f)
+    else:
+        _rotate_by(real, imag, 1 << place, c, s, e, f)
+
+
+@jit
+def _flip(values, place, other):
+    """CZ, on real or imaginary parts: the sign of the states in which both qubits are 1."""
+    both = (1 << place) | (1 << other)
+    for state in range(len(values)):
+        values[state] = -values[state] if state & both == both else values[state]
+
+
+@jit
+def _twist(real, imag, place, other, c, s):
+    """RZZ, up to a phase of all: ``c + i s`` for the states in which the qubits differ."""
+    one, zero = real.dtype.type(1), real.dtype.type(0)
+    for state in range(len(real)):
+        differ = ((state >> place) ^ (state >> other)) & 1
+        e, f = c if differ else one, s if differ else zero
+        a, b = real[state], imag[state]
+        real[state], imag[state] = e * a - f * b, e * b + f * a
+
+
+@jit
+def _pair_product(real, imag, one, other):
+    """Two qubits become a block; ``one`` is the lower one, and both have cosine and sine first."""
+    for high in range(2):
+        for low in range(2):
+            real[2 * high + low] = one[low] * other[high]
+            imag[2 * high + low] = 0
+
+
+@jit
+def _append(real, imag, left_real, left_imag, c, s):
+    """A single qubit becomes the highest one of a block."""
+    n = len(left_real)
+    for i in range(n):
+        real[i], imag[i] = c * left_real[i], c * left_imag[i]
+    for i in range(n):
+        real[n + i], imag[n + i] = s * left_real[i], s * left_imag[i]
+
+
+@jit
+def _product(real, imag, left_real, left_imag, right_real, right_imag):
+    """Two blocks become one; the right one's qubits are the higher ones."""
+    n = len(left_real)
+    for j in range(len(right_real)):
+        c, s = right_real[j], right_imag[j]
+        a, b = real[j * n : (j + 1) * n], imag[j * n : (j + 1) * n]
+        for i in range(n):
+            a[i], b[i] = c * left_real[i] - s * left_imag[i], c * left_imag[i] + s * left_real[i]
+
+
+@jit
+def _workspace(inputs, n_qubits, n_angles, n_gates, amplitudes):
+    """Memory for one circuit at a time: numbers, tape and amplitudes."""
+    kind = inputs.dtype
+    trig, state, lists = np.empty((2, n_angles), kind), np.empty((2, amplitudes), kind), np.empty((6, n_qubits), np.int64)
+    pending, turn = np.empty((n_qubits, 4), kind), np.empty((n_qubits, 2), kind)
+    tape, taped, small = np.empty((n_gates, 14), np.int64), np.empty((n_gates, 2, 6), kind), np.empty((8, 2), kind)
+    block, follow, size, start, place, active = lists[0], lists[1], lists[2], lists[3], lists[4], lists[5]
+    return Workspace(
+        trig[0], trig[1], pending, turn, block, follow, size, start, place, active, tape, taped, small, state[0], state[1]
+    )
+
+
+@jit
+def _evolve(inputs, angle_columns, gates, fixed, last, pairs, w):
+    """
+    Run one circuit.
+
+    :return: how many rows of the tape are filled
+    """
+    cos, sin, real, imag, tape, taped = w.cos, w.sin, w.real, w.imag, w.tape, w.taped
+    pending, turn, block, follow, size = w.pending, w.turn, w.block, w.follow, w.size
+    start, place, active = w.start, w.place, w.active
+    _half_angles(inputs, angle_columns, cos, sin)
+    for qubit in range(len(last)):
+        block[qubit], follow[qubit], size[qubit], start[qubit], place[qubit], active[qubit] = qubit, qubit, 1, 0, 0, 0
+        pending[qubit, 0], pending[qubit, 1], pending[qubit, 2], pending[qubit, 3] = 1, 0, 0, 0
+        turn[qubit, 0], turn[qubit, 1] = 1, 0
+    events = used = 0
+    for step in range(len(gates)):
+        gate = gates[step]
+        if gate[KIND] < CZ:
+            qubit = gate[FIRST]
+            a, b, c, d = _quaternion(gate, fixed[step], cos, sin)
+            _multiply(gate[KIND], a, b, c, d, pending[qubit])
+            active[qubit] |= 1 - gate[DIAGONAL]
+            continue
+        one, other = _ends(gate, pairs)
+        if one == other or (step > last[one] and step > last[other]):
+            continue
+        row = tape[events]
+        if block[one] != block[other] and size[block[one]] < size[block[other]]:
+            one, other = other, one
+        row[GATE], row[ONE], row[OTHER], row[JOINED] = step, one, other, 0
+        row[ACTIVE], row[OTHER_ACTIVE] = active[one], active[other]
+        for end in range(2):
+            qubit = other if end else one
+            found = taped[events, end]
+            _factors(pending[qubit], turn[qubit], found)
+            alone = size[block[qubit]] == 1
+            if active[qubit] and not alone:
+                first, n = start[block[qubit]], 1 << size[block[qubit]]
+                a, b = real[first : first + n], imag[first : first + n]
+                _rotate(a, b, place[qubit], found[0], found[1], found[2], found[3])
+            if not (active[qubit] or alone):
+                # Nothing but turns about z: all of it stays pending
+                e, f = found[2] * found[4] - found[3] * found[5], found[2] * found[5] + found[3] * found[4]
+                found[4], found[5] = e, f
+            turn[qubit, 0], turn[qubit, 1], active[qubit] = found[4], found[5], 0
+            pending[qubit, 0], pending[qubit, 1], pending[qubit, 2], pending[qubit, 3] = 1, 0, 0, 0
+        left, right = block[one], block[other]
+        if left != right:
+            row[JOINED], row[LEFT], row[RIGHT] = 1, start[left], start[right]
+            row[LEFT_SIZE], row[RIGHT_SIZE] = size[left], size[right]
+            n, m = 1 << size[left], 1 << size[right]
+            a, b = real[used : used + n * m], imag[used : used + n * m]
+            left_real, left_imag = real[start[left] : start[left] + n], imag[start[left] : start[left] + n]
+            if n == 2:
+                _pair_product(a, b, taped[events, 0], taped[events, 1])
+            elif m == 2:
+                _append(a, b, left_real, left_imag, taped[events, 1, 0], taped[events, 1, 1])
+            else:
+                first = start[right]
+                _product(a, b, left_real, left_imag, real[first : first + m], imag[first : first + m])
+            qubit = right
+            while True:
+                block[qubit] = left
+                place[qubit] += size[left]
+                qubit = follow[qubit]
+                if qubit == right:
+                    break
+            follow[left], follow[right] = follow[right], follow[left]
+            start[left] = used
+            size[left] += size[right]
+            used += n * m
+        first, n = start[left], 1 << size[left]
+        row[START], row[SIZE], row[PLACE], row[OTHER_PLACE] = first, size[left], place[one], place[other]
+        if gate[KIND] == CZ:
+            _flip(real[first : first + n], place[one], place[other])
+            _flip(imag[first : first + n], place[one], place[other])
+        else:
+            c, s = cos[gate[ANGLE]], sin[gate[ANGLE]]
+            _twist(real[first : first + n], imag[first : first + n], place[one], place[other], c * c - s * s, c * s + c * s)
+        events += 1
+    return events
+
+
+@jit
+def _finish(w, factors):
+    """
+    Apply what is pending in all blocks, but for turns about z, which no measurement sees.
+
+    :param factors: filled with what :func:`_factors` finds, ``(n_qubits, 6)``
+    """
+    for qubit in range(len(w.block)):
+        first = w.block[qubit]
+        if w.size[first] > 1 and w.active[qubit]:
+            found = factors[qubit]
+            low, high = w.start[first], w.start[first] + (1 << w.size[first])
+            _factors(w.pending[qubit], w.turn[qubit], found)
+            _rotate(w.real[low:high], w.imag[low:high], w.place[qubit], found[0], found[1], found[2], found[3])
+
+
+@jit
+def _grow_tree(real, imag, members, place, ordered, tree, order):
+    """
+    Sums of a block's probabilities: those over all but its m first qubits stand at ``tree[2**m : 2**(m + 1)]``, its first
+    qubit as the lowest bit. The order of the qubits is that in the block, or if ``ordered`` the highest number comes first.
+
+    :param members: the block's qubits, by number
+    :param order: free, of the size of the block
+    """
+    k, n = len(members), len(real)
+    if ordered:
+        order[0] = 0
+        for rank in range(k):
+            order[1 << place[members[rank]]] = 1 << (k - 1 - rank)
+        half = 1
+        while half < n:
+            bit = order[half]
+            for state in range(half):
+                order[half + state] = order[state] | bit
+            half *= 2
+        for state in range(n):
+            tree[n + order[state]] = real[state] * real[state] + imag[state] * imag[state]
+    else:
+        for state in range(n):
+            tree[n + state] = real[state] * real[state] + imag[state] * imag[state]
+    half = n // 2
+    while half > 0:
+        for state in range(half):
+            tree[half + state] = tree[2 * half + state] + tree[3 * half + state]
+        half //= 2
+
+
+@jit
+def _share(tree, at):
+    """Probability of reading 1 on the qubit that is number ``at`` in a tree."""
+    half = 1 << at
+    total = tree.dtype.type(0)
+    for state in range(3 * half, 4 * half):
+        total += tree[state]
+    return min(total / tree[1], tree.dtype.type(1))
+
+
+@jit
+def _read_block(w, first, members, tree, order, expected, ordered):
+    """Probabilities of reading 1 on the qubits of a block, and the tree that they come from."""
+    if w.size[first] == 1:
+        a, b, c, d = w.pending[first, 0], w.pending[first, 1], w.pending[first, 2], w.pending[first, 3]
+        expected[first] = (b * b + c * c) / (a * a + b * b + c * c + d * d)
+        return
+    k = 0
+    for qubit in range(len(w.block)):
+        if w.block[qubit] == first:
+            members[k] = qubit
+            k += 1
+    low, high = w.start[first], w.start[first] + (1 << k)
+    sums = tree[2 * low : 2 * high]
+    _grow_tree(w.real[low:high], w.imag[low:high], members[:k], w.place, ordered, sums, order)
+    for rank in range(k):
+        qubit = members[rank]
+        expected[qubit] = _share(sums, k - 1 - rank if ordered else w.place[qubit])
+
+
+@jit
+def _draw(uniform, block, start, size, tree, expected, node, bits):
+    """
+    Inverse CDF over the states of all qubits, the highest one the most significant: block after block would do as well, but so
+    a random number means the same bits as in an engine that does not split. What cannot be is never drawn.
+    """
+    for qubit in range(len(block) - 1, -1, -1):
+        first = block[qubit]
+        if size[first] == 1:
+            one = np.float64(expected[qubit])
+            zero = 1.0 - one
+        else:
+            base, half = 2 * start[first], node[first, 0]
+            zero = np.float64(tree[base + 2 * half + node[first, 1]])
+            one = np.float64(tree[base + 3 * half + node[first, 1]])
+            whole = zero + one
+            zero, one = zero / whole, one / whole
+        bit = (uniform >= zero and one > 0) or zero <= 0
+        uniform = (uniform - zero) / one if bit else uniform / zero
+        bits[qubit] = bit
+        if size[first] > 1:
+            node[first, 1] += bit * half
+            node[first, 0] = 2 * half
+
+
+@jit
+def measure(
+    inputs: np.ndarray,
+    angle_columns: np.ndarray,
+    gates: np.ndarray,
+    fixed: np.ndarray,
+    last: np.ndarray,
+    columns: np.ndarray,
+    choices: np.ndarray,
+    uniforms: np.ndarray,
+    bits: np.ndarray,
+    expected: np.ndarray,
+    limit: float,
+) -> int:
+    """
+    Measured bits and their probabilities, of circuit after circuit.
+
+    :param inputs: what the gates' angles and choices are read from, ``(batch, n_inputs)``, float32 or float64
+    :param angle_columns: which column is which of the program's angles, ``(n_angles,)``, int64
+    :param gates: see :class:`~sb3_quantum.backends.compiled.Compiled`, ``(n_gates, 6)``, int64
+    :param fixed: quaternions of fixed gates, ``(n_gates, 4)``, of the inputs' type
+    :param last: the last gate of each qubit that is no phase, ``(n_qubits,)``, int64
+    :param columns: which columns are the qubits that a row chooses, as numbers to be rounded and taken modulo ``n_qubits``,
+        ``(n_choices, 2)``, int64; without rows if they are ``choices``
+    :param choices: qubits that rows choose, ``(batch, n_choices, 2)``, int64
+    :param uniforms: random numbers in [0, 1), ``(batch, shots)``, float64
+    :param bits: filled with the measured bits, ``(batch, shots, n_qubits)``, of the inputs' type
+    :param expected: filled with the probabilities of reading 1, ``(batch, n_qubits)``, of the inputs' type
+    :param limit: amplitudes that may be held at once
+    :return: :data:`DONE`; :data:`NOT_FINITE` or :data:`TOO_LARGE`, and nothing is filled
+    """
+    if not _finite(inputs):
+        return NOT_FINITE
+    needed = largest(inputs, gates, last, columns, choices)[0]
+    if needed > limit:
+        return TOO_LARGE
+    n_qubits, shots = len(last), uniforms.shape[1]
+    w = _workspace(inputs, n_qubits, len(angle_columns), len(gates), int(needed))
+    pairs = np.empty((max(columns.shape[0], choices.shape[1]), 2), np.int64)
+    members, node = np.empty(n_qubits, np.int64), np.empty((n_qubits, 2), np.int64)
+    factors, tree = np.empty((n_qubits, 6), inputs.dtype), np.empty(2 * int(needed), inputs.dtype)
+    order = np.empty(int(needed) if shots > 0 else 0, np.int32)
+    for row in range(inputs.shape[0]):
+        _pairs(inputs, columns, choices, row, n_qubits, pairs)
+        _evolve(inputs[row], angle_columns, gates, fixed, last, pairs, w)
+        _finish(w, factors)
+        for first in range(n_qubits):
+            if w.block[first] == first:
+                _read_block(w, first, members, tree, order, expected[row], shots > 0)
+        for shot in range(shots):
+            for qubit in range(n_qubits):
+                node[qubit, 0], node[qubit, 1] = 1, 0
+            _draw(uniforms[row, shot], w.block, w.start, w.size, tree, expected[row], node, bits[row, shot])
+    return DONE
+
+
+@jit
+def _observe(real, imag, grad_real, grad_imag):
+    """The gradient of the final state of a block, ``grad_real`` times the state: its observable is diagonal."""
+    for i in range(len(real)):
+        weight = grad_real[i]
+        grad_real[i], grad_imag[i] = weight * real[i], weight * imag[i]
+
+
+@jit
+def _carry_back_by(real, imag, grad_real, grad_imag, half, c, s, e, f):
+    """The work of :func:`_carry_back`, compiled for some ``half`` of its own."""
+    x = y = real.dtype.type(0)
+    for block in range(len(real) // (2 * half)):
+        for state in range(half):
+            i = 2 * half * block + state
+            j = i + half
+            a, b, u, v = real[i], imag[i], real[j], imag[j]
+            g, h, p, q = grad_real[i], grad_imag[i], grad_real[j], grad_imag[j]
+            # conj(gradient 0) state 1 and conj(gradient 1) state 0
+            x += (g * v - h * u) + (p * b - q * a)
+            y += (p * a + q * b) - (g * u + h * v)
+            real[i], imag[i] = c * a + s * u, c * b + s * v
+            u, v = c * u - s * a, c * v - s * b
+            real[j], imag[j] = e * u + f * v, e * v - f * u
+            grad_real[i], grad_imag[i] = c * g + s * p, c * h + s * q
+            p, q = c * p - s * g, c * q - s * h
+            grad_real[j], grad_imag[j] = e * p + f * q, e * q - f * p
+    return x, y
+
+
+@jit
+def _carry_back(real, imag, grad_real, grad_imag, place, found, v):
+    """
+    Undo :func:`_rotate` on a state and its gradient.
+
+    :param found: the factors that were applied
+    :param v: its x and y are filled with ``Im <gradient| X |state>`` and the same of Y, behind all that was pending
+    """
+    c, s, e, f = found[0], found[1], found[2], found[3]
+    if place == 0:
+        x, y = _carry_back_by(real, imag, grad_real, grad_imag, 1, c, s, e, f)
+    elif place == 1:
+        x, y = _carry_back_by(real, imag, grad_real, grad_imag, 2, c, s, e, f)
+    else:
+        x, y = _carry_back_by(real, imag, grad_real, grad_imag, 1 << place, c, s, e, f)
+    v[0], v[1] = found[4] * x - found[5] * y, found[4] * y + found[5] * x
+
+
+@jit
+def _parity(real, imag, grad_real, grad_imag, place, other):
+    """``Im <gradient| Z Z |state>``."""
+    total = real.dtype.type(0)
+    for i in range(len(real)):
+        sign = real.dtype.type(1 - 2 * (((i >> place) ^ (i >> other)) & 1))
+        total += sign * (grad_real[i] * imag[i] - grad_imag[i] * real[i])
+    return total
+
+
+@jit
+def _separate(grad_real, grad_imag, real, imag, other_real, other_imag, out_real, out_imag, other_out_real, other_out_imag):
+    """The gradients of the states of two blocks, from that of their product; the other block is the higher one."""
+    n = len(real)
+    for i in range(n):
+        out_real[i], out_imag[i] = 0, 0
+    for j in range(len(other_real)):
+        c, d = other_real[j], other_imag[j]
+        total = other_total = real.dtype.type(0)
+        g, h = grad_real[j * n : (j + 1) * n], grad_imag[j * n : (j + 1) * n]
+        for i in range(n):
+            out_real[i] += c * g[i] + d * h[i]
+            out_imag[i] += c * h[i] - d * g[i]
+            total += real[i] * g[i] + imag[i] * h[i]
+            other_total += real[i] * h[i] - imag[i] * g[i]
+        other_out_real[j], other_out_imag[j] = total, other_total
+
+
+@jit
+def _alone(found, real, imag, v):
+    """The same of a single qubit, whose state is (cos, sin)."""
+    c, s, e, f = found[0], found[1], found[4], found[5]
+    x, y = -imag[0] * s - imag[1] * c, real[1] * c - real[0] * s
+    v[0], v[1] = e * x - f * y, e * y + f * x
+
+
+@jit
+def _turn_back(gate, fixed, cos, sin, v, out):
+    """Gradients of a one-qubit gate's angles; ``v``, behind it, is turned to what it is in front of it."""
+    kind, angle = gate[KIND], gate[ANGLE]
+    x, y, z = v[0], v[1], v[2]
+    if kind == FIXED:
+        a, b, c, d = fixed[0], -fixed[1], -fixed[2], -fixed[3]
+        u, w, t = c * z - d * y, d * x - b * z, b * y - c * x
+        u, w, t = u + u, w + w, t + t
+        v[0], v[1], v[2] = x + a * u + c * t - d * w, y + a * w + d * u - b * t, z + a * t + b * w - c * u
+        return
+    c, s = cos[angle] * cos[angle] - sin[angle] * sin[angle], cos[angle] * sin[angle]
+    s += s
+    if kind == R:
+        phi = angle + 1
+        e, f = cos[phi] * cos[phi] - sin[phi] * sin[phi], cos[phi] * sin[phi]
+        f += f
+        x, y = e * x + f * y, e * y - f * x
+        out[angle] += x
+        y, z = c * y + s * z, c * z - s * y
+        out[phi] += v[2] - z
+        v[0], v[1], v[2] = e * x - f * y, e * y + f * x, z
+    elif kind == RX:
+        out[angle] += x
+        v[1], v[2] = c * y + s * z, c * z - s * y
+    elif kind == RY:
+        out[angle] += y
+        v[2], v[0] = c * z + s * x, c * x - s * z
+    else:
+        out[angle] += z
+        v[0], v[1] = c * x + s * y, c * y - s * x
+
+
+@jit
+def _begin_back(w, weights, factors, grad_real, grad_imag, v):
+    """
+    The gradient of the final states of one circuit, carried back through what :func:`_finish` applied.
+
+    :param v: filled with ``Im <gradient| sigma |state>`` of each qubit, behind all gates, ``(n_qubits, 3)``
+    """
+    half = w.real.dtype.type(0.5)
+    for qubit in range(len(w.block)):
+        first = w.block[qubit]
+        if w.size[first] == 1:
+            a, b, c, d = w.pending[qubit, 0], w.pending[qubit, 1], w.pending[qubit, 2], w.pending[qubit, 3]
+            scale = weights[qubit] / (a * a + b * b + c * c + d * d)
+            # The observable is -Z / 2, and the Bloch vector's x is 2 (b d + a c), its y 2 (c d - a b)
+            v[qubit, 0], v[qubit, 1], v[qubit, 2] = (a * b - c * d) * scale, (b * d + a * c) * scale, 0
+        elif first == qubit:
+            low, n = w.start[first], 1
+            grad_real[low] = 0
+            member = first
+            while True:
+                grad_real[low] -= weights[member] * half
+                member = w.follow[member]
+                if member == first:
+                    break
+            # A qubit's place is not the order of the ring
+            for at in range(w.size[first]):
+                while w.place[member] != at:
+                    member = w.follow[member]
+                for i in range(low, low + n):
+                    grad_real[n + i] = grad_real[i] + weights[member]
+                n *= 2
+            _observe(w.real[low : low + n], w.imag[low : low + n], grad_real[low : low + n], grad_imag[low : low + n])
+    for qubit in range(len(w.block)):
+        low, n = w.start[w.block[qubit]], 1 << w.size[w.block[qubit]]
+        if n > 2 and w.active[qubit]:
+            v[qubit, 2] = 0
+            high = low + n
+            _carry_back(
+                w.real[low:high], w.imag[low:high], grad_real[low:high], grad_imag[low:high],
+                w.place[qubit], factors[qubit], v[qubit],
+            )  # fmt: skip
+        elif n > 2:
+            v[qubit, 0], v[qubit, 1], v[qubit, 2] = 0, 0, 0
+
+
+@jit
+def _undo(w, event, gate, grad_real, grad_imag, v, slopes):
+    """Carry states and gradients back through a row of the tape: a two-qubit gate, and what had been pending before it."""
+    note, found_both = w.tape[event], w.taped[event]
+    first, n = note[START], 1 << note[SIZE]
+    now_real, now_imag = w.real[first : first + n], w.imag[first : first + n]
+    now_grad_real, now_grad_imag = grad_real[first : first + n], grad_imag[first : first + n]
+    at, other_at = note[PLACE], note[OTHER_PLACE]
+    if gate[KIND] == CZ:
+        _flip(now_grad_real, at, other_at)
+        _flip(now_grad_imag, at, other_at)
+        if not note[JOINED]:
+            _flip(now_real, at, other_at)
+            _flip(now_imag, at, other_at)
+    else:
+        slopes[gate[ANGLE]] += _parity(now_real, now_imag, now_grad_real, now_grad_imag, at, other_at)
+        c, s = w.cos[gate[ANGLE]], w.sin[gate[ANGLE]]
+        c, s = c * c - s * s, -(c * s + c * s)
+        _twist(now_grad_real, now_grad_imag, at, other_at, c, s)
+        if not note[JOINED]:
+            _twist(now_real, now_imag, at, other_at, c, s)
+    if note[JOINED]:
+        # One qubit alone has no amplitudes in memory
+        n, m = 1 << note[LEFT_SIZE], 1 << note[RIGHT_SIZE]
+        a = note[LEFT]
+        left_real, left_imag = w.real[a : a + n], w.imag[a : a + n]
+        left_grad_real, left_grad_imag = grad_real[a : a + n], grad_imag[a : a + n]
+        if n == 2:
+            left_real, left_imag, left_grad_real, left_grad_imag = w.small[0], w.small[1], w.small[2], w.small[3]
+            left_real[0], left_real[1], left_imag[0], left_imag[1] = found_both[0, 0], found_both[0, 1], 0, 0
+        a = note[RIGHT]
+        right_real, right_imag = w.real[a : a + m], w.imag[a : a + m]
+        right_grad_real, right_grad_imag = grad_real[a : a + m], grad_imag[a : a + m]
+        if m == 2:
+            right_real, right_imag, right_grad_real, right_grad_imag = w.small[4], w.small[5], w.small[6], w.small[7]
+            right_real[0], right_real[1], right_imag[0], right_imag[1] = found_both[1, 0], found_both[1, 1], 0, 0
+        _separate(
+            now_grad_real, now_grad_imag, left_real, left_imag, right_real, right_imag,
+            left_grad_real, left_grad_imag, right_grad_real, right_grad_imag,
+        )  # fmt: skip
+    for end in range(2):
+        qubit = note[OTHER] if end else note[ONE]
+        found = found_both[end]
+        if note[JOINED]:
+            b, k = (note[RIGHT], note[RIGHT_SIZE]) if end else (note[LEFT], note[LEFT_SIZE])
+            spot = other_at - note[LEFT_SIZE] if end else at
+        else:
+            b, k, spot = first, note[SIZE], other_at if end else at
+        if k == 1:
+            _alone(found, w.small[6 if end else 2], w.small[7 if end else 3], v[qubit])
+        elif note[OTHER_ACTIVE] if end else note[ACTIVE]:
+            m = b + (1 << k)
+            _carry_back(w.real[b:m], w.imag[b:m], grad_real[b:m], grad_imag[b:m], spot, found, v[qubit])
+
+
+@jit
+def gradient(
+    inputs: np.ndarray,
+    angle_columns: np.ndarray,
+    gates: np.ndarray,
+    fixed: np.ndarray,
+    last: np.ndarray,
+    columns: np.ndarray,
+    choices: np.ndarray,
+    weights: np.ndarray,
+    out: np.ndarray,
+    limit: float,
+) -> int:
+    """
+    Gradient of ``(weights * expected_bits).sum()`` with respect to the inputs by the adjoint method.
+
+    :param inputs: as in :func:`measure`, as are the others that are not named here
+    :param weights: ``(batch, n_qubits)``, of the inputs' type
+    :param out: filled, ``(batch, n_inputs)``, of the inputs' type; zero where rows choose qubits
+    :return: :data:`DONE` or :data:`TOO_LARGE`
+    """
+    needed = largest(inputs, gates, last, columns, choices)[0]
+    if needed > limit:
+        return TOO_LARGE
+    n_qubits = len(last)
+    w = _workspace(inputs, n_qubits, len(angle_columns), len(gates), int(needed))
+    gradients, slopes = np.empty((2, int(needed)), inputs.dtype), np.empty(len(angle_columns), inputs.dtype)
+    pairs = np.empty((max(columns.shape[0], choices.shape[1]), 2), np.int64)
+    factors, v = np.empty((n_qubits, 6), inputs.dtype), np.empty((n_qubits, 3), inputs.dtype)
+    for row in range(inputs.shape[0]):
+        _pairs(inputs, columns, choices, row, n_qubits, pairs)
+        event = _evolve(inputs[row], angle_columns, gates, fixed, last, pairs, w) - 1
+        _finish(w, factors)
+        _begin_back(w, weights[row], factors, gradients[0], gradients[1], v)
+        slopes[:] = 0
+        for step in range(len(gates) - 1, -1, -1):
+            gate = gates[step]
+            if gate[KIND] < CZ:
+                _turn_back(gate, fixed[step], w.cos, w.sin, v[gate[FIRST]], slopes)
+            elif event >= 0 and w.tape[event, GATE] == step:
+                _undo(w, event, gate, gradients[0], gradients[1], v, slopes)
+                event -= 1
+        out[row] = 0
+        for angle in range(len(angle_columns)):
+            out[row, angle_columns[angle]] += slopes[angle]
+    return DONE

@@ -1,0 +1,168 @@
+"""The engine that splits: from a program and arrays of angles to bits, expected bits and gradients, see :mod:`.split`."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+import torch as th
+
+from sb3_quantum.backends import split
+from sb3_quantum.backends.threads import in_shares, memory_bytes
+from sb3_quantum.circuits.program import KINDS, Program
+
+#: nanoseconds that are worth a thread of their own
+THREAD_WORK = 250_000
+#: nanoseconds: of a gate on one qubit, of a two-qubit gate, and of a two-qubit gate per amplitude
+GATE_WORK, PAIR_WORK, AMPLITUDE_WORK = 14, 100, 0.6
+#: numbers per amplitude: the state, sums of probabilities, and the order that they come in
+NUMBERS = 5
+
+
+class _Kernels(NamedTuple):
+    """A program as the kernels read it; see :func:`sb3_quantum.backends.split.measure`."""
+
+    angle_columns: np.ndarray
+    gates: np.ndarray
+    fixed: dict[str, np.ndarray]
+    last: np.ndarray
+    columns: np.ndarray
+
+
+def _read(program: Program, angle_columns: np.ndarray | None, choice_columns: np.ndarray | None) -> _Kernels:
+    arrays = program.arrays
+    fixed = arrays.kind == KINDS.index("fixed")
+    diagonal = np.isin(arrays.kind, [KINDS.index(name) for name in ("rz", "cz", "rzz")])
+    diagonal |= fixed & (arrays.fixed[:, 1:3] == 0).all(1)
+    gates = np.stack([arrays.kind, arrays.first, arrays.second, arrays.angle, arrays.choice, diagonal], axis=1)
+    last = np.full(program.n_qubits, -1, np.int64)
+    for place in np.flatnonzero(~diagonal):
+        last[arrays.first[place]] = place
+    return _Kernels(
+        np.arange(program.n_angles) if angle_columns is None else np.asarray(angle_columns, np.int64),
+        np.ascontiguousarray(gates, np.int64),
+        {name: arrays.fixed.astype(name) for name in ("float32", "float64")},
+        last,
+        np.empty((0, 2), np.int64) if choice_columns is None else np.asarray(choice_columns, np.int64).reshape(-1, 2),
+    )
+
+
+class SplitEngine:
+    """
+    Runs a program of gates on the CPU, in single or double precision, and keeps qubits apart that no two-qubit gate has
+    joined. What a row costs and needs depends on its largest block, not on the number of qubits; a row's results depend
+    neither on the rows beside it nor on the number of threads.
+
+    :param program: the gates
+    :param angle_columns: which columns of the inputs the program's angles are; by default the inputs are these angles
+    :param choice_columns: which columns are the qubits that rows choose, as numbers that are rounded and taken modulo
+        ``n_qubits``, ``(n_choices, 2)``; by default they come as an array of their own
+    """
+
+    def __init__(
+        self, program: Program, angle_columns: np.ndarray | None = None, choice_columns: np.ndarray | None = None
+    ) -> None:
+        self.program = program
+        self._kernels = _read(program, angle_columns, choice_columns)
+        self._no_choices = np.empty((1, 0 if choice_columns is not None else program.n_choices, 2), np.int64)
+        self._work = self._row_work()
+
+    def _row_work(self) -> float:
+        """Nanoseconds that a row takes, roughly: with the qubits that rows choose drawn at random."""
+        rng, rows = np.random.default_rng(0), 8 if self.program.n_choices else 1
+        total = float(GATE_WORK * len(self.program.gates) * rows)
+        for _ in range(rows):
+            pairs = rng.integers(self.program.n_qubits, size=(self.program.n_choices, 2))
+            blocks = [{qubit} for qubit in range(self.program.n_qubits)]
+            for gate in self.program.gates:
+                if gate.choice is None and len(gate.qubits) < 2:
+                    continue
+                one, other = gate.qubits if gate.choice is None else pairs[gate.choice]
+                joined = blocks[one] | blocks[other]
+                for qubit in joined:
+                    blocks[qubit] = joined
+                total += PAIR_WORK + AMPLITUDE_WORK * 2.0 ** len(joined)
+        return total / rows
+
+    def _threads(self, rows: int) -> int:
+        return min(th.get_num_threads(), rows, int(rows * self._work / THREAD_WORK))
+
+    def _choices(self, choices: np.ndarray | None, rows: int) -> np.ndarray:
+        if choices is not None:
+            return np.ascontiguousarray(choices)
+        return np.broadcast_to(self._no_choices, (rows, *self._no_choices.shape[1:])).copy() if rows != 1 else self._no_choices
+
+    def measure(
+        self, inputs: np.ndarray, uniforms: np.ndarray | None = None, choices: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """
+        Measured bits and their probabilities.
+
+        :param inputs: gate angles in radians, or what ``angle_columns`` says, ``(batch, n_inputs)``, float32 or float64
+        :param uniforms: random numbers in [0, 1), ``(batch, shots)``, float64; without them no bits are drawn
+        :param choices: the qubits that rows choose, ``(batch, n_choices, 2)``, int64
+        :return: bits ``(batch, shots, n_qubits)`` and probabilities of reading 1, ``(batch, n_qubits)``, of the inputs' type;
+            ``None`` if an input is NaN or infinite
+        :raises ValueError: if a block of a row does not fit into this machine's memory
+        """
+        rows, n_qubits, kernels = len(inputs), self.program.n_qubits, self._kernels
+        if uniforms is None:
+            uniforms = np.empty((rows, 0))
+        bits = np.empty((rows, uniforms.shape[1], n_qubits), inputs.dtype)
+        expected = np.empty((rows, n_qubits), inputs.dtype)
+        chosen, fixed = self._choices(choices, rows), kernels.fixed[inputs.dtype.name]
+
+        def run(limit: float, share: slice) -> int:
+            return split.measure(
+                inputs[share], kernels.angle_columns, kernels.gates, fixed, kernels.last, kernels.columns, chosen[share],
+                uniforms[share], bits[share], expected[share], limit,
+            )  # fmt: skip
+
+        return (bits, expected) if self._run(run, inputs, chosen) else None
+
+    def gradient(self, inputs: np.ndarray, weights: np.ndarray, choices: np.ndarray | None = None) -> np.ndarray:
+        """
+        Gradient of ``(weights * expected_bits).sum()`` with respect to the inputs.
+
+        :param inputs: as in :meth:`measure`, finite
+        :param weights: ``(batch, n_qubits)``, of the inputs' type
+        :param choices: as in :meth:`measure`
+        :return: ``(batch, n_inputs)``; zero where rows choose qubits
+        :raises ValueError: if a block of a row does not fit into this machine's memory
+        """
+        kernels = self._kernels
+        out = np.empty(inputs.shape, inputs.dtype)
+        chosen, fixed = self._choices(choices, len(inputs)), kernels.fixed[inputs.dtype.name]
+
+        def run(limit: float, share: slice) -> int:
+            return split.gradient(
+                inputs[share], kernels.angle_columns, kernels.gates, fixed, kernels.last, kernels.columns, chosen[share],
+                weights[share], out[share], limit,
+            )  # fmt: skip
+
+        self._run(run, inputs, chosen)
+        return out
+
+    def _run(self, kernel: Callable[[float, slice], int], inputs: np.ndarray, chosen: np.ndarray) -> bool:
+        """
+        Run a kernel on all threads, or on one if blocks are so large that only one of them fits into memory.
+
+        :return: whether all inputs were finite
+        """
+        amplitudes = memory_bytes() / (NUMBERS * inputs.itemsize)
+        threads = self._threads(len(inputs))
+        for number in (threads, 1):
+            answers = in_shares(partial(kernel, amplitudes / max(number, 1)), len(inputs), number)
+            if split.TOO_LARGE not in answers:
+                return split.NOT_FINITE not in answers
+        self._refuse(inputs, chosen)
+
+    def _refuse(self, inputs: np.ndarray, chosen: np.ndarray) -> NoReturn:
+        """Name the largest block."""
+        kernels = self._kernels
+        needed, row, size, place = split.largest(inputs, kernels.gates, kernels.last, kernels.columns, chosen)
+        raise ValueError(
+            f"{size} of n_qubits={self.program.n_qubits} become one block at gate {place} ({self.program.gates[place].name}) "
+            f"of row {row}, whose state and workspace need {needed * NUMBERS * inputs.itemsize / 2**30:,.0f} GiB, but this "
+            f"machine has {memory_bytes() / 2**30:,.0f} GiB of memory; use fewer layers or two-qubit gates, or another backend"
+        )
