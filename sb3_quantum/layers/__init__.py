@@ -10,7 +10,7 @@ from sb3_quantum.layers.fidelity import (
 )
 from sb3_quantum.layers.gradients import FITTED_GRADIENTS, GRADIENTS, circuits_per_gradient, parameter_shift, spsa
 from sb3_quantum.layers.mlp import mlp
-from sb3_quantum.layers.qtdnn import QTDNN_FEATURES, QTDNN_PRIORS, QtDNN
+from sb3_quantum.layers.qtdnn import QTDNN_FEATURES, QtDNN
 from sb3_quantum.layers.quantum_layer import QuantumLayer
 from sb3_quantum.layers.readout import READOUTS, check_readout, read
 
@@ -20,7 +20,6 @@ __all__ = [
     "FITTED_GRADIENTS",
     "GRADIENTS",
     "QTDNN_FEATURES",
-    "QTDNN_PRIORS",
     "READOUTS",
     "FCBlock",
     "QtDNN",

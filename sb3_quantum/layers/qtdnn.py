@@ -6,26 +6,23 @@ import torch as th
 from torch import nn
 from torch.nn import functional as F
 
-from sb3_quantum.circuits import Circuit, PaperCircuit, mean_field_bits, mean_field_features, periodic_features
+from sb3_quantum.circuits import Circuit
 from sb3_quantum.circuits.checks import check_choice, check_factory, check_instance, check_widths
 from sb3_quantum.layers.mlp import mlp
+from sb3_quantum.priors import make_prior
 
 #: what the qtDNN is shown of the circuit's inputs
 QTDNN_FEATURES = ("raw", "periodic")
-#: what the qtDNN knows of the circuit before the first fit
-QTDNN_PRIORS = ("none", "mean_field")
-#: the mean field's bits are kept this far from 0 and 1, where their logits are infinite
-PRIOR_MARGIN = 1e-4
 
 
 class QtDNN(nn.Module):
     """
     The "quantum tangential" network of the paper (Section 2.2): circuit inputs to the logits of the expected bits.
 
-    With a prior it is the sum of two parts: the logits of the circuit's mean-field bits
-    (:func:`~sb3_quantum.circuits.mean_field.mean_field_bits`), which need no fit, and a network that learns what these lack,
-    the circuit's correlations and the device's errors. That network sees the prior's logits too, and starts with nothing to
-    add. Without a prior the network is all there is, as in the paper.
+    With a prior (:mod:`sb3_quantum.priors`) it is the sum of two parts: the logits of the prior's bits, such as those of the
+    circuit's mean field, which need no fit, and a network that learns what these lack, correlations and the device's errors.
+    That network sees the prior's logits too, and starts with nothing to add. Without a prior the network is all there is, as
+    in the paper.
 
     Its parameters belong to the fit. They do not require a gradient outside of one, and whoever demands one
     (``model.requires_grad_(True)``) gets none, so neither the loss behind the layer nor an optimizer that was given all
@@ -37,8 +34,8 @@ class QtDNN(nn.Module):
         ``"periodic"`` their cosines and sines, because the circuit is 2-pi periodic in every angle and n_qubits-periodic in
         every CZ index
     :param activation_fn: activation function between the layers
-    :param prior: ``"mean_field"`` or ``"none"`` (the paper)
-    :raises ValueError: if ``features`` or ``prior`` is unknown
+    :param prior: a key of :data:`~sb3_quantum.priors.PRIORS`; the paper has ``"none"``
+    :raises ValueError: if ``features`` or ``prior`` is unknown, or the prior does not know such circuits
     """
 
     def __init__(
@@ -52,16 +49,12 @@ class QtDNN(nn.Module):
         super().__init__()
         self.ansatz = check_instance("ansatz", ansatz, Circuit)
         self.features = check_choice("qtdnn_features", features, QTDNN_FEATURES)
-        self.prior = check_choice("qtdnn_prior", prior, QTDNN_PRIORS)
-        if prior == "mean_field" and not (isinstance(ansatz, PaperCircuit) and ansatz.n_cz == 1):
-            raise ValueError(f'qtdnn_prior="mean_field" knows the paper\'s circuit only, not {ansatz}; use qtdnn_prior="none"')
+        self.prior = make_prior(prior, ansatz)
         net_arch = check_widths("qtdnn_arch", net_arch)
         activation_fn = check_factory("activation_fn", activation_fn, nn.Module)
-        n_features = 2 * ansatz.n_inputs if features == "periodic" else ansatz.n_inputs
-        if prior == "mean_field":
-            n_features += ansatz.n_qubits
+        n_features = (2 * ansatz.n_inputs if features == "periodic" else ansatz.n_inputs) + self.prior.n_logits
         self.net = mlp(n_features, ansatz.n_qubits, net_arch, activation_fn)
-        if prior == "mean_field":
+        if self.prior.n_logits:
             for parameter in self.net[-1].parameters():
                 nn.init.zeros_(parameter)
         self.requires_grad_(False)
@@ -110,21 +103,15 @@ class QtDNN(nn.Module):
         :param inputs: circuit inputs, ``(batch, n_inputs)``, wrapped or not
         :return: features ``(batch, n_features)``, and the prior's logits ``(batch, n_qubits)`` if there is a prior
         """
-        if self.prior == "none":
-            return self._features(inputs), None
         if self.features == "periodic":
-            features = mean_field_features(self.ansatz, inputs, PRIOR_MARGIN)
+            features = self.prior.features(inputs)
         else:
-            prior = th.logit(mean_field_bits(self.ansatz, inputs), eps=PRIOR_MARGIN)
-            features = th.cat([self._features(inputs), prior], dim=1)
-        return features, features[:, -self.ansatz.n_qubits :]
+            features = th.cat([self._wrapped(inputs), self.prior.logits(inputs)], dim=1)
+        return features, features[:, -self.prior.n_logits :] if self.prior.n_logits else None
 
-    def _features(self, inputs: th.Tensor) -> th.Tensor:
-        """Circuit inputs as the network sees them, without the prior."""
-        if self.features == "periodic":
-            return th.cat(periodic_features(self.ansatz, inputs), dim=1)
+    def _wrapped(self, inputs: th.Tensor) -> th.Tensor:
+        """Circuit inputs as in the replay buffer, whose rows the network is fitted to; indices are not rounded."""
         angles, indices = self.ansatz.split(inputs)
-        # Wrapped as in the replay buffer, whose rows it is fitted to
         turns = th.floor(indices.detach() / self.ansatz.n_qubits)
         wrapped = self.ansatz.wrap_angles(angles)
         return th.cat([wrapped, th.sub(indices, turns, alpha=self.ansatz.n_qubits)], dim=1)

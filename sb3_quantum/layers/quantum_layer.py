@@ -48,7 +48,7 @@ class QuantumLayer(nn.Module):
         ``"frozen"``
     :param qtdnn_arch: widths of the qtDNN's hidden layers
     :param qtdnn_features: ``"periodic"`` or ``"raw"``, see :class:`~sb3_quantum.layers.qtdnn.QtDNN`
-    :param qtdnn_prior: ``"mean_field"`` or ``"none"``, likewise
+    :param qtdnn_prior: ``"mean_field"``, ``"pair_correlations"`` or ``"none"``, see :mod:`sb3_quantum.priors`
     :param qtdnn_learning_rate: learning rate of the qtDNN's optimizer
     :param activation_fn: activation function of the qtDNN
     :param optimizer_class: the qtDNN's optimizer

@@ -3,14 +3,19 @@ The cumulant expansion of a circuit, cut at the first or the second order: qubit
 pairs.
 """
 
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch as th
 
-from sb3_quantum.circuits.program import Gate, Program
+from sb3_quantum.circuits.program import KINDS, Gate, Program
 from sb3_quantum.circuits.tracing import in_graph, vjp
 from sb3_quantum.priors import kernel
+from sb3_quantum.priors.base import Prior
+
+if TYPE_CHECKING:
+    from sb3_quantum.circuits import Circuit
 
 #: gates that change no measurement in Z if nothing but such gates stands behind them
 _DIAGONAL = ("rz", "cz", "rzz")
@@ -72,6 +77,7 @@ class CumulantExpansion:
         :return: ``(batch, n_qubits)``
         """
         batch, n_qubits = angles.shape[0], self.n_qubits
+        choices = choices.clamp(0, n_qubits - 1)  # NaN is no index
         mean = th.cat([angles.new_zeros(batch, n_qubits, 2), angles.new_ones(batch, n_qubits, 1)], dim=2)
         # (batch, qubit, axis, other qubit, its axis)
         pair = angles.new_zeros(batch, n_qubits, 3, n_qubits, 3) if self.order > 1 else None
@@ -107,6 +113,35 @@ class CumulantExpansion:
             for qubit in ends:
                 waiting[qubit] = 0
         return total
+
+
+class CumulantPrior(Prior):
+    """
+    A prior that cuts the cumulant expansion at one of its orders.
+
+    :param circuit: that it approximates
+    :raises ValueError: if it has gates of another kind than those of a program
+    """
+
+    #: of the expansion
+    order: ClassVar[int]
+
+    @cached_property
+    def expansion(self) -> CumulantExpansion:
+        """Of the circuit's gates."""
+        return CumulantExpansion(self.circuit.program, self.order)
+
+    @classmethod
+    def supports(cls, circuit: "Circuit") -> str | None:
+        unknown = sorted({gate.name for gate in circuit.program.gates} - set(KINDS))
+        return f"it knows the gates {', '.join(KINDS)}, not {', '.join(unknown)}" if unknown else None
+
+    def bits(self, inputs: th.Tensor) -> th.Tensor:
+        z = self.expansion(self.circuit.gate_angles(inputs), self.circuit.choices(inputs))
+        return ((1 - z) / 2).clamp(0, 1)
+
+    def operations(self) -> int:
+        return self.expansion.operations()
 
 
 class _Compiled(th.autograd.Function):

@@ -3,7 +3,6 @@
 import csv
 import warnings
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.nn import functional as F
 
 from sb3_quantum.backends import StatevectorBackend
-from sb3_quantum.circuits import mean_field_bits
 from sb3_quantum.common.buffers import QuantumReplayBuffer
 from sb3_quantum.layers import (
     QuantumLayer,
@@ -26,6 +24,7 @@ from sb3_quantum.layers import (
     gradient_fidelity,
     shot_fidelity,
 )
+from sb3_quantum.priors import make_prior
 from sb3_quantum.qtd3.harmless import HarmlessCallback, harmless
 from sb3_quantum.qtd3.interruption import walk
 from sb3_quantum.qtd3.qtd3 import QuantumTD3
@@ -109,7 +108,7 @@ def _measure(
         statistics = circuit_statistics(layer.ansatz, fixed_inputs, simulated=False)
         return {**{f"quantum/{key}": value for key, value in statistics.items()}, **measured}
     random = th.randn(weights.shape, generator=th.Generator().manual_seed(seed)).to(weights)
-    mean_field = partial(mean_field_bits, layer.ansatz)
+    mean_field = make_prior("mean_field", layer.ansatz).bits
     measured = {
         **measured,
         **{f"qtdnn/{key}": value for key, value in gradient_fidelity(layer, fixed_inputs, weights).items()},

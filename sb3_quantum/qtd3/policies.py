@@ -67,7 +67,8 @@ class QuantumTD3Policy(TD3Policy):
     :param critic_kwargs: further keyword arguments of that kind
     :param qtdnn_arch: widths of the qtDNN's hidden layers
     :param qtdnn_features: what the qtDNN sees: ``"periodic"`` or ``"raw"`` (the paper)
-    :param qtdnn_prior: what the qtDNN knows beforehand: ``"mean_field"`` or ``"none"`` (the paper)
+    :param qtdnn_prior: what the qtDNN knows beforehand, a key of :data:`~sb3_quantum.priors.PRIORS`: ``"mean_field"``,
+        ``"pair_correlations"`` for circuits with several CZ gates a layer, or ``"none"`` (the paper)
     :param qtdnn_optimizer_class: optimizer of the qtDNN, ``optimizer_class`` by default
     :param qtdnn_optimizer_kwargs: its keyword arguments, without the learning rate
     :param readout: of the acting policy: ``"sample"`` (the paper), ``"majority"`` or ``"mean"``

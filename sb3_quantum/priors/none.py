@@ -1,0 +1,30 @@
+"""No prior: the paper's qtDNN, which is fitted from nothing."""
+
+import torch as th
+
+from sb3_quantum.circuits import periodic_features
+from sb3_quantum.priors.base import Prior
+
+
+class NoPrior(Prior):
+    """
+    Knows nothing: every bit may be anything. The qtDNN is the fitted network alone, as in the paper.
+    """
+
+    name = "none"
+
+    @property
+    def n_logits(self) -> int:
+        return 0
+
+    def bits(self, inputs: th.Tensor) -> th.Tensor:
+        return inputs.new_full((inputs.shape[0], self.circuit.n_qubits), 0.5)
+
+    def operations(self) -> int:
+        return 0
+
+    def logits(self, inputs: th.Tensor) -> th.Tensor:
+        return inputs[:, :0]
+
+    def features(self, inputs: th.Tensor) -> th.Tensor:
+        return th.cat(periodic_features(self.circuit, inputs), dim=1)
