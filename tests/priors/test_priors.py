@@ -7,14 +7,32 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch as th
+from qiskit import QuantumCircuit
+from qiskit.circuit import ParameterVector
+from qiskit.quantum_info import Statevector
 
 from sb3_quantum import QuantumLayer
-from sb3_quantum.circuits import BrickworkCircuit, Circuit, PaperCircuit, mean_field_bits
+from sb3_quantum.circuits import BrickworkCircuit, Circuit, PaperCircuit, QiskitCircuit, mean_field_bits
 from sb3_quantum.circuits.program import Gate, Program
 from sb3_quantum.layers import QtDNN
 from sb3_quantum.priors import PRIORS, MeanField, NoPrior, PairCorrelations, Prior, make_prior
 
-CIRCUITS = [PaperCircuit(3, 3), PaperCircuit(4, 3, n_cz=2), PaperCircuit(3, 2, n_cz=0), BrickworkCircuit(4, 3)]
+
+def make_qiskit() -> QiskitCircuit:
+    """Inputs in several gates and in expressions, a weight, and gates that become programs of several."""
+    x, w = ParameterVector("x", 2), ParameterVector("w", 1)
+    circuit = QuantumCircuit(3)
+    for _ in range(2):
+        circuit.ry(2 * x[0] + x[1], 0)
+        circuit.rx(x[1], 1)
+        circuit.h(2)
+        circuit.cx(0, 1)
+        circuit.rzz(w[0], 1, 2)
+        circuit.ry(x[0], 2)
+    return QiskitCircuit(circuit, inputs=x, weights=w)
+
+
+CIRCUITS = [PaperCircuit(3, 3), PaperCircuit(4, 3, n_cz=2), PaperCircuit(3, 2, n_cz=0), BrickworkCircuit(4, 3), make_qiskit()]
 
 
 def make_inputs(circuit: Circuit, rows: int = 5) -> th.Tensor:
@@ -23,13 +41,11 @@ def make_inputs(circuit: Circuit, rows: int = 5) -> th.Tensor:
 
 
 def exact_bits(circuit: Circuit, inputs: th.Tensor) -> th.Tensor:
-    from qiskit.quantum_info import Statevector
-
     states = [Statevector(circuit.to_qiskit(row, measure=False)) for row in inputs]
     return th.tensor([[state.probabilities([qubit])[1] for qubit in range(circuit.n_qubits)] for state in states]).float()
 
 
-@pytest.mark.parametrize("circuit", CIRCUITS, ids=str)
+@pytest.mark.parametrize("circuit", CIRCUITS, ids=lambda circuit: circuit.family)
 @pytest.mark.parametrize("name", PRIORS)
 def test_features_are_trigonometry_and_the_priors_logits(name: str, circuit: Circuit) -> None:
     prior, inputs = make_prior(name, circuit), make_inputs(circuit)
@@ -43,7 +59,7 @@ def test_features_are_trigonometry_and_the_priors_logits(name: str, circuit: Cir
         assert th.allclose(th.sigmoid(logits), bits, atol=1e-3)
 
 
-@pytest.mark.parametrize("circuit", CIRCUITS, ids=str)
+@pytest.mark.parametrize("circuit", CIRCUITS, ids=lambda circuit: circuit.family)
 def test_each_prior_is_closer_than_the_one_before(circuit: Circuit) -> None:
     inputs = make_inputs(circuit, 8)
     exact = exact_bits(circuit, inputs)
