@@ -469,26 +469,44 @@ def _read_block(w, first, members, tree, order, expected, ordered):
 
 
 @jit
-def _draw(uniform, block, start, size, tree, expected, node, bits):
+def _fresh(uniform, count):
+    """
+    Another number in [0, 1), which looks independent of the first one: SplitMix64. Source: Steele, Lea and Flood, "Fast
+    splittable pseudorandom number generators", OOPSLA 2014.
+    """
+    word = np.uint64(uniform * 9007199254740992.0) + np.uint64(count) * np.uint64(0x9E3779B97F4A7C15)
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.float64((word ^ (word >> np.uint64(31))) >> np.uint64(11)) * 1.1102230246251565e-16
+
+
+@jit
+def _draw(uniform, w, tree, expected, node, bits):
     """
     Inverse CDF over the states of all qubits, the highest one the most significant: block after block would do as well, but so
-    a random number means the same bits as in an engine that does not split. What cannot be is never drawn.
+    a random number means the same bits as in an engine that does not split. What cannot be is never drawn. A random number
+    has 53 bits; when 30 of them are spent, which takes more than 30 qubits, it goes on as a fresh one.
     """
-    for qubit in range(len(block) - 1, -1, -1):
-        first = block[qubit]
-        if size[first] == 1:
+    rest, spent, count = uniform, 1.0, 0
+    for qubit in range(len(bits) - 1, -1, -1):
+        first = w.block[qubit]
+        if w.size[first] == 1:
             one = np.float64(expected[qubit])
             zero = 1.0 - one
         else:
-            base, half = 2 * start[first], node[first, 0]
+            base, half = 2 * w.start[first], node[first, 0]
             zero = np.float64(tree[base + 2 * half + node[first, 1]])
             one = np.float64(tree[base + 3 * half + node[first, 1]])
             whole = zero + one
             zero, one = zero / whole, one / whole
-        bit = (uniform >= zero and one > 0) or zero <= 0
-        uniform = (uniform - zero) / one if bit else uniform / zero
+        bit = (rest >= zero and one > 0) or zero <= 0
+        rest = (rest - zero) / one if bit else rest / zero
+        spent *= one if bit else zero
+        if spent < 9.313225746154785e-10:
+            count += 1
+            rest, spent = _fresh(uniform, count), 1.0
         bits[qubit] = bit
-        if size[first] > 1:
+        if w.size[first] > 1:
             node[first, 1] += bit * half
             node[first, 0] = 2 * half
 
@@ -545,7 +563,7 @@ def measure(
         for shot in range(shots):
             for qubit in range(n_qubits):
                 node[qubit, 0], node[qubit, 1] = 1, 0
-            _draw(uniforms[row, shot], w.block, w.start, w.size, tree, expected[row], node, bits[row, shot])
+            _draw(uniforms[row, shot], w, tree, expected[row], node, bits[row, shot])
     return DONE
 
 

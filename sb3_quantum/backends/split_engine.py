@@ -1,5 +1,6 @@
 """The engine that splits: from a program and arrays of angles to bits, expected bits and gradients, see :mod:`.split`."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, NoReturn
@@ -93,14 +94,14 @@ class SplitEngine:
         return np.broadcast_to(self._no_choices, (rows, *self._no_choices.shape[1:])).copy() if rows != 1 else self._no_choices
 
     def measure(
-        self, inputs: np.ndarray, uniforms: np.ndarray | None = None, choices: np.ndarray | None = None
+        self, inputs: np.ndarray, choices: np.ndarray | None = None, uniforms: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """
         Measured bits and their probabilities.
 
         :param inputs: gate angles in radians, or what ``angle_columns`` says, ``(batch, n_inputs)``, float32 or float64
-        :param uniforms: random numbers in [0, 1), ``(batch, shots)``, float64; without them no bits are drawn
         :param choices: the qubits that rows choose, ``(batch, n_choices, 2)``, int64
+        :param uniforms: random numbers in [0, 1), ``(batch, shots)``, float64; without them no bits are drawn
         :return: bits ``(batch, shots, n_qubits)`` and probabilities of reading 1, ``(batch, n_qubits)``, of the inputs' type;
             ``None`` if an input is NaN or infinite
         :raises ValueError: if a block of a row does not fit into this machine's memory
@@ -120,13 +121,13 @@ class SplitEngine:
 
         return (bits, expected) if self._run(run, inputs, chosen) else None
 
-    def gradient(self, inputs: np.ndarray, weights: np.ndarray, choices: np.ndarray | None = None) -> np.ndarray:
+    def gradient(self, inputs: np.ndarray, choices: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
         """
         Gradient of ``(weights * expected_bits).sum()`` with respect to the inputs.
 
         :param inputs: as in :meth:`measure`, finite
-        :param weights: ``(batch, n_qubits)``, of the inputs' type
         :param choices: as in :meth:`measure`
+        :param weights: ``(batch, n_qubits)``, of the inputs' type
         :return: ``(batch, n_inputs)``; zero where rows choose qubits
         :raises ValueError: if a block of a row does not fit into this machine's memory
         """
@@ -159,10 +160,12 @@ class SplitEngine:
 
     def _refuse(self, inputs: np.ndarray, chosen: np.ndarray) -> NoReturn:
         """Name the largest block."""
-        kernels = self._kernels
+        kernels, program = self._kernels, self.program
         needed, row, size, place = split.largest(inputs, kernels.gates, kernels.last, kernels.columns, chosen)
+        layer = bisect_right(program.layer_ends, place)
+        where = f"in circuit layer {layer}" if program.layer_ends else f"at gate {place} ({program.gates[place].name})"
         raise ValueError(
-            f"{size} of n_qubits={self.program.n_qubits} become one block at gate {place} ({self.program.gates[place].name}) "
-            f"of row {row}, whose state and workspace need {needed * NUMBERS * inputs.itemsize / 2**30:,.0f} GiB, but this "
-            f"machine has {memory_bytes() / 2**30:,.0f} GiB of memory; use fewer layers or two-qubit gates, or another backend"
+            f"{size} of n_qubits={program.n_qubits} become one block {where} of row {row}, whose state and workspace need "
+            f"{needed * NUMBERS * inputs.itemsize / 2**30:,.0f} GiB, but this machine has {memory_bytes() / 2**30:,.0f} GiB "
+            f"of memory; use fewer layers or two-qubit gates, or another backend"
         )

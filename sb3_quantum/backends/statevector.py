@@ -1,11 +1,9 @@
 """Exact, batched simulation of the circuit: differentiable torch on any device, compiled kernels on the CPU."""
 
 import math
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch as th
@@ -13,6 +11,8 @@ import torch as th
 from sb3_quantum.backends import graph, kernel, program_graph
 from sb3_quantum.backends.base import Array, Backend
 from sb3_quantum.backends.graph import GROUP, kron
+from sb3_quantum.backends.split_engine import SplitEngine
+from sb3_quantum.backends.threads import in_shares, memory_bytes
 from sb3_quantum.circuits import Circuit, PaperCircuit
 from sb3_quantum.circuits.tracing import computable, full_precision, in_graph, vjp
 
@@ -20,14 +20,9 @@ from sb3_quantum.circuits.tracing import computable, full_precision, in_graph, v
 CHUNK = 2**23
 #: basis states that are worth a thread of their own in the compiled path, about a quarter of a millisecond
 THREAD_STATES = 2**13
-
-
-def _memory_bytes() -> int:
-    """Physical memory of this machine in bytes (16 GiB where the system does not say)."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 16 * 2**30
+#: up to so many qubits, double precision is left to torch, which need not compile anything for it
+DOUBLE_QUBITS = 14
+Engine = Literal["auto", "split", "full", "torch"]
 
 
 def _outer(vectors: list[th.Tensor]) -> th.Tensor:
@@ -43,16 +38,9 @@ def _outer(vectors: list[th.Tensor]) -> th.Tensor:
     return product
 
 
-@lru_cache(maxsize=4)
-def _workers(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads that last; ``process`` because a forked child must not wait for those of its parent."""
-    return ThreadPoolExecutor(threads)
-
-
 def _in_threads(kernel: Callable[..., Any], n_qubits: int, *arrays: np.ndarray) -> bool:
     """
-    Call a compiled kernel, which releases the interpreter's lock, on as many threads as torch uses, each with its share of the
-    rows.
+    Call a kernel of the full engine, on as many threads as torch uses, each with its share of the rows.
 
     :param kernel: what to call: with circuit inputs, ``n_qubits`` and the other arrays
     :param n_qubits: qubits of the circuit
@@ -61,13 +49,12 @@ def _in_threads(kernel: Callable[..., Any], n_qubits: int, *arrays: np.ndarray) 
     """
     batch = len(arrays[0])
     threads = min(th.get_num_threads(), batch, (batch << n_qubits) // THREAD_STATES)
-    if threads <= 1:
-        return kernel(arrays[0], n_qubits, *arrays[1:])
-    shares = [slice(batch * i // threads, batch * (i + 1) // threads) for i in range(threads)]
-    own, *others = [[array[share] for array in arrays] for share in shares]
-    handed = [_workers(os.getpid(), threads - 1).submit(kernel, part[0], n_qubits, *part[1:]) for part in others]
-    answers = [kernel(own[0], n_qubits, *own[1:])]
-    return all(answers + [other.result() for other in handed])
+
+    def run(share: slice) -> bool:
+        first, *others = (array[share] for array in arrays)
+        return kernel(first, n_qubits, *others)
+
+    return all(in_shares(run, batch, threads))
 
 
 def _array(tensor: th.Tensor) -> np.ndarray:
@@ -75,8 +62,26 @@ def _array(tensor: th.Tensor) -> np.ndarray:
     return np.ascontiguousarray(tensor.detach().numpy() if tensor.requires_grad else tensor.numpy())
 
 
-class _Compiled(th.autograd.Function):
-    """Probabilities of all basis states by the compiled kernels."""
+class _Split(th.autograd.Function):
+    """Expected bits by the engine that splits."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: th.Tensor, backend: "StatevectorBackend") -> th.Tensor:
+        ctx.save_for_backward(inputs)
+        ctx.backend = backend
+        return th.from_numpy(backend._split_measure(inputs, None)[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, None]:
+        (inputs,) = ctx.saved_tensors
+        if th.is_grad_enabled():  # create_graph
+            witness = StatevectorBackend(ctx.backend.ansatz, engine="torch")
+            return vjp(witness.expected_bits, inputs, grad_outputs[0]), None
+        return ctx.backend._split_gradient(inputs, grad_outputs[0]), None
+
+
+class _Full(th.autograd.Function):
+    """Probabilities of all basis states by the kernels of the full engine."""
 
     @staticmethod
     def forward(ctx: Any, inputs: th.Tensor, ansatz: PaperCircuit) -> th.Tensor:
@@ -109,18 +114,27 @@ class StatevectorBackend(Backend):
     first layer acts on the state 0 and is written down as a product state; the last layer's phases and CZ cannot change a
     measurement in Z and are left out.
 
-    Two engines do so, to within 1e-5 of each other: ``"compiled"`` kernels on the CPU in single precision, which hold one
-    circuit at a time on each of torch's threads, 16 bytes per basis state (17 MB for 20 qubits); and ``"torch"`` for any
-    device and precision, which cuts large batches into chunks of about 64 MB a statevector. The bits that a seed gives can
-    differ between them where a random number falls within rounding of a boundary; ``get_state()["engine"]`` says which one ran
-    last.
+    Three engines agree to within 1e-5:
 
-    :param ansatz: the circuit's shape
+    * ``"split"``, compiled for the CPU, runs any program of gates one circuit at a time on each of torch's threads. Qubits
+      that no two-qubit gate has joined are separate blocks, so that a circuit's cost follows from its largest block and not
+      from its width: 127 qubits are no more than a few hundred rotations more.
+    * ``"torch"`` holds all basis states, on any device and in any precision, and cuts large batches into chunks of about 64 MB
+      a statevector. Wide circuits of the paper's family are split as well, one size of blocks after the other.
+    * ``"full"``, compiled for the CPU in single precision and the paper's circuit, holds all basis states, 16 bytes each. It
+      is there to compare with, and for :meth:`probabilities`.
+
+    ``get_state()["engine"]`` says which one ran last. The bits that a seed gives can differ between them where a random number
+    falls within rounding of a boundary, and beyond 30 qubits.
+
+    :param ansatz: the circuit
     :param shots: unused (expected bits are exact); accepted so that specs can be swapped
     :param seed: seed of the generator that bitstrings are drawn from
-    :param engine: ``"auto"`` takes compiled kernels where they can be used, ``"torch"`` never does
+    :param engine: ``"auto"`` splits on the CPU, but in double precision only from 15 qubits on, and takes torch otherwise;
+        where the one that is named cannot be used, torch steps in
     :param limits: see :class:`~sb3_quantum.backends.Backend`
-    :raises ValueError: if ``engine`` is unknown, or if one statevector and its workspace do not fit into this machine's memory
+    :raises ValueError: if ``engine`` is unknown or cannot run this circuit; later, before anything of the kind is allocated,
+        if a block (or a statevector, in an engine that does not split) does not fit into this machine's memory
     """
 
     name = "statevector"
@@ -133,26 +147,47 @@ class StatevectorBackend(Backend):
         ansatz: Circuit,
         shots: int = 1,
         seed: int | None = None,
-        engine: Literal["auto", "torch"] = "auto",
+        engine: Engine = "auto",
         **limits: Any,
     ):
         super().__init__(ansatz, shots, seed, **limits)
-        if engine not in ("auto", "torch"):
-            raise ValueError(f"engine={engine!r} is unknown, accepted are 'auto' and 'torch'")
+        if engine not in get_args(Engine):
+            accepted = ", ".join(map(repr, get_args(Engine)))
+            raise ValueError(f"engine={engine!r} is unknown, accepted are {accepted}")
+        if engine == "full" and not self._is_papers:
+            raise ValueError(f"engine='full' runs the paper's circuit with n_cz=1, got {ansatz}; use 'auto'")
         self.engine = engine
         self._ran = "none"
-        # Two copies of the state in single precision, probabilities, their float64 running sum, and a table of 1 byte per
-        # qubit
-        needed, available = 2**ansatz.n_qubits * (16 + 4 + 8 + ansatz.n_qubits), _memory_bytes()
-        if needed > available:
-            raise ValueError(
-                f"n_qubits={ansatz.n_qubits} needs {needed / 2**30:,.0f} GiB for one statevector and its workspace, but this "
-                f"machine has {available / 2**30:,.0f} GiB of memory; use fewer qubits or another backend"
-            )
         # The bits of every basis state, (n_qubits, 2**n_qubits), qubit m in row m; made on the inputs' device when needed
         self._table = th.zeros(0)
 
+    @property
+    def _is_papers(self) -> bool:
+        return isinstance(self.ansatz, PaperCircuit) and self.ansatz.n_cz == 1
+
+    @cached_property
+    def _split(self) -> SplitEngine:
+        circuit = self.ansatz
+        if circuit.is_direct:
+            return SplitEngine(circuit.program, circuit.angle_columns, circuit.index_columns)
+        return SplitEngine(circuit.program)
+
+    def _check_memory(self) -> None:
+        """
+        :raises ValueError: if all basis states are too many
+        """
+        n_qubits = self.ansatz.n_qubits
+        # Two copies of the state in single precision, probabilities, their float64 running sum, and a table of 1 byte per
+        # qubit
+        needed, available = 2**n_qubits * (16 + 4 + 8 + n_qubits), memory_bytes()
+        if needed > available:
+            raise ValueError(
+                f"n_qubits={n_qubits} needs {needed / 2**30:,.0f} GiB for one statevector and its workspace, but this machine "
+                f"has {available / 2**30:,.0f} GiB of memory; use fewer qubits, engine='auto' or another backend"
+            )
+
     def _bit_table(self, device: th.device) -> th.Tensor:
+        self._check_memory()
         table = self._table
         if len(table) == 0 or table.device != device or in_graph(table):
             states = th.arange(2**self.ansatz.n_qubits, device=device)
@@ -184,6 +219,7 @@ class StatevectorBackend(Backend):
 
     def _amplitudes(self, inputs: th.Tensor) -> th.Tensor:
         """As :meth:`statevector`, without the paper's last layer of CZ gates."""
+        self._check_memory()
         if not isinstance(self.ansatz, PaperCircuit):
             real, imag = program_graph.amplitudes(self.ansatz, inputs).unbind(1)
             return th.complex(real, imag)
@@ -231,18 +267,20 @@ class StatevectorBackend(Backend):
         super().set_state(state)
         self._ran = state.get("engine", "none")
 
-    def _compiled(self, inputs: th.Tensor) -> bool:
-        """Whether the compiled kernels take these inputs."""
-        compiled = (
-            self.engine == "auto"
-            and isinstance(self.ansatz, PaperCircuit)
-            and self.ansatz.n_cz == 1
-            and inputs.is_cpu
-            and inputs.dtype == th.float32
-            and not in_graph(inputs)
-        )
-        self._ran = "compiled" if compiled else "torch"
-        return compiled
+    def _choose(self, inputs: th.Tensor) -> str:
+        """The engine for these inputs."""
+        engine = self.engine
+        if engine != "torch":
+            if not inputs.is_cpu or in_graph(inputs):
+                engine = "torch"
+            elif engine == "full":
+                engine = "full" if inputs.dtype == th.float32 else "torch"
+            elif engine == "auto" and inputs.dtype == th.float64 and self.ansatz.n_qubits <= DOUBLE_QUBITS:
+                engine = "torch"
+            else:
+                engine = "split"
+        self._ran = engine
+        return engine
 
     def probabilities(self, inputs: th.Tensor) -> th.Tensor:
         """
@@ -251,8 +289,10 @@ class StatevectorBackend(Backend):
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :return: ``(batch, 2**n_qubits)``, little-endian as in Qiskit; differentiable in the angles, any number of times
         """
-        if self._compiled(inputs):
-            return _Compiled.apply(inputs, self.ansatz)
+        self._check_memory()
+        on_cpu = self.engine != "torch" and inputs.is_cpu and inputs.dtype == th.float32 and not in_graph(inputs)
+        if on_cpu and self._is_papers:
+            return _Full.apply(inputs, self.ansatz)
         return th.view_as_real(self._amplitudes(inputs)).square().sum(-1)
 
     def _recorded(self, inputs: th.Tensor) -> th.Tensor:
@@ -263,27 +303,58 @@ class StatevectorBackend(Backend):
                 return graph.expected_bits(self.ansatz, inputs)
             return program_graph.expected_bits(self.ansatz, inputs)
 
-    def _measures(self, inputs: th.Tensor) -> bool:
-        """Whether one compiled kernel does it all, the check of the values included: where no graph is asked for."""
-        return self._compiled(inputs) and not (inputs.requires_grad and th.is_grad_enabled())
-
     def _check(self, inputs: th.Tensor) -> None:
         # Whether the values are finite is asked by _run, which may leave it to the kernel
         self.ansatz.check_shape(inputs)
 
     def _run(self, inputs: th.Tensor, shots: int, generator: np.random.Generator) -> tuple[Array, Array]:
-        measures = self._measures(inputs)
-        if not measures:
-            self.ansatz.check(inputs)
+        engine = self._choose(inputs)
+        wants_graph = inputs.requires_grad and th.is_grad_enabled()
         # One uniform number per shot, drawn for the whole batch at once: chunks do not change what is sampled
-        uniforms = generator.random((len(inputs), shots)) if shots else np.empty((len(inputs), 0))
-        if measures:
+        uniforms = generator.random((len(inputs), shots)) if shots else None
+        if engine == "split":
+            if wants_graph and shots == 0:
+                return np.empty((len(inputs), 0, self.ansatz.n_qubits)), _Split.apply(inputs, self)
+            return self._split_measure(inputs, uniforms)
+        if uniforms is None:
+            uniforms = np.empty((len(inputs), 0))
+        if engine == "full" and not wants_graph:
             bits = np.empty((*uniforms.shape, self.ansatz.n_qubits), np.float32)
             expected = np.empty((len(inputs), self.ansatz.n_qubits), np.float32)
+            self._check_memory()
             if not _in_threads(kernel.measure, self.ansatz.n_qubits, _array(inputs), uniforms, bits, expected):
                 self.ansatz.check_finite(inputs)
             return bits, expected
+        self.ansatz.check(inputs)
         return self._run_torch(inputs, th.as_tensor(uniforms).to(inputs.device))
+
+    def _split_measure(self, inputs: th.Tensor, uniforms: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Bits and expected bits by the engine that splits."""
+        measured = self._split.measure(*self._gates(inputs), uniforms)
+        if measured is None:
+            self.ansatz.check_finite(inputs)
+            raise ValueError("the angles of the circuit's gates must be finite, but these inputs make some that are not")
+        return measured
+
+    def _split_gradient(self, inputs: th.Tensor, weights: th.Tensor) -> th.Tensor:
+        """Gradient of ``(weights * expected_bits).sum()`` with respect to the inputs."""
+        gradient = th.from_numpy(self._split.gradient(*self._gates(inputs), _array(weights)))
+        if self.ansatz.is_direct:
+            return gradient
+        # From the gates' angles to the inputs that they are made from
+        with th.enable_grad():
+            leaf = inputs.detach().requires_grad_(True)
+            (slopes,) = th.autograd.grad(self.ansatz.gate_angles(leaf), leaf, gradient, allow_unused=True)
+        return th.zeros_like(inputs) if slopes is None else slopes
+
+    def _gates(self, inputs: th.Tensor) -> tuple[np.ndarray, np.ndarray | None]:
+        """What the engine that splits reads angles from, and the qubits that rows choose unless it reads them there too."""
+        circuit = self.ansatz
+        if circuit.is_direct:
+            return _array(inputs), None
+        wrapped = circuit.wrap(inputs.detach())
+        chosen = circuit.choices(wrapped).numpy() if circuit.program.n_choices else None
+        return _array(circuit.gate_angles(wrapped).to(inputs.dtype)), chosen
 
     def _run_torch(self, inputs: th.Tensor, uniforms: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """What :meth:`_run` says, chunk by chunk, with a graph if the inputs want one."""

@@ -267,7 +267,7 @@ class Circuit(ABC):
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :return: ``(batch, program.n_choices, 2)``, int64
         """
-        return self.round_indices(self.split(inputs.detach())[1]).reshape(len(inputs), -1, 2)
+        return self.round_indices(self.split(inputs.detach())[1]).reshape(len(inputs), self.program.n_choices, 2)
 
     def structures(self, inputs: th.Tensor) -> list[Hashable]:
         """

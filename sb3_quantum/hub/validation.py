@@ -13,7 +13,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.policies import BasePolicy
 
-from sb3_quantum.backends.statevector import _memory_bytes
+from sb3_quantum.backends.threads import memory_bytes
 from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.hub.codec import decode, decode_space
 from sb3_quantum.hub.shapes import check_optimizer, check_state, circuit_of, networks
@@ -373,8 +373,8 @@ def _check_buffer_size(data: dict[str, Any], buffer_size: Any, where: Path | str
         ansatz = circuit_of(kwargs)
         row += (2 * ansatz.n_angles + ansatz.n_indices + 2 * ansatz.n_qubits) * (2 if data["probe_std"] > 0 else 1)
     rows = max(data["buffer_size"] if buffer_size is None else buffer_size, data["n_envs"])
-    if rows * row > _memory_bytes():
+    if rows * row > memory_bytes():
         raise ModelFileError(
             f"{where}: a replay buffer of {rows:,} rows takes {rows * row / 2**30:,.0f} GiB, and this machine has "
-            f"{_memory_bytes() / 2**30:,.0f}; load it with buffer_size= (1 is enough to predict)"
+            f"{memory_bytes() / 2**30:,.0f}; load it with buffer_size= (1 is enough to predict)"
         )

@@ -8,7 +8,7 @@ import torch as th
 from torch.nn import functional as F
 
 from sb3_quantum.backends import StatevectorBackend
-from sb3_quantum.backends.statevector import _memory_bytes
+from sb3_quantum.backends.threads import memory_bytes
 from sb3_quantum.circuits import Circuit
 from sb3_quantum.layers.gradients import parameter_shift
 from sb3_quantum.layers.quantum_layer import QuantumLayer
@@ -25,7 +25,7 @@ def can_be_simulated(ansatz: Circuit, n_states: int) -> bool:
     :param n_states: that are measured
     :return: whether all amplitudes together are few enough, such as those of 64 states of 20 qubits
     """
-    return n_states << ansatz.n_qubits <= min(_AMPLITUDES, _memory_bytes() // (4 * _BYTES))
+    return n_states << ansatz.n_qubits <= min(_AMPLITUDES, memory_bytes() // (4 * _BYTES))
 
 
 def gradient_fidelity(

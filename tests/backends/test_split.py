@@ -75,7 +75,8 @@ def paper(n_qubits: int, n_layers: int, rows: int, n_cz: int = 1, seed: int = 0)
         place = 2 * layer * n_qubits
         gates += [Gate("r", (q,), (place + 2 * q, place + 2 * q + 1)) for q in range(n_qubits)]
         gates += [Gate("cz", choice=layer * n_cz + number) for number in range(n_cz)]
-    program = Program(n_qubits, tuple(gates), 2 * n_qubits * n_layers, n_cz * n_layers)
+    ends = tuple((layer + 1) * (n_qubits + n_cz) for layer in range(n_layers))
+    program = Program(n_qubits, tuple(gates), 2 * n_qubits * n_layers, n_cz * n_layers, ends)
     engine = SplitEngine(program, columns[:, : 2 * n_qubits].flatten(), columns[:, 2 * n_qubits :].reshape(-1, 2))
     inputs = np.random.default_rng(seed).standard_normal((rows, n_layers * width)).astype(np.float32)
     return engine, 5 * inputs
@@ -101,12 +102,12 @@ def test_gradients_equal_finite_differences(seed: int) -> None:
     angles, pairs = rows_for(program, 1, seed)
     weights = np.random.default_rng(seed).standard_normal((1, program.n_qubits))
     engine = SplitEngine(program)
-    ours = engine.gradient(angles, weights, pairs)[0]
+    ours = engine.gradient(angles, pairs, weights)[0]
     for place in range(program.n_angles):
         step = 1e-5 * np.eye(program.n_angles)[place]
         difference = theirs(program, angles[0] + step, pairs[0]) - theirs(program, angles[0] - step, pairs[0])
         assert abs(ours[place] - weights[0] @ difference / 2e-5) < 1e-8
-    single = engine.gradient(angles.astype(np.float32), weights.astype(np.float32), pairs)[0]
+    single = engine.gradient(angles.astype(np.float32), pairs, weights.astype(np.float32))[0]
     assert np.abs(single - ours).max() < 2e-5
 
 
@@ -116,7 +117,7 @@ def test_the_papers_circuit_equals_the_full_engine(n_qubits: int, n_layers: int)
     engine, inputs = paper(n_qubits, n_layers, rows=16)
     inputs[0, :], inputs[1, :] = 1e30, 3e4
     uniforms = np.random.default_rng(1).random((16, 20))
-    measured = engine.measure(inputs, uniforms)
+    measured = engine.measure(inputs, uniforms=uniforms)
     assert measured is not None
     bits, expected = measured
     full_bits, full = np.empty_like(bits), np.empty_like(expected)
@@ -127,7 +128,7 @@ def test_the_papers_circuit_equals_the_full_engine(n_qubits: int, n_layers: int)
     table = (np.arange(2**n_qubits) >> np.arange(n_qubits)[:, None]) & 1
     wanted = np.empty_like(inputs)
     kernel.gradient(inputs, n_qubits, weights @ table.astype(np.float32), wanted)
-    assert np.abs(engine.gradient(inputs, weights) - wanted)[1:].max() < 1e-4
+    assert np.abs(engine.gradient(inputs, None, weights) - wanted)[1:].max() < 1e-4
 
 
 @pytest.mark.parametrize("n_cz", [0, 3])
@@ -144,14 +145,14 @@ def test_more_and_fewer_gates_in_a_layer(n_cz: int) -> None:
 def test_qubits_alone_at_any_width() -> None:
     """127 qubits without an entangling gate are 127 rotations, whose bits are known on paper."""
     engine, inputs = paper(127, 1, rows=5)
-    measured = engine.measure(inputs, np.random.default_rng(0).random((5, 4000)))
+    measured = engine.measure(inputs, uniforms=np.random.default_rng(0).random((5, 4000)))
     assert measured is not None
     bits, expected = measured
     assert np.abs(expected - np.sin(inputs[:, : 2 * 127 : 2].astype(float) / 2) ** 2).max() < 1e-5
     # Deviations in standard errors: 7 of them happen by chance in 2e-9 of all runs with 635 qubits
     error = np.sqrt(expected * (1 - expected) / 4000) + 1e-3 / 7
     assert (np.abs(bits.mean(1) - expected) / error).max() < 7
-    gradient = engine.gradient(inputs, np.ones((5, 127), np.float32))
+    gradient = engine.gradient(inputs, None, np.ones((5, 127), np.float32))
     assert np.abs(gradient[:, : 2 * 127 : 2] - np.sin(inputs[:, : 2 * 127 : 2]) / 2).max() < 1e-5
 
 
@@ -179,7 +180,7 @@ def test_wide_circuits_equal_matrix_product_states(n_qubits: int) -> None:
     shifted = np.repeat(inputs.astype(float), 2, axis=0)
     shifted[:, column] += [np.pi / 2, -np.pi / 2]
     wanted = (witness(shifted[0]) - witness(shifted[1])).sum() / 2
-    assert abs(engine.gradient(inputs.astype(float), np.ones((1, n_qubits)))[0, column] - wanted) < 1e-7
+    assert abs(engine.gradient(inputs.astype(float), None, np.ones((1, n_qubits)))[0, column] - wanted) < 1e-7
 
 
 def test_bits_follow_their_joint_distribution() -> None:
@@ -191,12 +192,27 @@ def test_bits_follow_their_joint_distribution() -> None:
     gates += [Gate("rx", (q,), (6 + q,)) for q in range(5)]
     program = Program(5, tuple(gates), 11)
     angles = np.random.default_rng(0).uniform(0.5, 2.5, (1, 11)).astype(np.float32)
-    measured = SplitEngine(program).measure(angles, np.random.default_rng(1).random((1, 20_000)))
+    measured = SplitEngine(program).measure(angles, uniforms=np.random.default_rng(1).random((1, 20_000)))
     assert measured is not None
     exact = Statevector(in_qiskit(program, angles[0].astype(float), np.empty((0, 2)))).probabilities()
     counts = np.bincount(measured[0][0].astype(int) @ (1 << np.arange(5)), minlength=32)
     assert exact.min() > 1e-5
     assert chisquare(counts, exact / exact.sum() * 20_000).pvalue > 1e-6
+
+
+def test_a_random_number_suffices_for_any_width() -> None:
+    """
+    200 fair coins from 4,000 random numbers of 53 bits each. Sums of the qubits are binomial: their mean and variance are off
+    by less than 6 standard errors, which happens by chance in 4e-9 of all runs.
+    """
+    program = Program(200, tuple(Gate("fixed", (q,), fixed=HADAMARD) for q in range(200)), 0)
+    measured = SplitEngine(program).measure(np.empty((1, 0), np.float32), uniforms=np.random.default_rng(0).random((1, 4000)))
+    assert measured is not None
+    sums = measured[0][0].sum(1)
+    assert abs(sums.mean() - 100) < 6 * np.sqrt(50 / 4000) and abs(sums.var() - 50) < 6 * 50 * np.sqrt(2 / 4000)
+    # Neighbours are independent: their correlations are 1 / sqrt(4000) wide
+    signs = 2 * measured[0][0] - 1
+    assert np.abs((signs[:, 1:] * signs[:, :-1]).mean(0)).max() < 6 / np.sqrt(4000)
 
 
 def test_what_cannot_be_is_never_drawn() -> None:
@@ -205,7 +221,7 @@ def test_what_cannot_be_is_never_drawn() -> None:
     for target in (2, 4):
         gates += [Gate("cz", (0, target)), Gate("fixed", (target,), fixed=HADAMARD)]
     uniforms = np.concatenate([np.random.default_rng(0).random(500), [0.0, np.nextafter(1, 0)]])[None]
-    measured = SplitEngine(Program(5, tuple(gates), 1)).measure(np.array([[np.pi]], np.float32), uniforms)
+    measured = SplitEngine(Program(5, tuple(gates), 1)).measure(np.array([[np.pi]], np.float32), uniforms=uniforms)
     assert measured is not None
     assert np.unique(measured[0][0], axis=0).tolist() == [[0, 1, 0, 0, 0], [1, 1, 1, 0, 1]]
 
@@ -218,11 +234,11 @@ def test_neither_threads_nor_neighbours_change_a_row(monkeypatch: pytest.MonkeyP
     try:
         for number in (1, 3):
             th.set_num_threads(number)
-            found.append((*engine.measure(inputs, uniforms), engine.gradient(inputs, weights)))  # type: ignore[misc]
+            found.append((*engine.measure(inputs, uniforms=uniforms), engine.gradient(inputs, None, weights)))  # type: ignore[misc]
     finally:
         th.set_num_threads(threads)
     row = slice(7, 8)
-    found.append((*engine.measure(inputs[row], uniforms[row]), engine.gradient(inputs[row], weights[row])))  # type: ignore[misc]
+    found.append((*engine.measure(inputs[row], uniforms=uniforms[row]), engine.gradient(inputs[row], None, weights[row])))  # type: ignore[misc]
     for one, other, alone in zip(*found, strict=True):
         assert np.array_equal(one, other) and np.array_equal(one[row], alone)
 
@@ -257,10 +273,10 @@ def test_a_block_that_does_not_fit_is_named() -> None:
     """Its size is found without any amplitude, whatever the width; circuits of that width with small blocks go on."""
     engine, inputs = paper(127, 3, rows=2, n_cz=60)
     inputs[:, engine._kernels.columns] = np.random.default_rng(0).uniform(0, 126, size=(2, 180, 2))
-    with pytest.raises(ValueError, match=r"\d+ of n_qubits=127 become one block at gate \d+ \(cz\) of row \d.* [\d,]+ GiB"):
+    with pytest.raises(ValueError, match=r"\d+ of n_qubits=127 become one block in circuit layer \d of row \d.* [\d,]+ GiB"):
         engine.measure(inputs)
     with pytest.raises(ValueError, match="become one block"):
-        engine.gradient(inputs, np.ones((2, 127), np.float32))
+        engine.gradient(inputs, None, np.ones((2, 127), np.float32))
     inputs[:, engine._kernels.columns] = 5.0
     assert engine.measure(inputs) is not None
 

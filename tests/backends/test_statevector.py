@@ -9,7 +9,7 @@ from qiskit.quantum_info import Statevector
 from scipy.stats import chisquare
 
 from sb3_quantum.backends import StatevectorBackend, make_backend, statevector
-from sb3_quantum.circuits import PaperCircuit
+from sb3_quantum.circuits import BrickworkCircuit, PaperCircuit
 
 SHAPES = [(1, 1), (1, 4), (2, 3), (3, 2), (5, 4), (6, 3), (7, 5), (10, 10), (11, 3), (12, 4)]
 
@@ -60,7 +60,7 @@ def test_engines_sample_the_same_bits(n_qubits: int, n_layers: int) -> None:
     differ = (backend.sample(inputs, shots=500) != twin.sample(inputs, shots=500)).any(-1)
     assert float(differ.float().mean()) < 0.01
     assert th.allclose(backend.expected_bits(inputs), twin.expected_bits(inputs), atol=1e-5)
-    assert [one.get_state()["engine"] for one in (backend, twin)] == ["compiled", "torch"]
+    assert [one.get_state()["engine"] for one in (backend, twin)] == ["split", "torch"]
     assert twin.kwargs == {"shots": 1, "engine": "torch"} and "engine" not in backend.kwargs
 
 
@@ -80,7 +80,7 @@ def test_threads_do_not_change_what_is_sampled() -> None:
 
 
 def test_unknown_engine() -> None:
-    with pytest.raises(ValueError, match="engine='numba' is unknown, accepted are 'auto' and 'torch'"):
+    with pytest.raises(ValueError, match="engine='numba' is unknown, accepted are 'auto', 'split', 'full', 'torch'"):
         StatevectorBackend(PaperCircuit(2, 2), engine="numba")  # type: ignore[arg-type]
 
 
@@ -91,7 +91,7 @@ def test_adjoint_kernel_and_autograd_agree(n_qubits: int, n_layers: int) -> None
     weights = th.randn(2**n_qubits, 6, dtype=th.float64).T  # not contiguous
     gradients = []
     for dtype in (th.float32, th.float64):
-        leaf = inputs.to(dtype).requires_grad_(True)
+        leaf = inputs.detach().to(dtype, copy=True).requires_grad_(True)
         (gradient,) = th.autograd.grad((backend.probabilities(leaf) * weights.to(dtype)).sum(), leaf)
         gradients.append(gradient.double())
     assert float((gradients[0] - gradients[1]).abs().max()) < 1e-4
@@ -167,7 +167,8 @@ def test_same_seed_same_bits_and_fresh_bits_every_call() -> None:
 
 
 def test_chunks_do_not_change_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    (one, inputs), (other, _) = make(5, 3, rows=50), make(5, 3, rows=50)
+    ansatz, inputs = PaperCircuit(5, 3), make(5, 3, rows=50)[1]
+    one, other = (StatevectorBackend(ansatz, seed=0, engine="torch") for _ in range(2))
     whole = one.measure(inputs)
     monkeypatch.setattr(statevector, "CHUNK", 7 * 2**5)
     cut = other.measure(inputs)
@@ -204,8 +205,61 @@ def test_copies_continue_the_generator(copy) -> None:
 
 
 def test_too_many_qubits_say_how_much_memory() -> None:
+    """Where all basis states are held; an engine that splits goes on."""
+    ansatz = BrickworkCircuit(60, 2)
+    backend = StatevectorBackend(ansatz, engine="torch")
     with pytest.raises(ValueError, match=r"n_qubits=60 needs [\d,]+ GiB .* this machine has [\d,]+ GiB"):
-        StatevectorBackend(PaperCircuit(60, 1))
+        backend.expected_bits(th.zeros(1, ansatz.n_inputs))
+    with pytest.raises(ValueError, match="n_qubits=60 needs"):
+        StatevectorBackend(PaperCircuit(60, 2)).probabilities(th.zeros(1, PaperCircuit(60, 2).n_inputs))
+    assert StatevectorBackend(ansatz).sample(th.zeros(2, ansatz.n_inputs)).shape == (2, 60)
+
+
+def test_the_full_engine_is_there_to_compare_with() -> None:
+    backend, inputs = make(5, 3)
+    full = StatevectorBackend(backend.ansatz, seed=0, engine="full")
+    assert full.kwargs == {"shots": 1, "engine": "full"}
+    for engine in (full, backend):
+        engine.seed(0)
+    assert th.equal(full.sample(inputs, shots=20), backend.sample(inputs, shots=20))
+    assert [one.get_state()["engine"] for one in (full, backend)] == ["full", "split"]
+    with pytest.raises(ValueError, match="engine='full' runs the paper's circuit with n_cz=1, got PaperCircuit"):
+        StatevectorBackend(PaperCircuit(3, 2, 0), engine="full")
+
+
+@pytest.mark.parametrize("dtype", [th.float32, th.float64])
+def test_wide_circuits_through_the_backend(dtype: th.dtype) -> None:
+    """Bits, expected bits and a gradient of 127 qubits; the parameter-shift rule is the gradient's witness."""
+    backend, inputs = make(127, 3, rows=2)
+    leaf = inputs.detach().to(dtype, copy=True).requires_grad_(True)
+    measured = backend.measure(leaf.detach())
+    assert measured.bits is not None and measured.bits.shape == (2, 127)
+    backend.expected_bits(leaf).sum().backward()
+    assert leaf.grad is not None
+    columns, shifts, coefficients = (th.as_tensor(part[:6]) for part in backend.ansatz.shift_rule())
+    for column in columns.unique().tolist():
+        terms = (columns == column).nonzero().flatten().tolist()
+        shifted = inputs.double().repeat(len(terms), 1, 1)
+        for place, term in enumerate(terms):
+            shifted[place, :, column] += shifts[term]
+        values = backend.expected_bits(shifted.flatten(0, 1)).sum(1).reshape(len(terms), 2)
+        assert th.allclose((coefficients[terms] @ values), leaf.grad[:, column].double(), atol=1e-4)
+
+
+@pytest.mark.parametrize("ansatz", [BrickworkCircuit(4, 3), PaperCircuit(4, 3, 2), PaperCircuit(4, 3, 0)], ids=str)
+def test_other_families_split(ansatz: Any) -> None:
+    """Values and gradients against torch's engine in double precision."""
+    th.manual_seed(0)
+    inputs = 3 * th.randn(5, ansatz.n_inputs)
+    found = []
+    for engine, dtype in (("split", th.float32), ("torch", th.float64)):
+        backend = StatevectorBackend(ansatz, engine=engine)
+        leaf = inputs.detach().to(dtype, copy=True).requires_grad_(True)
+        expected = backend.expected_bits(leaf)
+        expected.square().sum().backward()
+        assert leaf.grad is not None
+        found.append((expected.detach().double(), leaf.grad.double()))
+    assert all(float((one - other).abs().max()) < 2e-5 for one, other in zip(*found, strict=True))
 
 
 def test_unknown_backend() -> None:
@@ -235,7 +289,7 @@ def test_huge_inputs_run() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("engine", ["auto", "torch"])
+@pytest.mark.parametrize("engine", ["auto", "full", "torch"])
 def test_values_that_are_not_finite(value: float, engine: Any) -> None:
     backend = StatevectorBackend(PaperCircuit(3, 2), engine=engine)
     inputs = th.full((5, backend.ansatz.n_inputs), 3e38)  # finite, but its sum is not

@@ -27,7 +27,7 @@ from tests.qtd3.test_train import pendulum
         ({"policy_kwargs": {"n_qubits": 0}}, "n_qubits must be an integer >= 1, got 0"),
         ({"policy_kwargs": {"n_layers": 0}}, "n_layers must be an integer >= 1, got 0"),
         ({"policy_kwargs": {"n_links": -1}}, "n_links must be an integer >= 0, got -1"),
-        ({"policy_kwargs": {"n_qubits": 60}}, "n_qubits=60 needs"),
+        ({"backend_kwargs": {"engine": "x"}}, "engine='x' is unknown, accepted are 'auto', 'split'"),
         ({"backend": "ibm-q"}, "backend='ibm-q' is unknown, accepted are 'statevector', 'aer'"),
         ({"backend": "aer", "backend_kwargs": {"shots": 0}}, "shots must be an integer >= 1, got 0"),
         ({"backend": "aer", "fit_targets": "exact"}, "needs an exact backend, and 'aer' is not"),

@@ -103,7 +103,7 @@ def test_a_circuit_too_wide_to_be_simulated_is_trained_with_a_bar(capsys: pytest
 def test_how_wide_is_too_wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory decides too, and what can be measured on shots is measured."""
     model = pendulum(backend="aer", backend_kwargs=dict(shots=2))
-    monkeypatch.setattr("sb3_quantum.layers.fidelity._memory_bytes", lambda: 4 * 80 * 8 * 2**3)
+    monkeypatch.setattr("sb3_quantum.layers.fidelity.memory_bytes", lambda: 4 * 80 * 8 * 2**3)
     observations = th.as_tensor(np.random.default_rng(0).normal(size=(9, 3)), dtype=th.float32, device=model.device)
     assert "qtdnn/cosine" in measure_fidelity(model, observations[:8])
     with pytest.warns(UserWarning, match="9 states of 3 qubits are too many"):
