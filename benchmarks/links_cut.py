@@ -11,12 +11,16 @@ same seeds and differ in how the circuit is differentiated, ``paper`` in what it
 - ``unfitted``: the qtDNN is never fitted, so that its mean-field prior is all there is
 - ``paper``: ``PAPER``'s qtDNN, fit, encoding and raw observations, under the same PROTOCOL
 
+``--circuit dense`` has five CZ gates in every layer, where the mean field is no longer the circuit, and one more arm:
+``no_entanglement``, the same circuit without a CZ.
+
 Two readouts, in training and in evaluation: the expected bits (``mean``, 20,000 steps) and one sampled bitstring
 (``sample``, 40,000 steps). Each run writes its model and a JSON file, and is skipped when that is there already;
 ``--report`` trains nothing and prints the table of what there is.
 
     python benchmarks/links_cut.py --out logs/links_cut
     python benchmarks/links_cut.py --out benchmarks/results/links_cut --report     # the published runs
+    python benchmarks/links_cut.py --circuit dense --out logs/links_cut_dense
 """
 
 import argparse
@@ -56,13 +60,16 @@ ARMS: dict[str, dict[str, Any]] = {
     "exact": dict(gradient="exact"),
     "unfitted": dict(qtdnn_learning_rate=0.0),
     "paper": PAPER,
+    "no_entanglement": dict(policy_kwargs=dict(circuit_kwargs=dict(n_cz=0))),
 }
+#: the policy's arguments of each circuit
+CIRCUITS: dict[str, dict[str, Any]] = {"paper": {}, "dense": dict(n_layers=7, circuit_kwargs=dict(n_cz=5))}
 #: what the others are compared with
 TESTED = "default"
 EPISODES, FIRST_RESET_SEED = 100, 10_000
 
 
-def train(arm: str, readout: str, seed: int, steps: int) -> QuantumTD3:
+def train(arm: str, readout: str, seed: int, steps: int, circuit: str = "paper") -> QuantumTD3:
     """
     Train one model.
 
@@ -70,10 +77,12 @@ def train(arm: str, readout: str, seed: int, steps: int) -> QuantumTD3:
     :param readout: ``"mean"`` or ``"sample"``
     :param seed: of everything
     :param steps: environment steps, those before learning starts included
+    :param circuit: a key of CIRCUITS
     :return: the final model
     """
     settings = {**ARMS[arm], **PROTOCOL}
     settings["policy_kwargs"] = {
+        **CIRCUITS[circuit],
         **settings.get("policy_kwargs", {}),
         "n_links": 0,
         "readout": readout,
@@ -82,7 +91,7 @@ def train(arm: str, readout: str, seed: int, steps: int) -> QuantumTD3:
     return QuantumTD3("MlpPolicy", ENV, seed=seed, **settings).learn(steps)
 
 
-def run(folder: Path, arm: str, readout: str, seed: int, steps: int, episodes: int) -> dict[str, Any]:
+def run(folder: Path, arm: str, readout: str, seed: int, steps: int, episodes: int, circuit: str = "paper") -> dict[str, Any]:
     """
     Train and evaluate one model, unless that was done before.
 
@@ -92,13 +101,14 @@ def run(folder: Path, arm: str, readout: str, seed: int, steps: int, episodes: i
     :param seed: of everything
     :param steps: environment steps
     :param episodes: to evaluate
+    :param circuit: a key of CIRCUITS
     :return: the figures
     """
     path = folder / f"{readout}-{arm}-{seed}.json"
     if path.exists():
         return json.loads(path.read_text())
     start = time.perf_counter()
-    model = train(arm, readout, seed, steps)
+    model = train(arm, readout, seed, steps, circuit)
     seconds = time.perf_counter() - start
     model.save(path.with_suffix(".zip"))
     model.set_random_seed(seed)
@@ -146,22 +156,24 @@ def report(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("logs/links_cut"), help="folder of models and figures")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--circuit", choices=CIRCUITS, default="paper")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, help="all by default; no_entanglement with the dense circuit only")
     parser.add_argument("--readouts", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--steps", type=int, help="instead of 20,000 and 40,000, to try the script out")
     parser.add_argument("--episodes", type=int, default=EPISODES)
     parser.add_argument("--report", action="store_true", help="print what there is")
     args = parser.parse_args()
+    arms = args.arms or [arm for arm in ARMS if args.circuit == "dense" or arm != "no_entanglement"]
     th.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
     if args.report:
         report(args.out)
         return
     for readout in args.readouts:
-        for arm in args.arms:
+        for arm in arms:
             for seed in args.seeds:
-                figures = run(args.out, arm, readout, seed, args.steps or STEPS[readout], args.episodes)
+                figures = run(args.out, arm, readout, seed, args.steps or STEPS[readout], args.episodes, args.circuit)
                 mean = np.mean(figures["returns"])
                 print(f"{readout:6s} {arm:9s} seed {seed}: {mean:8.1f}  ({figures['seconds']} s)", flush=True)
 

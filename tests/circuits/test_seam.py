@@ -1,0 +1,39 @@
+"""Only circuits, and the engines and priors made for one of them, know how a circuit's inputs are laid out."""
+
+import ast
+from pathlib import Path
+
+import sb3_quantum
+
+ROOT = Path(sb3_quantum.__file__).parent
+#: what a module must read to know a layout
+LAYOUT = {"layer_width", "n_cz", "gates", "PaperCircuit", "BrickworkCircuit", "QiskitCircuit"}
+#: packages and modules that may; the cost command is about the paper's count of circuits
+ALLOWED = ("circuits/", "priors/", "backends/kernel.py", "backends/graph.py", "backends/split", "backends/statevector.py", "cost.py")
+#: what speaks of the paper's circuit as the family that backends run by default
+NAMED = {("backends/base.py", "PaperCircuit")}
+
+
+def test_no_other_module_knows_a_layout() -> None:
+    found = []
+    for path in sorted(ROOT.rglob("*.py")):
+        module = path.relative_to(ROOT).as_posix()
+        if module.startswith(ALLOWED):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None
+            if name in LAYOUT and (module, name) not in NAMED and not _is_program(node):
+                found.append(f"{module}:{getattr(node, 'lineno', 0)} {name}")
+    assert found == []
+
+
+def _is_program(node: ast.AST) -> bool:
+    """``program.gates`` is the plain data that every circuit has."""
+    return isinstance(node, ast.Attribute) and node.attr == "gates" and "program" in ast.dump(node.value)
+
+
+def test_the_check_finds_what_it_looks_for() -> None:
+    names = {
+        node.attr for node in ast.walk(ast.parse((ROOT / "backends/graph.py").read_text())) if isinstance(node, ast.Attribute)
+    }
+    assert {"layer_width", "n_cz"} <= names
