@@ -37,6 +37,27 @@ class BrickworkCircuit(Circuit):
     def kwargs(self) -> dict[str, Any]:
         return {"n_qubits": self.n_qubits, "n_layers": self.n_layers}
 
+    # Sizes as products: a file may claim any, and columns take memory
+    @property
+    def n_angles(self) -> int:
+        """How many of the inputs are angles: all of them."""
+        return 2 * self.n_qubits * self.n_layers
+
+    @property
+    def n_inputs(self) -> int:
+        """Numbers that one circuit takes."""
+        return self.n_angles
+
+    @property
+    def n_indices(self) -> int:
+        """None."""
+        return 0
+
+    @property
+    def n_weights(self) -> int:
+        """None."""
+        return 0
+
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         return tuple(

@@ -47,6 +47,27 @@ class PaperCircuit(Circuit):
     def kwargs(self) -> dict[str, Any]:
         return {"n_qubits": self.n_qubits, "n_layers": self.n_layers, "n_cz": self.n_cz}
 
+    # Sizes as products: a file may claim any, and columns take memory
+    @property
+    def n_angles(self) -> int:
+        """How many of the inputs are angles: 200 for the paper's circuit."""
+        return self.n_layers * 2 * self.n_qubits
+
+    @property
+    def n_indices(self) -> int:
+        """How many of the inputs are indices: 20 for the paper's circuit."""
+        return self.n_layers * 2 * self.n_cz
+
+    @property
+    def n_inputs(self) -> int:
+        """Numbers that one circuit takes: 220 for the paper's 10 qubits and 10 layers."""
+        return self.n_layers * self.layer_width
+
+    @property
+    def n_weights(self) -> int:
+        """None."""
+        return 0
+
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         columns = []

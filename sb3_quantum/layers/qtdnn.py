@@ -34,7 +34,8 @@ class QtDNN(nn.Module):
         ``"periodic"`` their cosines and sines, because the circuit is 2-pi periodic in every angle and n_qubits-periodic in
         every CZ index
     :param activation_fn: activation function between the layers
-    :param prior: a key of :data:`~sb3_quantum.priors.PRIORS`; the paper has ``"none"``
+    :param prior: a key of :data:`~sb3_quantum.priors.PRIORS` (the paper has ``"none"``), or ``"auto"``, see
+        :func:`~sb3_quantum.priors.suited_prior`
     :raises ValueError: if ``features`` or ``prior`` is unknown, or the prior does not know such circuits
     """
 
@@ -44,7 +45,7 @@ class QtDNN(nn.Module):
         net_arch: Sequence[int] = (128,),
         features: str = "periodic",
         activation_fn: type[nn.Module] = nn.LeakyReLU,
-        prior: str = "mean_field",
+        prior: str = "auto",
     ):
         super().__init__()
         self.ansatz = check_instance("ansatz", ansatz, Circuit)

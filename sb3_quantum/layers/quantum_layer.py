@@ -48,7 +48,8 @@ class QuantumLayer(nn.Module):
         ``"frozen"``
     :param qtdnn_arch: widths of the qtDNN's hidden layers
     :param qtdnn_features: ``"periodic"`` or ``"raw"``, see :class:`~sb3_quantum.layers.qtdnn.QtDNN`
-    :param qtdnn_prior: ``"mean_field"``, ``"pair_correlations"`` or ``"none"``, see :mod:`sb3_quantum.priors`
+    :param qtdnn_prior: ``"auto"``, ``"mean_field"``, ``"pair_correlations"`` or ``"none"``, see
+        :func:`~sb3_quantum.priors.suited_prior`
     :param qtdnn_learning_rate: learning rate of the qtDNN's optimizer
     :param activation_fn: activation function of the qtDNN
     :param optimizer_class: the qtDNN's optimizer
@@ -76,7 +77,7 @@ class QuantumLayer(nn.Module):
         gradient: str = "qtdnn",
         qtdnn_arch: Sequence[int] = (128,),
         qtdnn_features: str = "periodic",
-        qtdnn_prior: str = "mean_field",
+        qtdnn_prior: str = "auto",
         qtdnn_learning_rate: float = 3e-3,
         activation_fn: type[nn.Module] = nn.LeakyReLU,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from sb3_quantum.circuits import PaperCircuit
 from sb3_quantum.circuits.checks import check_choice
 from sb3_quantum.priors.base import PRIOR_MARGIN, Prior
 from sb3_quantum.priors.cumulants import CumulantExpansion, CumulantPrior
@@ -16,18 +17,38 @@ if TYPE_CHECKING:
 PRIORS: dict[str, type[Prior]] = {prior.name: prior for prior in (NoPrior, MeanField, PairCorrelations)}
 
 
+#: what ``qtdnn_prior`` may be: a prior's name, or the one that suits the circuit
+PRIOR_CHOICES = ("auto", *PRIORS)
+
+
+def suited_prior(circuit: "Circuit") -> str:
+    """
+    What ``"auto"`` stands for: the mean field where hardly any gates join qubits, as in the paper's circuit, and the
+    correlations of pairs in all others.
+
+    :param circuit: that is to be approximated
+    :return: a key of :data:`PRIORS`
+    """
+    if isinstance(circuit, PaperCircuit) and circuit.n_cz <= 1:
+        return MeanField.name
+    joins = any(gate.name in ("cz", "rzz") for gate in circuit.program.gates)
+    return PairCorrelations.name if joins else MeanField.name
+
+
 def make_prior(prior: str, circuit: "Circuit") -> Prior:
     """
-    :param prior: a key of :data:`PRIORS`
+    :param prior: a key of :data:`PRIORS`, or ``"auto"``, see :func:`suited_prior`
     :param circuit: that it approximates
     :return: the prior
     :raises ValueError: if the name is unknown, or the prior does not know such circuits
     """
-    return PRIORS[check_choice("qtdnn_prior", prior, tuple(PRIORS))](circuit)
+    name = check_choice("qtdnn_prior", prior, ("auto", *PRIORS))
+    return PRIORS[suited_prior(circuit) if name == "auto" else name](circuit)
 
 
 __all__ = [
     "PRIORS",
+    "PRIOR_CHOICES",
     "PRIOR_MARGIN",
     "CumulantExpansion",
     "CumulantPrior",
@@ -36,4 +57,5 @@ __all__ = [
     "PairCorrelations",
     "Prior",
     "make_prior",
+    "suited_prior",
 ]

@@ -67,8 +67,8 @@ class QuantumTD3Policy(TD3Policy):
     :param critic_kwargs: further keyword arguments of that kind
     :param qtdnn_arch: widths of the qtDNN's hidden layers
     :param qtdnn_features: what the qtDNN sees: ``"periodic"`` or ``"raw"`` (the paper)
-    :param qtdnn_prior: what the qtDNN knows beforehand, a key of :data:`~sb3_quantum.priors.PRIORS`: ``"mean_field"``,
-        ``"pair_correlations"`` for circuits with several CZ gates a layer, or ``"none"`` (the paper)
+    :param qtdnn_prior: what the qtDNN knows beforehand: ``"mean_field"``, ``"pair_correlations"``, ``"none"`` (the paper), or
+        ``"auto"``: the mean field for the paper's circuit, pairs where more gates join qubits
     :param qtdnn_optimizer_class: optimizer of the qtDNN, ``optimizer_class`` by default
     :param qtdnn_optimizer_kwargs: its keyword arguments, without the learning rate
     :param readout: of the acting policy: ``"sample"`` (the paper), ``"majority"`` or ``"mean"``
@@ -121,7 +121,7 @@ class QuantumTD3Policy(TD3Policy):
         critic_kwargs: dict[str, Any] | None = None,
         qtdnn_arch: list[int] | None = None,
         qtdnn_features: str = "periodic",
-        qtdnn_prior: str = "mean_field",
+        qtdnn_prior: str = "auto",
         qtdnn_optimizer_class: type[th.optim.Optimizer] | None = None,
         qtdnn_optimizer_kwargs: dict[str, Any] | None = None,
         readout: str = "sample",

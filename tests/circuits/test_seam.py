@@ -9,7 +9,15 @@ ROOT = Path(sb3_quantum.__file__).parent
 #: what a module must read to know a layout
 LAYOUT = {"layer_width", "n_cz", "gates", "PaperCircuit", "BrickworkCircuit", "QiskitCircuit"}
 #: packages and modules that may; the cost command is about the paper's count of circuits
-ALLOWED = ("circuits/", "priors/", "backends/kernel.py", "backends/graph.py", "backends/split", "backends/statevector.py", "cost.py")
+ALLOWED = (
+    "circuits/",
+    "priors/",
+    "backends/kernel.py",
+    "backends/graph.py",
+    "backends/split",
+    "backends/statevector.py",
+    "cost.py",
+)
 #: what speaks of the paper's circuit as the family that backends run by default
 NAMED = {("backends/base.py", "PaperCircuit")}
 

@@ -42,7 +42,7 @@ def agent(choice: dict[str, Any], **kwargs: Any) -> QuantumTD3:
     policy_kwargs = {key: value for key, value in SMALL.items() if not (own and key in ("n_qubits", "n_layers"))}
     return QuantumTD3(
         "MlpPolicy", "Pendulum-v1", learning_starts=10, buffer_size=100, batch_size=8, probe_std=0.2, seed=0,
-        policy_kwargs={**policy_kwargs, "qtdnn_prior": "none", **choice}, **kwargs,
+        policy_kwargs={**policy_kwargs, **choice}, **kwargs,
     )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def test_train_save_and_load(choice: dict[str, Any], tmp_path: Path) -> None:
 
 def test_a_layer_has_the_weights_of_its_circuit() -> None:
     th.manual_seed(0)
-    layer = QuantumLayer(circuit=mine(), readout="mean", qtdnn_arch=[16], qtdnn_prior="none")
+    layer = QuantumLayer(circuit=mine(), readout="mean", qtdnn_arch=[16])
     assert [name for name, p in layer.named_parameters() if p.requires_grad] == ["weights"]
     data = th.randn(6, 4)
     outputs = layer(data)
@@ -76,11 +76,11 @@ def test_a_layer_has_the_weights_of_its_circuit() -> None:
     whole = th.cat([data, layer.weights.detach().expand(6, -1)], dim=1)
     assert th.allclose(layer(whole), outputs)  # all inputs may be given, too
     layer.fit_surrogate(data)
-    assert "weights" not in QuantumLayer(circuit=mine(), own_weights=False, qtdnn_prior="none").state_dict()
+    assert "weights" not in QuantumLayer(circuit=mine(), own_weights=False).state_dict()
 
 
 def test_another_circuits_file_is_refused() -> None:
     th.manual_seed(0)
     state = QuantumLayer(3, 2).state_dict()
     with pytest.raises(RuntimeError, match="but this one has"):
-        QuantumLayer(3, 2, circuit_kwargs={"n_cz": 2}, qtdnn_prior="none").load_state_dict(state, strict=False)
+        QuantumLayer(3, 2, circuit_kwargs={"n_cz": 2}).load_state_dict(state, strict=False)
