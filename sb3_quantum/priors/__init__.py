@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 PRIORS: dict[str, type[Prior]] = {prior.name: prior for prior in (NoPrior, MeanField, PairCorrelations)}
 
 
-#: what ``qtdnn_prior`` may be: a prior's name, or the one that suits the circuit
-PRIOR_CHOICES = ("auto", *PRIORS)
-
-
 def suited_prior(circuit: "Circuit") -> str:
     """
     What ``"auto"`` stands for: the mean field where hardly any gates join qubits, as in the paper's circuit, and the
@@ -48,7 +44,6 @@ def make_prior(prior: str, circuit: "Circuit") -> Prior:
 
 __all__ = [
     "PRIORS",
-    "PRIOR_CHOICES",
     "PRIOR_MARGIN",
     "CumulantExpansion",
     "CumulantPrior",

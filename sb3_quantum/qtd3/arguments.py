@@ -33,7 +33,7 @@ from sb3_quantum.circuits.checks import (
 )
 from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.layers import BLOCKS, ENCODINGS, GRADIENTS, QTDNN_FEATURES, READOUTS
-from sb3_quantum.priors import PRIOR_CHOICES
+from sb3_quantum.priors import PRIORS
 from sb3_quantum.qtd3.actions import check_action_space, make_action_noise
 from sb3_quantum.qtd3.critics import CRITICS
 
@@ -92,6 +92,11 @@ def _circuit(name: str, value: Any) -> Any:
     if isinstance(value, Circuit):
         return value
     return check_choice(name, value, CIRCUITS)
+
+
+def _prior(name: str, value: Any) -> str:
+    # Asked when it is needed: one of the user's own may have been added
+    return check_choice(name, value, ("auto", *PRIORS))
 
 
 def _class_of(base: type) -> Check:
@@ -261,7 +266,7 @@ POLICY: dict[str, Check] = {
     "critic_layer_norm": check_flag,
     "qtdnn_arch": _or_none(check_widths),
     "qtdnn_features": _choice(QTDNN_FEATURES),
-    "qtdnn_prior": _choice(PRIOR_CHOICES),
+    "qtdnn_prior": _prior,
     "qtdnn_optimizer_class": _or_none(_class_of(th.optim.Optimizer)),
     "qtdnn_optimizer_kwargs": _or_none(_dictionary),
     "readout": _choice(READOUTS),

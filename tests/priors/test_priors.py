@@ -106,7 +106,7 @@ def test_state_of_a_qtdnn_does_not_grow_with_its_prior() -> None:
 
 
 def test_unknown_names_and_circuits_are_refused() -> None:
-    with pytest.raises(ValueError, match="qtdnn_prior='pauli' is unknown, accepted are 'none', 'mean_field', 'pair_corr"):
+    with pytest.raises(ValueError, match="qtdnn_prior='pauli' is unknown, accepted are 'auto', 'none', 'mean_field'"):
         QuantumLayer(3, 2, qtdnn_prior="pauli")
 
     @dataclass(frozen=True)
