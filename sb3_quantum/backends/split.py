@@ -67,7 +67,7 @@ def _pairs(inputs, columns, choices, row, n_qubits, out):
     if len(columns) == 0:
         for choice in range(len(out)):
             for end in range(2):
-                out[choice, end] = choices[row, choice, end]
+                out[choice, end] = min(max(choices[row, choice, end], 0), n_qubits - 1)
         return
     for choice in range(len(out)):
         for end in range(2):

@@ -2,7 +2,6 @@
 
 from bisect import bisect_right
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple, NoReturn
 
 import numpy as np
@@ -42,7 +41,7 @@ def _read(program: Program, angle_columns: np.ndarray | None, choice_columns: np
     return _Kernels(
         np.arange(program.n_angles) if angle_columns is None else np.asarray(angle_columns, np.int64),
         np.ascontiguousarray(gates, np.int64),
-        {name: arrays.fixed.astype(name) for name in ("float32", "float64")},
+        {char: arrays.fixed.astype(char) for char in "fd"},
         last,
         np.empty((0, 2), np.int64) if choice_columns is None else np.asarray(choice_columns, np.int64).reshape(-1, 2),
     )
@@ -65,7 +64,9 @@ class SplitEngine:
     ) -> None:
         self.program = program
         self._kernels = _read(program, angle_columns, choice_columns)
-        self._no_choices = np.empty((1, 0 if choice_columns is not None else program.n_choices, 2), np.int64)
+        self._chooses = choice_columns is None and program.n_choices > 0
+        columns = np.concatenate([self._kernels.angle_columns, self._kernels.columns.ravel()])
+        self._width = int(columns.max(initial=-1)) + 1
         self._work = self._row_work()
 
     def _row_work(self) -> float:
@@ -88,10 +89,16 @@ class SplitEngine:
     def _threads(self, rows: int) -> int:
         return min(th.get_num_threads(), rows, int(rows * self._work / THREAD_WORK))
 
-    def _choices(self, choices: np.ndarray | None, rows: int) -> np.ndarray:
-        if choices is not None:
-            return np.ascontiguousarray(choices)
-        return np.broadcast_to(self._no_choices, (rows, *self._no_choices.shape[1:])).copy() if rows != 1 else self._no_choices
+    def _check(self, inputs: np.ndarray, choices: np.ndarray | None) -> np.ndarray:
+        """What compiled loops would not notice. Returns the qubits that rows choose."""
+        if inputs.shape[1] < self._width:
+            raise ValueError(f"inputs must have {self._width} columns at least, got the shape {inputs.shape}")
+        if not self._chooses:
+            return np.empty((len(inputs), 0, 2), np.int64)
+        wanted = (len(inputs), self.program.n_choices, 2)
+        if choices is None or choices.shape != wanted:
+            raise ValueError(f"choices must have the shape {wanted}, got {None if choices is None else choices.shape}")
+        return np.ascontiguousarray(choices, np.int64)
 
     def measure(
         self, inputs: np.ndarray, choices: np.ndarray | None = None, uniforms: np.ndarray | None = None
@@ -111,15 +118,15 @@ class SplitEngine:
             uniforms = np.empty((rows, 0))
         bits = np.empty((rows, uniforms.shape[1], n_qubits), inputs.dtype)
         expected = np.empty((rows, n_qubits), inputs.dtype)
-        chosen, fixed = self._choices(choices, rows), kernels.fixed[inputs.dtype.name]
+        chosen, fixed = self._check(inputs, choices), kernels.fixed[inputs.dtype.char]
 
-        def run(limit: float, share: slice) -> int:
+        def run(limit, inputs, chosen, uniforms, bits, expected):
             return split.measure(
-                inputs[share], kernels.angle_columns, kernels.gates, fixed, kernels.last, kernels.columns, chosen[share],
-                uniforms[share], bits[share], expected[share], limit,
+                inputs, kernels.angle_columns, kernels.gates, fixed, kernels.last, kernels.columns, chosen,
+                uniforms, bits, expected, limit,
             )  # fmt: skip
 
-        return (bits, expected) if self._run(run, inputs, chosen) else None
+        return (bits, expected) if self._run(run, inputs, chosen, uniforms, bits, expected) else None
 
     def gradient(self, inputs: np.ndarray, choices: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
         """
@@ -133,30 +140,34 @@ class SplitEngine:
         """
         kernels = self._kernels
         out = np.empty(inputs.shape, inputs.dtype)
-        chosen, fixed = self._choices(choices, len(inputs)), kernels.fixed[inputs.dtype.name]
+        chosen, fixed = self._check(inputs, choices), kernels.fixed[inputs.dtype.char]
 
-        def run(limit: float, share: slice) -> int:
+        def run(limit, inputs, chosen, weights, out):
             return split.gradient(
-                inputs[share], kernels.angle_columns, kernels.gates, fixed, kernels.last, kernels.columns, chosen[share],
-                weights[share], out[share], limit,
-            )  # fmt: skip
+                inputs, kernels.angle_columns, kernels.gates, fixed, kernels.last, kernels.columns, chosen, weights, out, limit
+            )
 
-        self._run(run, inputs, chosen)
+        self._run(run, inputs, chosen, weights, out)
         return out
 
-    def _run(self, kernel: Callable[[float, slice], int], inputs: np.ndarray, chosen: np.ndarray) -> bool:
+    def _run(self, kernel: Callable[..., int], *arrays: np.ndarray) -> bool:
         """
         Run a kernel on all threads, or on one if blocks are so large that only one of them fits into memory.
 
+        :param arrays: with one row per circuit; inputs and chosen qubits first
         :return: whether all inputs were finite
         """
-        amplitudes = memory_bytes() / (NUMBERS * inputs.itemsize)
-        threads = self._threads(len(inputs))
-        for number in (threads, 1):
-            answers = in_shares(partial(kernel, amplitudes / max(number, 1)), len(inputs), number)
+        rows, amplitudes = len(arrays[0]), memory_bytes() / (NUMBERS * arrays[0].itemsize)
+        threads = self._threads(rows) if rows > 1 else 1
+        if threads > 1:
+            limit = amplitudes / threads
+            answers = in_shares(lambda share: kernel(limit, *(array[share] for array in arrays)), rows, threads)
             if split.TOO_LARGE not in answers:
                 return split.NOT_FINITE not in answers
-        self._refuse(inputs, chosen)
+        answer = kernel(amplitudes, *arrays)
+        if answer == split.TOO_LARGE:
+            self._refuse(arrays[0], arrays[1])
+        return answer == split.DONE
 
     def _refuse(self, inputs: np.ndarray, chosen: np.ndarray) -> NoReturn:
         """Name the largest block."""

@@ -311,16 +311,17 @@ class StatevectorBackend(Backend):
         engine = self._choose(inputs)
         wants_graph = inputs.requires_grad and th.is_grad_enabled()
         # One uniform number per shot, drawn for the whole batch at once: chunks do not change what is sampled
-        uniforms = generator.random((len(inputs), shots)) if shots else None
+        rows = inputs.shape[0]
+        uniforms = generator.random((rows, shots)) if shots else None
         if engine == "split":
             if wants_graph and shots == 0:
-                return np.empty((len(inputs), 0, self.ansatz.n_qubits)), _Split.apply(inputs, self)
+                return np.empty((rows, 0, self.ansatz.n_qubits)), _Split.apply(inputs, self)
             return self._split_measure(inputs, uniforms)
         if uniforms is None:
-            uniforms = np.empty((len(inputs), 0))
+            uniforms = np.empty((rows, 0))
         if engine == "full" and not wants_graph:
             bits = np.empty((*uniforms.shape, self.ansatz.n_qubits), np.float32)
-            expected = np.empty((len(inputs), self.ansatz.n_qubits), np.float32)
+            expected = np.empty((rows, self.ansatz.n_qubits), np.float32)
             self._check_memory()
             if not _in_threads(kernel.measure, self.ansatz.n_qubits, _array(inputs), uniforms, bits, expected):
                 self.ansatz.check_finite(inputs)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 
+@lru_cache(maxsize=1)
 def memory_bytes() -> int:
     """
     :return: physical memory of this machine in bytes (16 GiB where the system does not say)

@@ -287,7 +287,21 @@ def test_gates_behind_the_last_rotation_join_nothing() -> None:
     engine = SplitEngine(Program(40, tuple(gates), 40))
     angles = np.linspace(0, 3, 40, dtype=np.float32)[None]
     assert (
-        split.largest(angles, *engine._kernels[1:2], engine._kernels.last, engine._kernels.columns, engine._no_choices)[2] == 1
+        split.largest(
+            angles, engine._kernels.gates, engine._kernels.last, engine._kernels.columns, np.empty((1, 0, 2), np.int64)
+        )[2]
+        == 1
     )
     measured = engine.measure(angles)
     assert measured is not None and np.abs(measured[1] - np.sin(angles / 2) ** 2).max() < 1e-6
+
+
+def test_arrays_of_another_shape_are_refused() -> None:
+    """Compiled loops would read what is beside them."""
+    engine = SplitEngine(random_program(3, 30, 0))
+    angles, pairs = rows_for(engine.program, 2)
+    for wrong in (None, pairs[:1], pairs[:, 1:]):
+        with pytest.raises(ValueError, match=r"choices must have the shape \(2, \d+, 2\), got"):
+            engine.measure(angles, wrong)
+    with pytest.raises(ValueError, match=r"inputs must have \d+ columns at least, got the shape"):
+        engine.measure(angles[:, 1:], pairs)
