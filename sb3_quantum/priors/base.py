@@ -38,6 +38,8 @@ class Prior(ABC):
     @classmethod
     def supports(cls, circuit: "Circuit") -> str | None:
         """
+        Answered before anything is made, for settings of strangers too: it may not take time or memory that grows with them.
+
         :param circuit: that it may be asked to approximate
         :return: why it cannot, as the end of a sentence, or ``None`` if it can
         """

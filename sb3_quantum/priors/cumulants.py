@@ -4,7 +4,7 @@ pairs.
 """
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
@@ -13,9 +13,6 @@ from sb3_quantum.circuits.program import KINDS, Gate, Program
 from sb3_quantum.circuits.tracing import in_graph, vjp
 from sb3_quantum.priors import kernel
 from sb3_quantum.priors.base import Prior
-
-if TYPE_CHECKING:
-    from sb3_quantum.circuits import Circuit
 
 #: gates that change no measurement in Z if nothing but such gates stands behind them
 _DIAGONAL = ("rz", "cz", "rzz")
@@ -45,9 +42,13 @@ class CumulantExpansion:
 
     :param program: the gates
     :param order: 1, the mean field, or 2, with the correlations of pairs
+    :raises ValueError: if there are gates of another kind than :data:`~sb3_quantum.circuits.program.KINDS`
     """
 
     def __init__(self, program: Program, order: int):
+        unknown = sorted({gate.name for gate in program.gates} - set(KINDS))
+        if unknown:
+            raise ValueError(f"a prior knows the gates {', '.join(KINDS)}, but the circuit has {', '.join(unknown)}")
         self.n_qubits, self.order = program.n_qubits, order
         # What follows the last gate that is not diagonal cannot be seen in Z
         last = max((place for place, gate in enumerate(program.gates) if gate.name not in _DIAGONAL), default=-1)
@@ -117,10 +118,10 @@ class CumulantExpansion:
 
 class CumulantPrior(Prior):
     """
-    A prior that cuts the cumulant expansion at one of its orders.
+    A prior that cuts the cumulant expansion at one of its orders. Gates are looked at when they are first needed: a file's
+    settings are checked by making the networks, and may ask for any number of gates.
 
     :param circuit: that it approximates
-    :raises ValueError: if it has gates of another kind than those of a program
     """
 
     #: of the expansion
@@ -130,11 +131,6 @@ class CumulantPrior(Prior):
     def expansion(self) -> CumulantExpansion:
         """Of the circuit's gates."""
         return CumulantExpansion(self.circuit.program, self.order)
-
-    @classmethod
-    def supports(cls, circuit: "Circuit") -> str | None:
-        unknown = sorted({gate.name for gate in circuit.program.gates} - set(KINDS))
-        return f"it knows the gates {', '.join(KINDS)}, not {', '.join(unknown)}" if unknown else None
 
     def bits(self, inputs: th.Tensor) -> th.Tensor:
         z = self.expansion(self.circuit.gate_angles(inputs), self.circuit.choices(inputs))

@@ -105,7 +105,7 @@ def test_state_of_a_qtdnn_does_not_grow_with_its_prior() -> None:
     assert shapes[0] == shapes[1]
 
 
-def test_unknown_names_and_circuits_are_refused() -> None:
+def test_unknown_names_and_circuits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="qtdnn_prior='pauli' is unknown, accepted are 'auto', 'none', 'mean_field'"):
         QuantumLayer(3, 2, qtdnn_prior="pauli")
 
@@ -118,13 +118,29 @@ def test_unknown_names_and_circuits_are_refused() -> None:
             program = super().program
             return replace(program, gates=(*program.gates, Gate("swap", (0, 1))))
 
-    assert MeanField.supports(PaperCircuit(3, 2)) is None
-    assert NoPrior.supports(Odd(3, 2)) is None
+    inputs = make_inputs(Odd(3, 2))
     for name in ("mean_field", "pair_correlations"):
-        with pytest.raises(
-            ValueError, match=rf"qtdnn_prior='{name}' does not fit .*Odd.*it knows the gates r, rx, .*, not swap"
-        ):
-            make_prior(name, Odd(3, 2))
+        with pytest.raises(ValueError, match=r"a prior knows the gates r, rx, .*, rzz, but the circuit has swap"):
+            make_prior(name, Odd(3, 2)).bits(inputs)
+
+    class Shallow(NoPrior):
+        name = "shallow"
+
+        @classmethod
+        def supports(cls, circuit: Circuit) -> str | None:
+            return "it has several layers" if circuit.n_layers > 1 else None
+
+    monkeypatch.setitem(PRIORS, "shallow", Shallow)
+    QuantumLayer(3, 1, qtdnn_prior="shallow")
+    with pytest.raises(ValueError, match=r"qtdnn_prior='shallow' does not fit PaperCircuit\(.*\): it has several layers"):
+        QuantumLayer(3, 2, qtdnn_prior="shallow")
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_making_a_prior_takes_nothing_however_large_the_circuit(name: str) -> None:
+    """Files of strangers are checked by making what their settings say."""
+    for circuit in (PaperCircuit(10**9, 10**9, n_cz=10**9), BrickworkCircuit(10**9, 10**9)):
+        assert make_prior(name, circuit).n_logits in (0, 10**9)
 
 
 def test_a_prior_of_ones_own_is_one_class_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +161,7 @@ def test_a_prior_of_ones_own_is_one_class_and_one_line(monkeypatch: pytest.Monke
 
     kwargs: dict[str, Any] = dict(n_qubits=3, n_layers=2, qtdnn_prior="coin", net_arch=[8])
     model = QuantumTD3("MlpPolicy", "Pendulum-v1", policy_kwargs=kwargs, buffer_size=100, seed=0)
+    assert model.policy.quantum_layer is not None
     assert model.policy.quantum_layer.qtdnn.prior.name == "coin"
 
 
