@@ -20,15 +20,13 @@ PRIORS: dict[str, type[Prior]] = {prior.name: prior for prior in (NoPrior, MeanF
 def suited_prior(circuit: "Circuit") -> str:
     """
     What ``"auto"`` stands for: the mean field where hardly any gates join qubits, as in the paper's circuit, and the
-    correlations of pairs in all others.
+    correlations of pairs in all others; without gates that join qubits these are the same. Gates are not looked at: a
+    stranger's settings may ask for any number of them.
 
     :param circuit: that is to be approximated
     :return: a key of :data:`PRIORS`
     """
-    if isinstance(circuit, PaperCircuit) and circuit.n_cz <= 1:
-        return MeanField.name
-    joins = any(gate.name in ("cz", "rzz") for gate in circuit.program.gates)
-    return PairCorrelations.name if joins else MeanField.name
+    return MeanField.name if isinstance(circuit, PaperCircuit) and circuit.n_cz <= 1 else PairCorrelations.name
 
 
 def make_prior(prior: str, circuit: "Circuit") -> Prior:

@@ -136,7 +136,13 @@ def test_unknown_names_and_circuits_are_refused(monkeypatch: pytest.MonkeyPatch)
         QuantumLayer(3, 2, qtdnn_prior="shallow")
 
 
-@pytest.mark.parametrize("name", PRIORS)
+def test_the_default_suits_the_circuit() -> None:
+    for circuit in CIRCUITS:
+        papers = isinstance(circuit, PaperCircuit) and circuit.n_cz <= 1
+        assert QtDNN(circuit).prior.name == ("mean_field" if papers else "pair_correlations")
+
+
+@pytest.mark.parametrize("name", ["auto", *PRIORS])
 def test_making_a_prior_takes_nothing_however_large_the_circuit(name: str) -> None:
     """Files of strangers are checked by making what their settings say."""
     for circuit in (PaperCircuit(10**9, 10**9, n_cz=10**9), BrickworkCircuit(10**9, 10**9)):
