@@ -114,7 +114,9 @@ def test_the_prior_is_the_mean_field_until_the_first_fit() -> None:
     assert th.allclose(layer.surrogate(inputs), mean_field_bits(layer.ansatz, inputs), atol=2e-4)
     without = make_layer(qtdnn_prior="none")
     assert not th.allclose(without.surrogate(inputs), mean_field_bits(layer.ansatz, inputs), atol=0.1)
-    with pytest.raises(ValueError, match="qtdnn_prior='exact' is unknown, accepted are 'none', 'mean_field'"):
+    with pytest.raises(
+        ValueError, match="qtdnn_prior='exact' is unknown, accepted are 'auto', 'none', 'mean_field', 'pair_corr"
+    ):
         make_layer(qtdnn_prior="exact")
 
 
@@ -173,7 +175,10 @@ def test_state_dict_carries_qtdnn_generator_and_counters() -> None:
 
 
 def test_state_dict_of_another_shape_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="n_layers=2, but this one has n_layers=3"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"circuit PaperCircuit\(n_qubits=3, n_layers=2, .*\), but this one has PaperCircuit\(n_qubits=3, n_layers=3, ",
+    ):
         make_layer(n_layers=3).load_state_dict(make_layer().state_dict())
 
 
