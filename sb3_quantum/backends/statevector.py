@@ -120,7 +120,7 @@ class StatevectorBackend(Backend):
       that no two-qubit gate has joined are separate blocks, so that a circuit's cost follows from its largest block and not
       from its width: 127 qubits are no more than a few hundred rotations more.
     * ``"torch"`` holds all basis states, on any device and in any precision, and cuts large batches into chunks of about 64 MB
-      a statevector. Wide circuits of the paper's family are split as well, one size of blocks after the other.
+      a statevector.
     * ``"full"``, compiled for the CPU in single precision and the paper's circuit, holds all basis states, 16 bytes each. It
       is there to compare with, and for :meth:`probabilities`.
 
