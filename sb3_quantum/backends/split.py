@@ -238,8 +238,6 @@ def _rotate(real, imag, place, c, s, e, f):
         _rotate_by(real, imag, 1, c, s, e, f)
     elif place == 1:
         _rotate_by(real, imag, 2, c, s, e, f)
-    elif place == 4:
-        _rotate_by(real, imag, 16, c, s, e, f)
     else:
         _rotate_by(real, imag, 1 << place, c, s, e, f)
 
