@@ -168,8 +168,8 @@ class StatevectorBackend(Backend):
     @cached_property
     def _split(self) -> SplitEngine:
         circuit = self.ansatz
-        if circuit.is_direct:
-            return SplitEngine(circuit.program, circuit.angle_columns, circuit.index_columns)
+        if circuit.gate_columns is not None:
+            return SplitEngine(circuit.program, circuit.gate_columns, circuit.index_columns)
         return SplitEngine(circuit.program)
 
     def _check_memory(self) -> None:
@@ -340,7 +340,7 @@ class StatevectorBackend(Backend):
     def _split_gradient(self, inputs: th.Tensor, weights: th.Tensor) -> th.Tensor:
         """Gradient of ``(weights * expected_bits).sum()`` with respect to the inputs."""
         gradient = th.from_numpy(self._split.gradient(*self._gates(inputs), _array(weights)))
-        if self.ansatz.is_direct:
+        if self.ansatz.gate_columns is not None:
             return gradient
         # From the gates' angles to the inputs that they are made from
         with th.enable_grad():
@@ -351,7 +351,7 @@ class StatevectorBackend(Backend):
     def _gates(self, inputs: th.Tensor) -> tuple[np.ndarray, np.ndarray | None]:
         """What the engine that splits reads angles from, and the qubits that rows choose unless it reads them there too."""
         circuit = self.ansatz
-        if circuit.is_direct:
+        if circuit.gate_columns is not None:
             return _array(inputs), None
         wrapped = circuit.wrap(inputs.detach())
         chosen = circuit.choices(wrapped).numpy() if circuit.program.n_choices else None

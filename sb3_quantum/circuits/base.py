@@ -248,8 +248,16 @@ class Circuit(ABC):
 
     @cached_property
     def is_direct(self) -> bool:
-        """Whether gate angles are the circuit's angles as they are, so that an engine can read them off the inputs."""
+        """Whether gate angles are the circuit's angles as they are, in their order."""
         return type(self).angle_terms is Circuit.angle_terms
+
+    @cached_property
+    def gate_columns(self) -> np.ndarray | None:
+        """
+        The column of every gate angle, ``(program.n_angles,)``, if all of them are columns as they are: an engine can read
+        them off the inputs then. ``None`` if one is not.
+        """
+        return self.angle_columns if self.is_direct else None
 
     def gate_angles(self, inputs: th.Tensor) -> th.Tensor:
         """

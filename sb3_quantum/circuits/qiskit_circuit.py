@@ -121,6 +121,13 @@ class QiskitCircuit(Circuit):
     def angle_terms(self) -> tuple[tuple[tuple[int, float], ...] | None, ...]:
         return self._reading.terms
 
+    @cached_property
+    def gate_columns(self) -> np.ndarray | None:
+        reading = self._reading
+        if any(reading.offsets) or any(terms is None or [f for _, f in terms] != [1.0] for terms in reading.terms):
+            return None
+        return np.array([terms[0][0] for terms in reading.terms if terms], dtype=np.int64)
+
     def gate_angles(self, inputs: th.Tensor) -> th.Tensor:
         matrix, offset, others = self._map
         angles = inputs @ matrix.to(inputs).T + offset.to(inputs)

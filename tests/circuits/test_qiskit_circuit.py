@@ -12,6 +12,7 @@ from qiskit.circuit import Parameter, ParameterVector
 from qiskit.circuit.library import UnitaryGate, zz_feature_map
 from qiskit.quantum_info import Operator, Statevector, random_unitary
 
+from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.circuits import QiskitCircuit, make_circuit
 from tests.circuits.test_families import qiskit_bits
 
@@ -66,6 +67,22 @@ def test_any_gate_that_has_a_matrix() -> None:
     assert np.allclose(program_bits(circuit, inputs), expected, atol=1e-9)
     assert np.allclose([qiskit_bits(circuit, row) for row in inputs], expected, atol=1e-9)
     assert np.allclose(program_bits(circuit, circuit.wrap(inputs)), expected, atol=1e-9)
+
+
+def test_angles_that_are_inputs_are_read_off_them() -> None:
+    """Without torch in between; a gradient of an input in two gates is the sum of both."""
+    mine = QuantumCircuit(2)
+    mine.ry(X[1], 0)
+    mine.cx(0, 1)
+    mine.r(X[0], X[1], 1)
+    circuit = QiskitCircuit(mine, X[:2])
+    assert circuit.gate_columns is not None and circuit.gate_columns.tolist() == [1, 0, 1]
+    assert QiskitCircuit(many_gates(), X, W).gate_columns is None
+    inputs = th.randn(3, 2, generator=th.Generator().manual_seed(0)).requires_grad_(True)
+    bits = [StatevectorBackend(circuit, engine=engine).expected_bits(inputs)[:, 1] for engine in ("split", "torch")]
+    assert th.allclose(bits[0], bits[1], atol=1e-5)
+    slopes = [th.autograd.grad(values.sum(), inputs)[0] for values in bits]
+    assert th.allclose(slopes[0], slopes[1], atol=1e-5)
 
 
 def test_it_is_described_by_plain_data() -> None:
