@@ -109,7 +109,7 @@ def test_numpys_numbers_are_numbers() -> None:
         ({"qtdnn_arch": 128}, "a list of integers >= 1"),
         ({"qtdnn_arch": [0]}, "an integer >= 1"),
         ({"qtdnn_features": ("raw",)}, "accepted are 'raw', 'periodic'"),
-        ({"qtdnn_prior": {}}, "accepted are 'none', 'mean_field'"),
+        ({"qtdnn_prior": {}}, "accepted are 'auto', 'none', 'mean_field'"),
         ({"qtdnn_learning_rate": "3e-3"}, "a number >= 0"),
         ({"qtdnn_learning_rate": float("nan")}, "a number >= 0"),
         ({"qtdnn_learning_rate": -1}, "a number >= 0"),
