@@ -20,7 +20,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +194,7 @@ def _quick_row(circuit: PaperCircuit, seed: int) -> dict[str, float]:
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """
-    Three maps for 10 qubits (cosine of the mean field, of the best prior after all fits, norm of the gradient), layers across
+    Three maps for 10 qubits (cosine of the mean field and of pairs without a fit, norm of the exact gradient), layers across
     and CZ gates upwards; inputs as of a trained policy.
 
     :param rows: what :func:`measure_circuit` returned, over all shapes
@@ -203,13 +203,13 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     chosen = [row for row in rows if row["qubits"] == 10 and row["inputs"] == "trained"]
     layers, gates = sorted({row["layers"] for row in chosen}), sorted({row["n_cz"] for row in chosen})
 
-    def best(row: dict[str, Any]) -> float:
-        return max(value for curve in row["cosine"].values() for value in curve.values())
+    def alone(prior: str) -> Callable[[dict[str, Any]], float]:
+        return lambda row: row["cosine"][prior]["0"]
 
-    def mean_field(row: dict[str, Any]) -> float:
-        return row["cosine"]["mean_field"]["0"]
-
-    maps = [("Mean field alone: cosine", mean_field, 0, 1), ("Best prior, fitted: cosine", best, 0, 1)]
+    maps = [
+        ("Mean field alone: cosine", alone("mean_field"), 0, 1),
+        ("Pair correlations alone: cosine", alone("pair_correlations"), 0, 1),
+    ]
     figure = new_figure(11, 3.6)
     axes = figure.subplots(1, 3)
     for axis, (title, value, low, high) in zip(

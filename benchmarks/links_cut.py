@@ -63,7 +63,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "no_entanglement": dict(policy_kwargs=dict(circuit_kwargs=dict(n_cz=0))),
 }
 #: the policy's arguments of each circuit
-CIRCUITS: dict[str, dict[str, Any]] = {"paper": {}, "dense": dict(n_layers=7, circuit_kwargs=dict(n_cz=5))}
+CIRCUITS: dict[str, dict[str, Any]] = {"paper": {}, "dense": dict(n_layers=10, circuit_kwargs=dict(n_cz=5))}
 #: what the others are compared with
 TESTED = "default"
 EPISODES, FIRST_RESET_SEED = 100, 10_000
