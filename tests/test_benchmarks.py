@@ -69,6 +69,9 @@ def test_links_are_cut_in_every_arm(tmp_path: Path, capsys: pytest.CaptureFixtur
         model = train(arm, "sample", seed=0, steps=8)
         assert model.actor.n_links == 0 and model.policy.readout == model.policy.eval_readout == "sample"
         assert model.batch_size == 64 and model.num_timesteps == 8
+    for arm, n_cz in (("default", 5), ("no_entanglement", 0)):
+        circuit = train(arm, "mean", seed=0, steps=8, circuit="dense").policy.ansatz
+        assert circuit.kwargs == {"n_qubits": 10, "n_layers": 10, "n_cz": n_cz}
     figures = run(tmp_path, "default", "mean", seed=0, steps=8, episodes=2)
     assert figures["steps"] == 8 and len(figures["returns"]) == 2
     # Done before: read, not run
@@ -188,3 +191,24 @@ def test_wall_clock_ends_by_the_clock(
     wall_clock.run(tmp_path, "zeros", 0.05, 1)  # is there already
     wall_clock.report(tmp_path, tmp_path / "curves.png")
     assert "zeros" in capsys.readouterr().out and (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_the_frontier_of_small_circuits(tmp_path: Path) -> None:
+    from frontier import INPUTS, _quick_row, measure_circuit, plot, uniform_inputs
+
+    from sb3_quantum.circuits import PaperCircuit
+
+    free = measure_circuit((3, 2, 0), "trained", ["mean_field", "none"], [0, 2], seed=0)
+    assert free["entanglement"] < 1e-5 and free["cosine"]["mean_field"]["0"] == pytest.approx(1, abs=1e-3)
+    assert set(free["cosine"]) == {"mean_field", "mean_field, probed", "none", "none, probed"}
+    assert free["cosine"]["none"]["0"] < 0.9 and set(free["cosine"]["none"]) == {"0", "2"}
+    row = _quick_row(PaperCircuit(3, 4, 3), seed=0)
+    assert set(row) == {"prior", "mean_field", "fitted", "gradient_norm", "marginal_std"}
+    assert row["mean_field"] < row["prior"] <= 1
+    for make in INPUTS.values():
+        inputs = make(PaperCircuit(3, 2, 2), 50, np.random.default_rng(0))
+        assert inputs.shape == (50, 20)
+    assert float(uniform_inputs(PaperCircuit(3, 2), 500, np.random.default_rng(0)).std(0).max()) > 1.5
+    measured = json.loads((BENCHMARKS / "results" / "frontier.json").read_text())["circuits"]
+    plot(measured, tmp_path / "frontier.png")
+    assert (tmp_path / "frontier.png").stat().st_size > 10_000
