@@ -11,7 +11,8 @@ import torch as th
 
 from sb3_quantum.circuits.program import Program
 from sb3_quantum.circuits.shift_rule import shift_rule
-from sb3_quantum.circuits.tracing import in_graph, width
+from sb3_quantum.circuits.tracing import width
+from sb3_quantum.circuits.wrapping import wrap_angles
 from sb3_quantum.circuits.writer import write_program
 
 if TYPE_CHECKING:
@@ -417,32 +418,3 @@ class Circuit(ABC):
         # Without what was found out since
         fields = getattr(type(self), "__dataclass_fields__", self.__dict__)
         return {name: value for name, value in self.__dict__.items() if name in fields}
-
-
-def wrap_angles(angles: th.Tensor) -> th.Tensor:
-    """
-    Bring angles into (-pi, pi], as :meth:`Circuit.wrap_angles` does for a circuit that is 2-pi periodic in each of them.
-
-    :param angles: in radians, any shape, any finite value
-    :return: equivalent angles in radians, the same shape
-    """
-    if in_graph(angles):
-        # A function of our own is none of the operations that a graph may hold
-        turns = th.ceil(angles.detach() / (2 * math.pi) - 0.5)
-        wrapped = angles - turns * (2 * math.pi)
-        return wrapped + (wrapped.clamp(-math.pi, math.pi) - wrapped).detach()
-    return _Wrap.apply(angles)
-
-
-class _Wrap(th.autograd.Function):
-    """As a function of its own, the gradient passes without any arithmetic."""
-
-    @staticmethod
-    def forward(ctx: Any, angles: th.Tensor) -> th.Tensor:
-        # Eight times as fast as torch.remainder, which divides number by number
-        turns = (angles / (2 * math.pi)).sub_(0.5).ceil_()
-        return th.sub(angles, turns, alpha=2 * math.pi).clamp_(-math.pi, math.pi)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: th.Tensor) -> th.Tensor:
-        return grad_outputs[0]

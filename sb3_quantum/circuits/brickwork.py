@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from sb3_quantum.circuits.base import Circuit, Column
 from sb3_quantum.circuits.checks import check_int
-from sb3_quantum.circuits.program import Gate, Program
+from sb3_quantum.circuits.program import Gate, Program, rotation_layer
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class BrickworkCircuit(Circuit):
 
     @cached_property
     def program(self) -> Program:
-        gates, ends = [], []
+        gates: list[Gate] = []
+        ends = []
         for layer in range(self.n_layers):
-            start = 2 * layer * self.n_qubits
-            gates += [Gate("r", (q,), (start + 2 * q, start + 2 * q + 1)) for q in range(self.n_qubits)]
+            gates += rotation_layer(self.n_qubits, layer)
             gates += [Gate("cz", (q, q + 1)) for q in range(layer % 2, self.n_qubits - 1, 2)]
             ends.append(len(gates))
         return Program(self.n_qubits, tuple(gates), 2 * self.n_qubits * self.n_layers, layer_ends=tuple(ends))

@@ -9,7 +9,7 @@ import torch as th
 
 from sb3_quantum.circuits.base import Circuit, Column
 from sb3_quantum.circuits.checks import check_int
-from sb3_quantum.circuits.program import Gate, Program
+from sb3_quantum.circuits.program import Gate, Program, rotation_layer
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ class PaperCircuit(Circuit):
 
     @cached_property
     def program(self) -> Program:
-        gates, ends = [], []
+        gates: list[Gate] = []
+        ends = []
         for layer in range(self.n_layers):
-            start = 2 * layer * self.n_qubits
-            gates += [Gate("r", (q,), (start + 2 * q, start + 2 * q + 1)) for q in range(self.n_qubits)]
+            gates += rotation_layer(self.n_qubits, layer)
             gates += [Gate("cz", choice=layer * self.n_cz + gate) for gate in range(self.n_cz)]
             ends.append(len(gates))
         n_angles = 2 * self.n_qubits * self.n_layers

@@ -41,6 +41,18 @@ class Gate:
     fixed: tuple[float, float, float, float] | None = None
 
 
+def rotation_layer(n_qubits: int, layer: int) -> list[Gate]:
+    """
+    ``r(theta, phi)`` on every qubit, with angles that are numbered layer by layer: theta_0, phi_0, theta_1, ...
+
+    :param n_qubits: qubits
+    :param layer: which of the layers
+    :return: the gates
+    """
+    first = 2 * layer * n_qubits
+    return [Gate("r", (qubit,), (first + 2 * qubit, first + 2 * qubit + 1)) for qubit in range(n_qubits)]
+
+
 class Arrays(NamedTuple):
     """
     A program as arrays, for compiled loops; -1 stands for nothing.

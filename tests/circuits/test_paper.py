@@ -5,7 +5,7 @@ import pytest
 import torch as th
 
 from sb3_quantum.circuits import PaperCircuit
-from sb3_quantum.circuits.base import wrap_angles
+from sb3_quantum.circuits.wrapping import wrap_angles
 
 
 def test_paper_sizes() -> None:

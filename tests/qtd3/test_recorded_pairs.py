@@ -9,7 +9,7 @@ from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_quantum import QuantumTD3
-from sb3_quantum.circuits.base import wrap_angles
+from sb3_quantum.circuits.wrapping import wrap_angles
 from sb3_quantum.common import QuantumReplayBuffer
 from tests.envs import SMALL, CountingEnv
 
