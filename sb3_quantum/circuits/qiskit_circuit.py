@@ -157,16 +157,42 @@ class QiskitCircuit(Circuit):
         return circuit
 
 
+#: gates of a circuit when all definitions are written out: text may be a stranger's
+MOST_GATES = 100_000
+
+
 def _from_text(text: str) -> "QuantumCircuit":
     from qiskit import qasm3
     from qiskit.exceptions import MissingOptionalLibraryError
 
+    # A stranger's text may ask for any number of qubits, and each takes memory
+    sizes = re.findall(r"\b(?:qubit|bit|qreg|creg)\b[^;\[]*\[([^\]]*)\]", text)
+    wrong = [size for size in sizes if not re.fullmatch(r"\s*\d{1,4}\s*", size)]
+    if wrong:
+        raise ValueError(f"a register of the circuit has the size {wrong[0][:20]!r}, accepted are numbers up to 9999")
+    gates = _written_out(text)
+    if gates > MOST_GATES:
+        raise ValueError(f"the circuit has {gates:,} gates when all definitions are written out, accepted are {MOST_GATES:,}")
     try:
-        return qasm3.loads(text)
+        circuit = qasm3.loads(text)
     except MissingOptionalLibraryError as error:
         raise ImportError("reading OpenQASM 3 needs qiskit-qasm3-import: pip install qiskit-qasm3-import") from error
     except Exception as error:  # the parser's own, of many kinds
         raise ValueError(f"circuit is no OpenQASM 3 that Qiskit can read: {error}") from error
+    return circuit
+
+
+def _written_out(text: str) -> int:
+    """Gates of OpenQASM text with all definitions written out, read off the text: nested ones multiply, even in a parser."""
+    sizes: dict[str, int] = {}
+
+    def size(body: str) -> int:
+        statements = [re.findall(r"\w+", statement) for statement in body.split(";")]
+        return sum(max(1, sum(sizes.get(word, 0) for word in words)) for words in statements if words)
+
+    for name, body in re.findall(r"\bgate\s+(\w+)[^{]*\{([^}]*)\}", text):
+        sizes[name] = size(body)
+    return size(re.sub(r"\bgate\s+\w+[^{]*\{[^}]*\}", "", text))
 
 
 def _chosen(circuit: "QuantumCircuit", what: str, names: Any) -> "list[Parameter]":

@@ -235,6 +235,17 @@ def test_what_is_refused(circuit: object, inputs: object, weights: object, messa
         QiskitCircuit(circuit, inputs, weights)  # type: ignore[arg-type]
 
 
+def test_text_that_asks_for_too_much_is_refused_at_once() -> None:
+    """As a stranger's model file may: registers without end, and definitions that double at every level."""
+    head = 'OPENQASM 3.0; include "stdgates.inc"; input float[64] a; '
+    for size in ("1000000000", "n"):
+        with pytest.raises(ValueError, match=f"has the size '{size}'"):
+            QiskitCircuit(head + f"const uint n = 1000000000; qubit[{size}] q; rx(a) q[0];")
+    levels = "".join(f"gate g{n} q {{ g{n - 1} q; g{n - 1} q; }} " for n in range(1, 41))
+    with pytest.raises(ValueError, match="gates when all definitions are written out"):
+        QiskitCircuit(head + "gate g0 q { x q; } " + levels + "qubit[1] q; rx(a) q[0]; g40 q[0];")
+
+
 def test_measurements_at_the_end_are_left_out() -> None:
     measured = rotated(X[0])
     measured.measure_all()
