@@ -12,7 +12,7 @@ same seeds and differ in how the circuit is differentiated, ``paper`` in what it
 - ``paper``: ``PAPER``'s qtDNN, fit, encoding and raw observations, under the same PROTOCOL
 
 ``--circuit dense`` has five CZ gates in every layer, where the mean field is no longer the circuit, and one more arm:
-``no_entanglement``, the same circuit without a CZ.
+``no_entanglement``, the same circuit without a CZ. ``--circuit wide`` has 127 qubits.
 
 Two readouts, in training and in evaluation: the expected bits (``mean``, 20,000 steps) and one sampled bitstring
 (``sample``, 40,000 steps). Each run writes its model and a JSON file, and is skipped when that is there already;
@@ -63,7 +63,11 @@ ARMS: dict[str, dict[str, Any]] = {
     "no_entanglement": dict(policy_kwargs=dict(circuit_kwargs=dict(n_cz=0))),
 }
 #: the policy's arguments of each circuit
-CIRCUITS: dict[str, dict[str, Any]] = {"paper": {}, "dense": dict(n_layers=10, circuit_kwargs=dict(n_cz=5))}
+CIRCUITS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "dense": dict(n_layers=10, circuit_kwargs=dict(n_cz=5)),
+    "wide": dict(n_qubits=127),
+}
 #: what the others are compared with
 TESTED = "default"
 EPISODES, FIRST_RESET_SEED = 100, 10_000
