@@ -9,10 +9,13 @@ import math
 import numpy as np
 import torch as th
 
+from sb3_quantum.backends.threads import memory_bytes
 from sb3_quantum.circuits import PaperCircuit
 
 #: qubits whose rotations are merged into one matrix: 32 x 32 at most, a good size for a batched matrix product
 GROUP = 5
+#: up to so many qubits, all of them are one state
+WHOLE_QUBITS = 16
 #: a whole turn as single precision knows it, which is what the other engines take remainders of
 SINGLE_TURN = float(np.float32(2 * math.pi))
 
@@ -21,18 +24,80 @@ def expected_bits(ansatz: PaperCircuit, inputs: th.Tensor) -> th.Tensor:
     """
     Probability of reading 1 on every qubit.
 
-    The circuit is rewritten as in :class:`~sb3_quantum.backends.StatevectorBackend`: between two layers of real rotations
-    stands one product of phases. Real and imaginary parts are kept apart.
+    Up to :data:`WHOLE_QUBITS` qubits are one state. Of a wider circuit only the qubits that a CZ may stand on are: two for
+    every CZ that counts, whichever qubits of the circuit they are. All others are rotations one after the other.
 
     :param ansatz: the circuit's shape
     :param inputs: circuit inputs, ``(batch, n_inputs)``, in single or double precision
     :return: ``(batch, n_qubits)``, in [0, 1]
+    :raises ValueError: if the state does not fit into this machine's memory
     """
-    n_qubits, n_layers = ansatz.n_qubits, ansatz.n_layers
+    n_qubits = ansatz.n_qubits
+    ends = 2 * (ansatz.n_layers - 1) * ansatz.n_cz
     theta, phi, index = _gates(ansatz, inputs)  # (batch, n_layers, n_qubits) twice, (batch, n_layers, n_cz, 2)
     half = (theta / 2).to(inputs.dtype)
+    if n_qubits <= WHOLE_QUBITS or ends >= n_qubits:
+        _check_memory(ansatz, n_qubits, inputs)
+        return _one_state(n_qubits, ansatz.n_layers, half, phi, index)
+    alone = _alone(ansatz.n_layers, half, phi.to(inputs.dtype))
+    if ends == 0:
+        return alone
+    _check_memory(ansatz, ends, inputs)
+    # Compared with, not looked up: which qubit each end is, (batch, ends, n_qubits), and which ends are the same one
+    pairs = index[:, :-1].flatten(1)
+    where = (pairs[..., None] == th.arange(n_qubits, dtype=pairs.dtype, device=pairs.device)).to(half.dtype)
+    same = (pairs[:, :, None] == pairs[:, None]).to(half.dtype)
+    # Of those that are the same, the first one is the qubit, and the others are idle
+    first = (same.tril(-1).sum(2) == 0).to(half.dtype)
+    places = th.arange(ends, dtype=half.dtype, device=half.device)
+    place = th.matmul(same, (first * places)[..., None]).squeeze(2)
+    few = th.cat([place, place[:, :1].expand(-1, 2 * ansatz.n_cz)], dim=1).reshape(-1, ansatz.n_layers, ansatz.n_cz, 2)
+    chosen = where.transpose(1, 2)
+    turned = th.matmul(half, chosen), th.matmul(phi, chosen.to(phi.dtype))
+    joined = _one_state(ends, ansatz.n_layers, *turned, few.to(index.dtype))
+    kept = where * first[..., None]
+    return alone * (1 - kept.sum(1)) + (kept * joined[..., None]).sum(1)
+
+
+def _check_memory(ansatz: PaperCircuit, n_qubits: int, inputs: th.Tensor) -> None:
+    # State, phases of all layers, and a row of the table for every qubit
+    numbers = 4 + 2 * (ansatz.n_layers - 1) + n_qubits
+    needed, available = 2**n_qubits * numbers * inputs.element_size(), memory_bytes()
+    if needed > available:
+        raise ValueError(
+            f"a graph of {ansatz} holds {n_qubits} qubits as one state, because any of them may be joined, and needs "
+            f"{needed / 2**30:,.0f} GiB a row, but this machine has {available / 2**30:,.0f} GiB of memory; use fewer layers "
+            f"or CZ gates (two qubits are held for every CZ before the last layer), or run the circuit outside of the graph"
+        )
+
+
+def _alone(n_layers: int, half: th.Tensor, phi: th.Tensor) -> th.Tensor:
+    """The same without any CZ: rotations one after the other, as ``a - i (b X + c Y + d Z)``."""
     cos, sin = th.cos(half), th.sin(half)
-    table = _bit_table(n_qubits, inputs)
+    x, y = sin * th.cos(phi), sin * th.sin(phi)
+    a, b, c, d = cos[:, 0], x[:, 0], y[:, 0], th.zeros_like(x[:, 0])
+    for layer in range(1, n_layers):
+        e, f, g = cos[:, layer], x[:, layer], y[:, layer]
+        a, b, c, d = e * a - f * b - g * c, e * b + f * a + g * d, e * c + g * a - f * d, e * d + f * c - g * b
+    return (b.square() + c.square()).clamp(0, 1)
+
+
+def _one_state(n_qubits: int, n_layers: int, half: th.Tensor, phi: th.Tensor, index: th.Tensor) -> th.Tensor:
+    """
+    All qubits in one state.
+
+    The circuit is rewritten as in :class:`~sb3_quantum.backends.StatevectorBackend`: between two layers of real rotations
+    stands one product of phases. Real and imaginary parts are kept apart.
+
+    :param n_qubits: qubits; sizes are asked for because those of a traced tensor are no numbers
+    :param n_layers: layers
+    :param half: half of theta, ``(batch, n_layers, n_qubits)``
+    :param phi: the other angle, in double precision
+    :param index: the qubits of each CZ, ``(batch, n_layers, n_cz, 2)``
+    :return: as :func:`expected_bits`
+    """
+    cos, sin = th.cos(half), th.sin(half)
+    table = _bit_table(n_qubits, half)
 
     # First layer: a product of cos |0> - i sin |1>, whose phases are merged into those that follow
     state = th.ones_like(cos[:, 0, :1])
@@ -56,7 +121,13 @@ def expected_bits(ansatz: PaperCircuit, inputs: th.Tensor) -> th.Tensor:
                 leading = state.reshape(-1, 2, size, 2**n_qubits // size).transpose(2, 3)
                 state = th.matmul(leading, factor[:, layer, None]).reshape(-1, 2, 2**n_qubits)
         probabilities = state.square().sum(1)
-    return th.matmul(probabilities, table.t()).clamp(0, 1)
+    if n_qubits <= WHOLE_QUBITS:
+        return th.matmul(probabilities, table.t()).clamp(0, 1)
+    # Sums over one half of the qubits and then over the other one: a sum of a million numbers loses digits
+    low = n_qubits // 2
+    square = probabilities.reshape(-1, 2 ** (n_qubits - low), 2**low)
+    halves = (square.sum(1), table[:low, : 2**low]), (square.sum(2), table[: n_qubits - low, : 2 ** (n_qubits - low)])
+    return th.cat([th.matmul(sums, bits.t()) for sums, bits in halves], dim=1).clamp(0, 1)
 
 
 def _gates(ansatz: PaperCircuit, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor, th.Tensor]:

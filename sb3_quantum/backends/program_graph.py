@@ -6,7 +6,7 @@ lacks complex ones. Engines for one family, and compiled ones, are faster.
 
 import torch as th
 
-from sb3_quantum.circuits import Circuit, Gate
+from sb3_quantum.circuits import Circuit, Gate, Program
 
 #: the product of two gates, each ``(a, b, c, d)`` of ``a - i (b X + c Y + d Z)``: for each of the four its terms (i, j, sign)
 _PRODUCTS = {
@@ -27,16 +27,27 @@ def amplitudes(circuit: Circuit, inputs: th.Tensor) -> th.Tensor:
     :param inputs: circuit inputs, ``(batch, n_inputs)``, in single or double precision
     :return: real and imaginary parts, ``(batch, 2, 2**n_qubits)``, little-endian as in Qiskit
     """
-    n_qubits, program = circuit.n_qubits, circuit.program
     wrapped = circuit.wrap(inputs).to(inputs.dtype)
-    angles = circuit.gate_angles(wrapped)  # (batch, n_angles)
+    return evolve(circuit.program, circuit.gate_angles(wrapped), circuit.split(wrapped)[1].detach())
+
+
+def evolve(program: Program, angles: th.Tensor, chosen: th.Tensor) -> th.Tensor:
+    """
+    Run a program.
+
+    :param program: the gates
+    :param angles: the gates' angles in radians, ``(batch, n_angles)``
+    :param chosen: the qubits that rows choose, as numbers of the angles' type, ``(batch, 2 * n_choices)``
+    :return: as :func:`amplitudes`
+    """
+    n_qubits = program.n_qubits
     cos, sin = (angles / 2).cos(), (angles / 2).sin()
     whole = angles.cos(), angles.sin()
-    table = bit_table(n_qubits, inputs)
-    chosen = circuit.split(wrapped)[1].detach()
-    structure = _structure(inputs)
+    table = bit_table(n_qubits, angles)
+    structure = _structure(angles)
 
-    state = th.stack([th.ones_like(inputs[:, 0]), th.zeros_like(inputs[:, 0])], dim=1)
+    one = th.ones_like(angles.sum(1))
+    state = th.stack([one, th.zeros_like(one)], dim=1)
     state = th.cat([state.unsqueeze(2), state.unsqueeze(2).expand(-1, -1, 2**n_qubits - 1) * 0], dim=2)
     pending: dict[int, th.Tensor] = {}
     for gate in program.gates:

@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch as th
 
-from sb3_quantum.backends import graph, kernel, program_graph
+from sb3_quantum.backends import graph, kernel, program_graph, split_graph
 from sb3_quantum.backends.base import Array, Backend
-from sb3_quantum.backends.graph import GROUP, kron
+from sb3_quantum.backends.graph import GROUP, WHOLE_QUBITS, kron
 from sb3_quantum.backends.split_engine import SplitEngine
 from sb3_quantum.backends.threads import in_shares, memory_bytes
 from sb3_quantum.circuits import Circuit, PaperCircuit
@@ -119,13 +119,13 @@ class StatevectorBackend(Backend):
     * ``"split"``, compiled for the CPU, runs any program of gates one circuit at a time on each of torch's threads. Qubits
       that no two-qubit gate has joined are separate blocks, so that a circuit's cost follows from its largest block and not
       from its width: 127 qubits are no more than a few hundred rotations more.
-    * ``"torch"`` holds all basis states, on any device and in any precision, and cuts large batches into chunks of about 64 MB
-      a statevector.
+    * ``"torch"`` holds all basis states of up to 16 qubits, on any device and in any precision, and cuts large batches into
+      chunks of about 64 MB a statevector. Wider circuits it splits too, see :mod:`~sb3_quantum.backends.split_graph`.
     * ``"full"``, compiled for the CPU in single precision and the paper's circuit, holds all basis states, 16 bytes each. It
       is there to compare with, and for :meth:`probabilities`.
 
     ``get_state()["engine"]`` says which one ran last. The bits that a seed gives can differ between them where a random number
-    falls within rounding of a boundary, and beyond 30 qubits.
+    falls within rounding of a boundary, and beyond 16 qubits.
 
     :param ansatz: the circuit
     :param shots: unused (expected bits are exact); accepted so that specs can be swapped
@@ -301,6 +301,9 @@ class StatevectorBackend(Backend):
         with full_precision(inputs):
             if isinstance(self.ansatz, PaperCircuit):
                 return graph.expected_bits(self.ansatz, inputs)
+            if self.ansatz.n_qubits > WHOLE_QUBITS and self.ansatz.program.n_choices == 0:
+                return split_graph.expected_bits(self.ansatz, inputs)
+            self._check_memory()
             return program_graph.expected_bits(self.ansatz, inputs)
 
     def _check(self, inputs: th.Tensor) -> None:
@@ -327,7 +330,7 @@ class StatevectorBackend(Backend):
                 self.ansatz.check_finite(inputs)
             return bits, expected
         self.ansatz.check(inputs)
-        return self._run_torch(inputs, th.as_tensor(uniforms).to(inputs.device))
+        return self._run_torch(inputs, uniforms)
 
     def _split_measure(self, inputs: th.Tensor, uniforms: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Bits and expected bits by the engine that splits."""
@@ -357,15 +360,18 @@ class StatevectorBackend(Backend):
         chosen = circuit.choices(wrapped).numpy() if circuit.program.n_choices else None
         return _array(circuit.gate_angles(wrapped).to(inputs.dtype)), chosen
 
-    def _run_torch(self, inputs: th.Tensor, uniforms: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    def _run_torch(self, inputs: th.Tensor, uniforms: np.ndarray) -> tuple[th.Tensor, th.Tensor]:
         """What :meth:`_run` says, chunk by chunk, with a graph if the inputs want one."""
         if len(inputs) == 0:
             # No rows, but a graph to those in front
             return inputs.new_zeros(*uniforms.shape, self.ansatz.n_qubits), inputs[:, : self.ansatz.n_qubits].clone()
+        if self.ansatz.n_qubits > WHOLE_QUBITS:
+            return split_graph.measure(self.ansatz, inputs, uniforms)
         table = self._bit_table(inputs.device)
         rows = max(CHUNK >> self.ansatz.n_qubits, 1)
         bits, expected = [], []
-        for chunk, uniform in zip(inputs.split(rows), uniforms.split(rows), strict=True):
+        drawn = th.as_tensor(uniforms).to(inputs.device)
+        for chunk, uniform in zip(inputs.split(rows), drawn.split(rows), strict=True):
             probabilities = self.probabilities(chunk)
             expected.append(probabilities @ table.T.to(inputs.dtype))
             if uniform.shape[1] > 0:

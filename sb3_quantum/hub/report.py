@@ -29,7 +29,7 @@ class Report:
     :param deterministic: whether actions were those of the policy's ``eval_readout``
     :param backend: that ran the circuits; ``None`` without a circuit
     :param fidelity: see docs/metrics.md; empty without a fitted qtDNN; without a cosine if
-        the circuit is too wide for an exact reference
+        the circuit joins too many qubits for an exact reference
     :param date: of the evaluation
     """
 

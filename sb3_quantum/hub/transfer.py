@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ def push_to_hub(
     beside it, ``README.md``, ``results.json``, a drawing of the circuit (with the extra ``plots``) and ``replay.mp4``.
 
     What is evaluated is the model as :func:`load_from_hub` will load it: read back from its files, on the exact simulator, or
-    on the model's own one if its circuit is too wide for that. The model itself, its counters and its environment are left as
-    they are.
+    on the model's own one if its circuit joins too many qubits for that. The model itself, its counters and its environment
+    are left as they are.
 
     :param model: the model
     :param repo_id: ``"owner/name"``; made if it does not exist, overwritten if it does
@@ -129,14 +130,22 @@ def _prepare(
 
 
 def _simulator(model: QuantumTD3) -> dict[str, Any]:
-    """What evaluates a model: the exact simulator, or the model's own one if the circuit is too wide for that."""
+    """What evaluates a model: the exact simulator, or the model's own one if too many qubits are joined for that."""
     layer = model.policy.quantum_layer
-    if layer is None or can_be_simulated(layer.ansatz, 1):
+    if layer is None:
+        return {"backend": "statevector"}
+    # Which qubits are joined is the network's choice: asked for one observation, whichever
+    space = deepcopy(model.observation_space)
+    space.seed(0)
+    observations, _ = model.policy.obs_to_tensor(space.sample())
+    with th.no_grad():
+        inputs, _ = model.policy.deployed_actor.encode(observations)
+    if can_be_simulated(layer.ansatz, inputs):
         return {"backend": "statevector"}
     if layer.backend.name not in ("aer", "sampler"):
         raise ValueError(
-            f"{layer.ansatz.n_qubits} qubits cannot be evaluated on the exact simulator, and on {layer.backend.name!r} the "
-            "evaluation could cost money: choose a simulator first, such as "
+            f"{layer.ansatz.n_qubits} qubits, joined as here, cannot be evaluated on the exact simulator, and on "
+            f"{layer.backend.name!r} the evaluation could cost money: choose a simulator first, such as "
             'model.set_backend("aer", {"method": "matrix_product_state"})'
         )
     return {}

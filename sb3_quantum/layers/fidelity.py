@@ -1,5 +1,6 @@
 """Is the qtDNN's gradient the circuit's gradient? And is there anything in the circuit worth differentiating?"""
 
+import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -8,6 +9,7 @@ import torch as th
 from torch.nn import functional as F
 
 from sb3_quantum.backends import StatevectorBackend
+from sb3_quantum.backends.split_graph import blocks, partition
 from sb3_quantum.backends.threads import memory_bytes
 from sb3_quantum.circuits import Circuit
 from sb3_quantum.layers.gradients import parameter_shift
@@ -17,15 +19,18 @@ from sb3_quantum.layers.quantum_layer import QuantumLayer
 _AMPLITUDES, _BYTES = 2**26, 80
 
 
-def can_be_simulated(ansatz: Circuit, n_states: int) -> bool:
+def can_be_simulated(ansatz: Circuit, inputs: th.Tensor) -> bool:
     """
     Whether a measurement can compare with exact simulation: within a quarter of this machine's memory, and within minutes.
+    What counts is the qubits that two-qubit gates have joined, not the width.
 
     :param ansatz: the circuit
-    :param n_states: that are measured
-    :return: whether all amplitudes together are few enough, such as those of 64 states of 20 qubits
+    :param inputs: circuit inputs that are measured, ``(batch, n_inputs)``
+    :return: whether the amplitudes of all blocks are few enough, such as those of 64 blocks of 20 qubits
     """
-    return n_states << ansatz.n_qubits <= min(_AMPLITUDES, memory_bytes() // (4 * _BYTES))
+    chosen = ansatz.choices(inputs).cpu().numpy()
+    amplitudes = sum(2 ** len(block) for row in partition(ansatz.program, chosen, measured=False) for block in row)
+    return amplitudes <= min(_AMPLITUDES, memory_bytes() // (4 * _BYTES))
 
 
 def gradient_fidelity(
@@ -147,17 +152,19 @@ def circuit_statistics(ansatz: Circuit, inputs: th.Tensor, simulated: bool = Tru
         }
         if not simulated:
             return measured
-        backend = StatevectorBackend(ansatz)
-        expected = backend.expected_bits(inputs)
-        state = backend.statevector(inputs)
-        probabilities = state.abs().square()
-        joint = -(probabilities * probabilities.clamp(min=1e-30).log2()).sum(1)
+        expected = StatevectorBackend(ansatz).expected_bits(inputs)
+        joint = entangled = 0.0
+        for block in blocks(ansatz, inputs, measured=False):
+            # Blocks are independent: entropies are added up, and a qubit is entangled with its own block only
+            real, imag = block.amplitudes.unbind(1)
+            joint += float(th.special.entr(real.square() + imag.square()).sum())
+            entangled += float(meyer_wallach(th.complex(real, imag)).sum()) * block.qubits.shape[1]
         return {
             **measured,
             "marginal_std": float(expected.std(0).mean()),
             "entropy": float(_binary_entropy(expected).mean() / np.log(2)),
-            "joint_entropy": float(joint.mean()),
-            "entanglement": float(meyer_wallach(state).mean()),
+            "joint_entropy": joint / math.log(2) / len(inputs),
+            "entanglement": entangled / ansatz.n_qubits / len(inputs),
         }
 
 

@@ -46,8 +46,8 @@ def measure_fidelity(
     """
     Is the qtDNN's gradient the circuit's on these states, and does the agent use the circuit? docs/metrics.md explains each
     key. The actor that learns is measured, with its own weights, also where averaged ones are deployed. No replay buffer is
-    needed, and none of the model's generators is moved; the policy is left in evaluation mode. A circuit too wide to be
-    simulated has no exact reference: what needs one is left out, with a warning.
+    needed, and none of the model's generators is moved; the policy is left in evaluation mode. A circuit that
+    joins too many qubits to be simulated has no exact reference: what needs one is left out, with a warning.
 
     :param model: a model with a circuit
     :param observations: ``(n_states, ...)``, or a dictionary of such tensors, on the model's device: as the policy takes them,
@@ -63,18 +63,21 @@ def measure_fidelity(
     layer = model.policy.quantum_layer
     if layer is None:
         raise ValueError('this policy has no circuit: its block is not "pqc"')
-    _warn_if_too_wide(layer, len(next(iter(observations.values())) if isinstance(observations, dict) else observations))
-    return _measure(model, layer, observations, n_samples, n_shift_states, shift_shots, seed)
+    measured = _measure(model, layer, observations, n_samples, n_shift_states, shift_shots, seed)
+    _warn_if_too_wide(layer, measured)
+    return measured
 
 
-def _warn_if_too_wide(layer: QuantumLayer, n_states: int) -> None:
-    """Say once what will be missing."""
-    if not can_be_simulated(layer.ansatz, n_states):
+def _warn_if_too_wide(layer: QuantumLayer, measured: dict[str, float]) -> bool:
+    """Say what is missing in a measurement. Returns whether anything is."""
+    missing = "quantum/entanglement" not in measured
+    if missing:
         warnings.warn(
-            f"{n_states} states of {layer.ansatz.n_qubits} qubits are too many for an exact simulation beside the training: "
-            "what needs one is not measured (n_shift_states measures the gradient on shots)",
+            f"these states of {layer.ansatz.n_qubits} qubits are too many for an exact simulation beside the training: gates "
+            "join too many qubits. What needs one is not measured (n_shift_states measures the gradient on shots)",
             stacklevel=3,
         )
+    return missing
 
 
 def _measure(
@@ -104,7 +107,7 @@ def _measure(
         few = slice(n_shift_states)
         estimate = shot_fidelity(layer, fixed_inputs[few], weights[few], shift_shots, np.random.default_rng(seed))
         measured = {f"qtdnn/{key}": value for key, value in estimate.items()}
-    if not can_be_simulated(layer.ansatz, len(fixed_inputs)):
+    if not can_be_simulated(layer.ansatz, fixed_inputs):
         statistics = circuit_statistics(layer.ansatz, fixed_inputs, simulated=False)
         return {**{f"quantum/{key}": value for key, value in statistics.items()}, **measured}
     random = th.randn(weights.shape, generator=th.Generator().manual_seed(seed)).to(weights)
@@ -163,8 +166,8 @@ class FidelityCallback(HarmlessCallback):
     docs/metrics.md explains each key. It looks at replay states that were not in the last update's mini-batch, at the current
     actor's unprobed inputs (with its own weights, also where averaged ones are deployed), and compares with exact simulation,
     whatever backend acts. It moves none of the training's generators and none of its counters. A failure is a warning, and no
-    further measurement; the training goes on. A circuit too wide to be simulated is measured on shots alone, with
-    ``n_shift_states``.
+    further measurement; the training goes on. A circuit that joins too many qubits to be simulated is measured on shots
+    alone, with ``n_shift_states``.
 
     Measurements are logged, and appended to ``fidelity.csv`` beside the run's monitor files or evaluations, if it has any:
     ``python -m sb3_quantum.plot`` reads them there.
@@ -191,6 +194,7 @@ class FidelityCallback(HarmlessCallback):
         self.latest: dict[str, float] = {}
         self._file: Path | None = None
         self._last = 0
+        self._told = False
 
     def _init_callback(self) -> None:
         assert isinstance(self.model, QuantumTD3)
@@ -200,8 +204,7 @@ class FidelityCallback(HarmlessCallback):
     @harmless
     def _on_training_start(self) -> None:
         assert isinstance(self.model, QuantumTD3) and self.model.policy.quantum_layer is not None
-        self._last = self.model.num_timesteps
-        _warn_if_too_wide(self.model.policy.quantum_layer, self.n_states)
+        self._last, self._told = self.model.num_timesteps, False
         folder = _run_folder(self)
         self._file = None if folder is None else folder / FIDELITY_FILE
         if self._file is not None:
@@ -240,6 +243,7 @@ class FidelityCallback(HarmlessCallback):
         assert layer is not None
         arguments = self.n_samples, self.n_shift_states, self.shift_shots, seed
         self.latest = _measure(model, layer, observations, *arguments)
+        self._told = self._told or _warn_if_too_wide(layer, self.latest)
         return self.latest
 
 

@@ -205,11 +205,11 @@ def test_copies_continue_the_generator(copy) -> None:
 
 
 def test_too_many_qubits_say_how_much_memory() -> None:
-    """Where all basis states are held; an engine that splits goes on."""
+    """Where all basis states are wanted; expected bits and samples are had block by block."""
     ansatz = BrickworkCircuit(60, 2)
     backend = StatevectorBackend(ansatz, engine="torch")
     with pytest.raises(ValueError, match=r"n_qubits=60 needs [\d,]+ GiB .* this machine has [\d,]+ GiB"):
-        backend.expected_bits(th.zeros(1, ansatz.n_inputs))
+        backend.statevector(th.zeros(1, ansatz.n_inputs))
     with pytest.raises(ValueError, match="n_qubits=60 needs"):
         StatevectorBackend(PaperCircuit(60, 2)).probabilities(th.zeros(1, PaperCircuit(60, 2).n_inputs))
     assert StatevectorBackend(ansatz).sample(th.zeros(2, ansatz.n_inputs)).shape == (2, 60)

@@ -34,14 +34,28 @@ def failing(*args: Any, **kwargs: Any) -> Any:
     raise MemoryError("full")
 
 
-def test_a_wide_circuit_is_published_from_its_own_simulator(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No exact reference, so the card says nothing of the gradient. It is not drawn here, which takes seconds."""
+def test_a_wide_circuit_is_published_like_others(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """127 qubits: evaluated on the exact simulator, with its gradient's cosine. It is not drawn here, which takes seconds."""
     monkeypatch.setattr("sb3_quantum.hub.model_card.circuit_figure", failing)
+    model = train(policy_kwargs={**SMALL, "n_qubits": 127, "n_layers": 2})
+    push_to_hub(model, REPO, ENV, n_eval_episodes=2, video_length=0)
+    files = hub.files(REPO)
+    results = json.loads(files["results.json"])
+    assert results["backend"] == "statevector" and len(results["returns"]) == 2 and results["fidelity"]["qtdnn/cosine"] > 0.5
+    card = files["README.md"].decode()
+    assert "Is the quantum layer trained?" in card and "| qubits | 127 |" in card
+
+
+def test_what_joins_too_many_qubits_is_published_from_its_own_simulator(
+    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No exact reference, so the card says nothing of the gradient."""
+    monkeypatch.setattr("sb3_quantum.hub.model_card.circuit_figure", failing)
+    monkeypatch.setattr("sb3_quantum.layers.fidelity.memory_bytes", lambda: 0)
     kwargs: dict[str, Any] = dict(backend="aer", backend_kwargs=dict(method="matrix_product_state", shots=2))
     model = train(policy_kwargs={**SMALL, "n_qubits": 50, "n_layers": 1}, **kwargs)
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning, match="50 qubits are too many for an exact simulation"):
         push_to_hub(model, REPO, ENV, n_eval_episodes=2, video_length=0)
-    assert any("50 qubits are too many for an exact simulation" in str(one.message) for one in told)
     files = hub.files(REPO)
     results = json.loads(files["results.json"])
     assert results["backend"] == "aer" and len(results["returns"]) == 2 and "qtdnn/cosine" not in results["fidelity"]
@@ -59,8 +73,10 @@ def test_failed_pictures_and_measurements_stop_no_publication(hub: LoopbackHub, 
 
 
 def test_a_chip_is_not_billed_for_a_publication(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "can_be_simulated", lambda ansatz, n_states: False)
-    with pytest.raises(ValueError, match=r"3 qubits cannot be evaluated .* on 'ibm' .* cost money.*set_backend"):
+    monkeypatch.setattr(transfer, "can_be_simulated", lambda ansatz, inputs: False)
+    with pytest.raises(
+        ValueError, match=r"3 qubits, joined as here, cannot be evaluated .* on 'ibm' .* cost money.*set_backend"
+    ):
         push_to_hub(train(backend="ibm", backend_kwargs={"chip": "FakeManilaV2"}), REPO, ENV, video_length=0)
     assert REPO not in hub.repositories
 
