@@ -58,7 +58,7 @@ LIVE_KEYS = {
     "cosine": "qtdnn/cosine",
     "cosine_random": "qtdnn/cosine_random",
     "cosine_prednn": "qtdnn/cosine_prednn",
-    "cosine_mean_field": "qtdnn/cosine_mean_field",
+    "cosine_prior": "qtdnn/cosine_prior",
     "norm_ratio": "qtdnn/norm_ratio",
     "marginal_std": "quantum/marginal_std",
     "input_std": "quantum/input_std",

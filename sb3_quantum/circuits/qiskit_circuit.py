@@ -12,7 +12,7 @@ import torch as th
 from sb3_quantum.circuits.base import Circuit, Column
 from sb3_quantum.circuits.program import Program
 from sb3_quantum.circuits.reader import Reading, read_gates, with_standard_gates
-from sb3_quantum.circuits.shift_rule import common_period
+from sb3_quantum.circuits.shift_rule import common_periods
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -107,9 +107,10 @@ class QiskitCircuit(Circuit):
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         columns = []
-        for place, name in enumerate([*self.inputs, *self.weights]):
+        names = [*self.inputs, *self.weights]
+        periods = common_periods(self.program, self.angle_terms, len(names))
+        for place, (name, period) in enumerate(zip(names, periods, strict=True)):
             trained = place >= len(self.inputs)
-            period = common_period(self.program, self.angle_terms, place)
             columns.append(Column("angle", period, f"the {'weight' if trained else 'input'} {name!r}", trained))
         return tuple(columns)
 

@@ -58,18 +58,20 @@ def shift_rule(
     return np.array(columns, dtype=np.int64), np.array(shifts), np.array(coefficients)
 
 
-def common_period(program: Program, angle_terms: Sequence[tuple[tuple[int, float], ...] | None], place: int) -> float:
+def common_periods(
+    program: Program, angle_terms: Sequence[tuple[tuple[int, float], ...] | None], n_angles: int
+) -> list[float]:
     """
-    Period of the expected bits in one of the circuit's angles.
+    Period of the expected bits in each of the circuit's angles.
 
     :param program: the gates
     :param angle_terms: see :func:`shift_rule`
-    :param place: of the angle among the circuit's angles
-    :return: in radians; infinite if there is none, or if that is not known
+    :param n_angles: how many angles the circuit has
+    :return: in radians, one for every angle; infinite if there is none, or if that is not known
     """
     entering = _frequencies(program, angle_terms)
-    unit = None if None in entering else _common_measure(entering.get(place, []))
-    return 2 * math.pi / unit if unit else math.inf
+    units = [None if None in entering else _common_measure(entering.get(place, [])) for place in range(n_angles)]
+    return [2 * math.pi / unit if unit else math.inf for unit in units]
 
 
 def _frequencies(

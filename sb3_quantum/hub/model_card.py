@@ -20,7 +20,7 @@ DIAGRAM, VIDEO = "circuit.png", "replay.mp4"
 _READ_ME_ABOUT = {
     "cosine": "cosine between the qtDNN's gradient and the circuit's own, mean over the states; 1 is perfect, 0 is noise",
     "cosine_prednn": "the same for the summed gradient that reaches the network before the circuit",
-    "cosine_mean_field": "the same for the mean field alone, which needs no fit: what the qtDNN has to keep or beat",
+    "cosine_prior": "the same for the prior alone, which needs no fit: what the qtDNN has to keep or beat",
     "norm_ratio": "length of the qtDNN's gradient over that of the circuit's, median",
     "input_std": "spread of an angle over the states, in radians; a frozen circuit has 0",
     "marginal_std": "spread of an expected bit over the states",

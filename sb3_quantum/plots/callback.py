@@ -60,7 +60,7 @@ class FigureCallback(HarmlessCallback):
         found = (callback for callback in walk(self.locals["callback"]) if isinstance(callback, FidelityCallback))
         self._fidelity = next(found, None)
         self._seen = {}
-        self._rows = {"episodes": [], "circuits": [], "cosine": [], "mean_field": []}
+        self._rows = {"episodes": [], "circuits": [], "cosine": [], "prior": []}
         if not self._is_drawn_for():
             warnings.warn("FigureCallback draws nothing: no tensorboard_log is given", stacklevel=2)
 
@@ -90,7 +90,7 @@ class FigureCallback(HarmlessCallback):
             self._seen = self._fidelity.latest
             if "qtdnn/cosine" in self._seen:
                 self._rows["cosine"].append((steps, self._seen["qtdnn/cosine"]))
-                self._rows["mean_field"].append((steps, self._seen["qtdnn/cosine_mean_field"]))
+                self._rows["prior"].append((steps, self._seen["qtdnn/cosine_prior"]))
         if steps - self._last >= self.freq and self._is_drawn_for():
             self._last = steps
             for key, figure in self.draw().items():

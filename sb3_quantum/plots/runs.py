@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from sb3_quantum.plots.figure import new_figure
-from sb3_quantum.qtd3.callbacks import FIDELITY_FILE
+from sb3_quantum.qtd3.callbacks import FIDELITY_FILE, RENAMED_KEYS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 #: a second and third time through the colours
 STYLES = ("-", "--", "-.")
-_LOGGED = ("rollout/ep_rew_mean", "eval/mean_reward", "qtdnn/cosine", "qtdnn/cosine_mean_field", "quantum/circuits")
+_LOGGED = ("rollout/ep_rew_mean", "eval/mean_reward", "qtdnn/cosine", "qtdnn/cosine_prior", "quantum/circuits")
+#: what they are called in the files of a run, the names of 0.1.0 included
+_NAMES = {**{key: key for key in _LOGGED}, **RENAMED_KEYS}
 
 
 class Curve(NamedTuple):
@@ -46,7 +48,7 @@ class Run:
     :param evaluations: mean return of an evaluation
     :param spread: standard deviation over the episodes of each evaluation, ``(n,)``
     :param cosine: between the qtDNN's and the circuit's gradient
-    :param mean_field: the same cosine for the mean field alone
+    :param prior: the same cosine for the qtDNN's prior alone
     :param circuits: circuits run so far by the training
     """
 
@@ -56,7 +58,7 @@ class Run:
     evaluations: Curve | None = None
     spread: np.ndarray | None = None
     cosine: Curve | None = None
-    mean_field: Curve | None = None
+    prior: Curve | None = None
     circuits: Curve | None = None
 
 
@@ -90,7 +92,7 @@ def load_run(folder: Path, label: str | None = None) -> Run:
     run.rollouts = logged.get("rollout/ep_rew_mean")
     run.evaluations = run.evaluations or logged.get("eval/mean_reward")
     run.cosine = logged.get("qtdnn/cosine")
-    run.mean_field = logged.get("qtdnn/cosine_mean_field")
+    run.prior = logged.get("qtdnn/cosine_prior")
     run.circuits = logged.get("quantum/circuits")
     if not any((run.episodes, run.rollouts, run.evaluations, run.cosine, run.circuits)):
         below = sorted({path.parent.name for path in folder.glob("*/*monitor.csv")})
@@ -136,12 +138,12 @@ def _table(path: Path, steps: str) -> dict[str, Curve]:
         return {}
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    curves = {}
+    curves: dict[str, Curve] = {}
     try:
-        for key in _LOGGED:
-            filled = [(float(row[steps]), float(row[key])) for row in rows if row.get(key) and row[steps]]
+        for written, key in _NAMES.items():
+            filled = [(float(row[steps]), float(row[written])) for row in rows if row.get(written) and row[steps]]
             if filled:
-                curves[key] = Curve(*np.array(filled).T)
+                curves.setdefault(key, Curve(*np.array(filled).T))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a table with the column {steps!r}") from error
     return curves
@@ -162,11 +164,13 @@ def _tensorboard(folder: Path) -> dict[str, Curve]:
     accumulator = EventAccumulator(str(folders[0]), size_guidance={"scalars": 0, "images": 1})
     accumulator.Reload()
     curves = {}
-    for key in accumulator.Tags()["scalars"]:
-        if key in _LOGGED:
-            # A continued run may have logged a step twice: the later one counts
-            values = {event.step: event.value for event in accumulator.Scalars(key)}
-            steps = sorted(values)
+    tags = set(accumulator.Tags()["scalars"])
+    for key in _LOGGED:
+        # A continued run may have logged a step twice: the later one counts. One of 0.1.0's that is continued has two names
+        written = [name for name, now in _NAMES.items() if now == key and name in tags]
+        values = {event.step: event.value for name in reversed(written) for event in accumulator.Scalars(name)}
+        steps = sorted(values)
+        if steps:
             curves[key] = Curve(np.array(steps, dtype=float), np.array([values[step] for step in steps]))
     return curves
 
@@ -265,10 +269,10 @@ def _draw_returns(axes: "Axes", run: Run, window: int, look: dict[str, Any]) -> 
 def _draw_cosines(axes: "Axes", run: Run, look: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """A run's cosines; gives the kinds of lines used, for the legend."""
     shown: dict[str, dict[str, Any]] = {}
-    if run.mean_field is not None:
+    if run.prior is not None:
         kind = {"linestyle": ":", "linewidth": 1.2}
-        axes.plot(*run.mean_field, **{**look, **kind})
-        shown["mean field alone, without a fit"] = kind
+        axes.plot(*run.prior, **{**look, **kind})
+        shown["prior alone, without a fit"] = kind
     if run.cosine is not None:
         axes.plot(*run.cosine, marker=_marker(run.cosine), markersize=3, linewidth=1.5, **look)
         shown["qtDNN"] = {"linewidth": 1.5}

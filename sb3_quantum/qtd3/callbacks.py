@@ -33,6 +33,8 @@ from sb3_quantum.qtd3.qtd3 import QuantumTD3
 QFunction = Callable[[th.Tensor], tuple[th.Tensor, th.Tensor]]
 #: what FidelityCallback writes into a run's folder
 FIDELITY_FILE = "fidelity.csv"
+#: log keys of 0.1.0 that have another name now; in its runs the prior was the mean field
+RENAMED_KEYS = {"qtdnn/cosine_mean_field": "qtdnn/cosine_prior"}
 
 
 def measure_fidelity(
@@ -111,12 +113,13 @@ def _measure(
         statistics = circuit_statistics(layer.ansatz, fixed_inputs, simulated=False)
         return {**{f"quantum/{key}": value for key, value in statistics.items()}, **measured}
     random = th.randn(weights.shape, generator=th.Generator().manual_seed(seed)).to(weights)
-    mean_field = make_prior("mean_field", layer.ansatz).bits
+    # Without a prior, the one that is the default: what a run without it gives up
+    prior = layer.qtdnn.prior if layer.qtdnn.prior.n_logits else make_prior("auto", layer.ansatz)
     measured = {
         **measured,
         **{f"qtdnn/{key}": value for key, value in gradient_fidelity(layer, fixed_inputs, weights).items()},
         "qtdnn/cosine_random": gradient_fidelity(layer, fixed_inputs, random)["cosine"],
-        "qtdnn/cosine_mean_field": gradient_fidelity(layer, fixed_inputs, weights, mean_field)["cosine"],
+        "qtdnn/cosine_prior": gradient_fidelity(layer, fixed_inputs, weights, prior.bits)["cosine"],
         "qtdnn/cosine_prednn": _prednn_cosine(model, layer, inputs, weights),
         **{f"qtdnn/{key}": value for key, value in fit_quality(layer, fixed_inputs).items()},
         **{f"quantum/{key}": value for key, value in circuit_statistics(layer.ansatz, fixed_inputs).items()},
@@ -264,14 +267,15 @@ def _run_folder(callback: BaseCallback) -> Path | None:
 
 
 def _cut(path: Path, steps: int) -> None:
-    """Keep the measurements until a step: a new run begins a new file, and a continued one goes on where it does."""
+    """Keep the measurements until a step: a new run begins a new file, and a continued one goes on where it does, in the keys
+    of today."""
     if not path.is_file():
         return
     with path.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if None not in row.values() and int(row["steps"]) <= steps]
     path.unlink()
     for row in rows:
-        _append(path, row)
+        _append(path, {RENAMED_KEYS.get(key, key): value for key, value in row.items()})
 
 
 def _append(path: Path, row: Mapping[str, float | str]) -> None:

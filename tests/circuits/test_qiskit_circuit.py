@@ -251,3 +251,17 @@ def test_measurements_at_the_end_are_left_out() -> None:
     measured.measure_all()
     assert QiskitCircuit(measured, "x") == QiskitCircuit(rotated(X[0]), "x")
     assert Operator(QiskitCircuit(measured, "x").to_qiskit(th.zeros(1), measure=False)).equiv(np.eye(2))
+
+
+def test_frequencies_are_counted_once_for_all_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A circuit may have hundreds of columns and thousands of gates: once for each column took most of the time to make one."""
+    from sb3_quantum.circuits import shift_rule
+
+    counted, count = [], shift_rule._frequencies
+    monkeypatch.setattr(shift_rule, "_frequencies", lambda *args: counted.append(1) or count(*args))
+    x = ParameterVector("x", 6)
+    circuit = QuantumCircuit(3)
+    for place in range(6):
+        circuit.rx((1 + place) * x[place], place % 3)
+    assert [column.period for column in QiskitCircuit(circuit).columns] == pytest.approx([2 * np.pi / n for n in range(1, 7)])
+    assert len(counted) == 1

@@ -63,10 +63,10 @@ def test_curves_are_those_of_the_training(tmp_path: Path) -> None:
     dots = next(line for line in returns.lines if line.get_marker() == ".")
     np.testing.assert_allclose(dots.get_ydata(), [episode["r"] for episode in model.ep_info_buffer])
     np.testing.assert_array_equal(dots.get_xdata(), np.repeat(np.arange(14, 113, 14), 2))
-    mean_field, qtdnn = cosines.lines
+    prior, qtdnn = cosines.lines
     np.testing.assert_array_equal(qtdnn.get_xdata(), [30, 60, 90])
     assert qtdnn.get_ydata()[-1] == fidelity.latest["qtdnn/cosine"]
-    assert mean_field.get_ydata()[-1] == fidelity.latest["qtdnn/cosine_mean_field"]
+    assert prior.get_ydata()[-1] == fidelity.latest["qtdnn/cosine_prior"]
     (line,) = circuits.lines
     np.testing.assert_array_equal(line.get_xdata(), line.get_ydata())
 

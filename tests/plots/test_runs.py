@@ -44,7 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_of_the_zoo_is_read_without_tensorboard(trained: Path) -> None:
     run = load_run(trained / "qtd3")
-    assert run.label == "qtd3" and run.episodes and run.evaluations and run.cosine and run.circuits and run.mean_field
+    assert run.label == "qtd3" and run.episodes and run.evaluations and run.cosine and run.circuits and run.prior
     # Two environments side by side, 7 steps an episode
     np.testing.assert_array_equal(run.episodes.steps, np.repeat(np.arange(14, 113, 14), 2))
     np.testing.assert_array_equal(run.evaluations.steps, [50, 100])
@@ -63,6 +63,30 @@ def test_event_files_and_tables_say_the_same(trained: Path) -> None:
     logged = load_run(trained / "logged")
     assert logged.rollouts and logged.cosine and len(logged.cosine.steps) == 2 and logged.circuits
     np.testing.assert_array_equal(logged.circuits.steps, logged.circuits.values)
+
+
+@pytest.mark.parametrize("file", ["fidelity.csv", "progress.csv", "events"])
+def test_the_name_that_a_key_had_in_0_1_0_is_read(tmp_path: Path, file: str) -> None:
+    """Runs of 0.1.0 have the prior's cosine under the mean field's name; one that is continued has both, in TensorBoard."""
+    old, new = "qtdnn/cosine_mean_field", "qtdnn/cosine_prior"
+    values = {10: {old: 0.25, "qtdnn/cosine": 0.5}, 20: {old: 0.75, "qtdnn/cosine": 0.5}}
+    if file == "events":
+        values = {**values, 30: {new: 1.0, "qtdnn/cosine": 0.5}}
+        logger = configure(str(tmp_path), ["tensorboard"])
+        for steps, row in values.items():
+            for key, value in row.items():
+                logger.record(key, value)
+            logger.dump(steps)
+        logger.close()
+    else:
+        head = "steps" if file == "fidelity.csv" else "time/total_timesteps"
+        lines = [f"{steps},{row[old]},{row['qtdnn/cosine']}" for steps, row in values.items()]
+        (tmp_path / file).write_text("\n".join([f"{head},{old},qtdnn/cosine", *lines]) + "\n")
+    run = load_run(tmp_path)
+    assert run.prior is not None and run.prior.steps.tolist() == list(values)
+    assert run.prior.values.tolist() == [0.25, 0.75, 1.0][: len(values)]
+    labels = [text.get_text() for text in runs_figure([run]).axes[1].get_legend().get_texts()]  # type: ignore[union-attr]
+    assert labels == ["prior alone, without a fit", "qtDNN"]
 
 
 def test_a_continued_run_goes_on(tmp_path: Path) -> None:

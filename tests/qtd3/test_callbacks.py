@@ -145,7 +145,34 @@ def test_controls_are_measured_too(gradient: str) -> None:
     else:
         # 256 cosines of standard deviation 1/4 (16 directions): their mean is within 0.1 at a false-alarm rate of 1e-9
         assert abs(measured["qtdnn/cosine"]) < 0.1
-    assert measured["qtdnn/cosine_mean_field"] > 0.9
+    assert measured["qtdnn/cosine_prior"] > 0.9
+
+
+@pytest.mark.parametrize(
+    "prior, n_cz, measured",
+    [
+        ("auto", 1, "mean_field"),
+        ("pair_correlations", 1, "pair_correlations"),
+        ("mean_field", 2, "mean_field"),
+        ("none", 1, "mean_field"),
+        ("none", 2, "pair_correlations"),
+    ],
+)
+def test_the_priors_cosine_is_that_of_the_prior_there_is(
+    prior: str, n_cz: int, measured: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is none, of the one that the circuit has by default."""
+    seen = []
+
+    def spy(layer: Any, inputs: Any, weights: Any, surrogate: Any = None) -> dict[str, float]:
+        seen.append(surrogate)
+        return {"cosine": float(len(seen)), "norm_ratio": 1.0}
+
+    monkeypatch.setattr("sb3_quantum.qtd3.callbacks.gradient_fidelity", spy)
+    model = pendulum(policy_kwargs=dict(n_qubits=4, circuit_kwargs=dict(n_cz=n_cz), qtdnn_prior=prior))
+    found = measure_fidelity(model, th.linspace(-1, 1, 24).reshape(8, 3))
+    (place,) = [n for n, surrogate in enumerate(seen, 1) if surrogate is not None]
+    assert found["qtdnn/cosine_prior"] == place and seen[place - 1].__self__.name == measured
 
 
 def test_measures_states_without_a_replay_buffer() -> None:
@@ -189,7 +216,7 @@ def test_measurements_are_kept_beside_the_runs_other_files(tmp_path: Path, kind:
     assert {key: float(rows[-1][key]) for key in fidelity.latest} == fidelity.latest
 
     # As after a kill: what was measured past the checkpoint is measured again, and a line may be torn
-    path.write_text(path.read_text() + "70,70,0.5")
+    path.write_text(path.read_text().replace("cosine_prior", "cosine_mean_field") + "70,70,0.5")  # the name of 0.1.0
     model.num_timesteps = 70
     model.learn(40, callback=[fidelity, evaluation] if subprocesses else fidelity, reset_num_timesteps=False)
     again = rows_of(path)
