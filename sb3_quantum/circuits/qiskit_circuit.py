@@ -13,6 +13,7 @@ from sb3_quantum.circuits.base import Circuit, Column
 from sb3_quantum.circuits.program import Program
 from sb3_quantum.circuits.reader import Reading, read_gates, with_standard_gates
 from sb3_quantum.circuits.shift_rule import common_periods
+from sb3_quantum.circuits.text import read_text
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -56,7 +57,7 @@ class QiskitCircuit(Circuit):
 
         given = circuit
         if isinstance(circuit, str):
-            circuit = _from_text(circuit)
+            circuit = read_text(circuit)
         if not isinstance(circuit, QuantumCircuit):
             raise ValueError(f"circuit must be a Qiskit QuantumCircuit or OpenQASM 3 text, got {type(circuit).__name__}")
         trained = _chosen(circuit, "weights", () if weights is None else weights)
@@ -93,7 +94,7 @@ class QiskitCircuit(Circuit):
     @cached_property
     def _circuit(self) -> "QuantumCircuit":
         """As it was written down, so that a circuit that was read from a file is the same."""
-        return with_standard_gates(_from_text(self.qasm))
+        return with_standard_gates(read_text(self.qasm))
 
     @cached_property
     def _reading(self) -> Reading:
@@ -156,44 +157,6 @@ class QiskitCircuit(Circuit):
         if measure:
             circuit.measure_all()
         return circuit
-
-
-#: gates of a circuit when all definitions are written out: text may be a stranger's
-MOST_GATES = 100_000
-
-
-def _from_text(text: str) -> "QuantumCircuit":
-    from qiskit import qasm3
-    from qiskit.exceptions import MissingOptionalLibraryError
-
-    # A stranger's text may ask for any number of qubits, and each takes memory
-    sizes = re.findall(r"\b(?:qubit|bit|qreg|creg)\b[^;\[]*\[([^\]]*)\]", text)
-    wrong = [size for size in sizes if not re.fullmatch(r"\s*\d{1,4}\s*", size)]
-    if wrong:
-        raise ValueError(f"a register of the circuit has the size {wrong[0][:20]!r}, accepted are numbers up to 9999")
-    gates = _written_out(text)
-    if gates > MOST_GATES:
-        raise ValueError(f"the circuit has {gates:,} gates when all definitions are written out, accepted are {MOST_GATES:,}")
-    try:
-        circuit = qasm3.loads(text)
-    except MissingOptionalLibraryError as error:
-        raise ImportError("reading OpenQASM 3 needs qiskit-qasm3-import: pip install qiskit-qasm3-import") from error
-    except Exception as error:  # the parser's own, of many kinds
-        raise ValueError(f"circuit is no OpenQASM 3 that Qiskit can read: {error}") from error
-    return circuit
-
-
-def _written_out(text: str) -> int:
-    """Gates of OpenQASM text with all definitions written out, read off the text: nested ones multiply, even in a parser."""
-    sizes: dict[str, int] = {}
-
-    def size(body: str) -> int:
-        statements = [re.findall(r"\w+", statement) for statement in body.split(";")]
-        return sum(max(1, sum(sizes.get(word, 0) for word in words)) for words in statements if words)
-
-    for name, body in re.findall(r"\bgate\s+(\w+)[^{]*\{([^}]*)\}", text):
-        sizes[name] = size(body)
-    return size(re.sub(r"\bgate\s+\w+[^{]*\{[^}]*\}", "", text))
 
 
 def _chosen(circuit: "QuantumCircuit", what: str, names: Any) -> "list[Parameter]":

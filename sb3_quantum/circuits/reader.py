@@ -131,15 +131,23 @@ def _linear(expression: Any, names: Sequence[str]) -> tuple[tuple[tuple[int, flo
     """Factors of the parameters in an expression and what is left without them; ``None`` for factors if it is no such sum."""
     parameters = getattr(expression, "parameters", ())
     if not parameters:
-        return (), float(expression)
+        return (), _finite(expression, expression)
     factors = []
     for parameter in parameters:
         factor = expression.gradient(parameter)
         if getattr(factor, "parameters", ()):
             return None, 0.0
-        factors.append((names.index(parameter.name), float(np.real(complex(factor)))))
+        factors.append((names.index(parameter.name), _finite(np.real(complex(factor)), expression)))
     rest = expression.bind({parameter: 0.0 for parameter in parameters})
-    return tuple(sorted(factors)), float(rest)
+    return tuple(sorted(factors)), _finite(rest, expression)
+
+
+def _finite(number: Any, expression: Any) -> float:
+    """A number of an angle, which 1e400 in a text is not."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"the circuit has the angle {expression}, which is not finite")
+    return value
 
 
 def _is_control_flow(operation: "Instruction") -> bool:

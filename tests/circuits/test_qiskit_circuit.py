@@ -13,7 +13,7 @@ from qiskit.circuit.library import UnitaryGate, zz_feature_map
 from qiskit.quantum_info import Operator, Statevector, random_unitary
 
 from sb3_quantum.backends import StatevectorBackend
-from sb3_quantum.circuits import QiskitCircuit, make_circuit
+from sb3_quantum.circuits import QiskitCircuit, make_circuit, shift_rule
 from tests.circuits.test_families import qiskit_bits
 
 X, W = ParameterVector("x", 3), ParameterVector("w", 2)
@@ -235,15 +235,74 @@ def test_what_is_refused(circuit: object, inputs: object, weights: object, messa
         QiskitCircuit(circuit, inputs, weights)  # type: ignore[arg-type]
 
 
-def test_text_that_asks_for_too_much_is_refused_at_once() -> None:
-    """As a stranger's model file may: registers without end, and definitions that double at every level."""
-    head = 'OPENQASM 3.0; include "stdgates.inc"; input float[64] a; '
-    for size in ("1000000000", "n"):
-        with pytest.raises(ValueError, match=f"has the size '{size}'"):
-            QiskitCircuit(head + f"const uint n = 1000000000; qubit[{size}] q; rx(a) q[0];")
-    levels = "".join(f"gate g{n} q {{ g{n - 1} q; g{n - 1} q; }} " for n in range(1, 41))
-    with pytest.raises(ValueError, match="gates when all definitions are written out"):
-        QiskitCircuit(head + "gate g0 q { x q; } " + levels + "qubit[1] q; rx(a) q[0]; g40 q[0];")
+HEAD = 'OPENQASM 3.0; include "stdgates.inc"; input float[64] a; '
+ONE = HEAD + "qubit[20] q; rx(a) q[0]; "
+
+
+def some(n_qubits: int, register: str = "q") -> str:
+    return ", ".join(f"{register}[{place}]" for place in range(n_qubits))
+
+
+def nested(levels: int, times: int) -> str:
+    """Definitions inside of each other, each with the one before so many times."""
+    bodies = (f"gate g{n} q {{ {f'g{n - 1} q; ' * times}}} " for n in range(1, levels + 1))
+    return HEAD + "gate g0 q { x q; } " + "".join(bodies) + f"qubit[1] q; rx(a) q[0]; g{levels} q[0];"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (HEAD + "qubit[1000000000] q; rx(a) q[0];", "the register 'q' has the size '1000000000'"),
+        (HEAD + "qubit[100_000_000] q; rx(a) q[0];", "has the size '100000000'"),
+        (HEAD + "qubit /* [2] */ [100000000] q; rx(a) q[0];", "has the size '100000000'"),
+        (HEAD + "const uint n = 1000000000; qubit[n] q; rx(a) q[0];", "has the size 'n'"),
+        (HEAD + "qubit[2] q; bit[1000 * 1000 * 1000] c; rx(a) q[0];", "the register 'c' has the size '1000 \\* 1000"),
+        (HEAD + "qubit[5000] q; qubit[5000] r; rx(a) q[0];", "the register 'r' has the size '5000'"),
+        (HEAD + "rx(a) $0; h $100000000;", "names the qubit \\$100000000"),
+        (nested(40, 2), "gates or more when definitions, modifiers and registers are written out"),
+        (nested(150, 1), "'g100' has 101 definitions inside of it"),
+        (HEAD + "qubit[9999] q; rx(a) q[0]; " + "h q; " * 11, "has 109,990 gates or more"),
+        (HEAD + "qubit[9999] q; let r = q[0:9998]; rx(a) q[0]; " + "h r; " * 11, "gates or more"),
+        (HEAD + "qubit[9999] q; rx(a) q[0]; " + "barrier q; " * 11, "gates or more"),
+        (HEAD + "qubit[9999] q; rx(a) q[0]; for uint i in [0:3] { " + "h q; " * 11 + "}", "gates or more"),
+        (ONE + f"ctrl(17) @ x {some(18)};", "the gate 'x' has 17 controls, accepted are numbers up to 16"),
+        (ONE + f"{'ctrl @ ' * 17}x {some(18)};", "the gate 'x' has 16 \\+ 1 controls"),
+        (ONE + f"ctrl(9) @ negctrl(9) @ x {some(19)};", "the gate 'x' has 9 \\+ 9 controls"),
+        (ONE + f"ctrl(1 + 1) @ x {some(3)};", "the gate 'x' has 1 \\+ 1 controls, accepted are numbers"),
+        (ONE + f"negctrl(8) @ ctrl(8) @ rx(a) {some(17)};", "gates or more"),
+        (
+            HEAD + f"gate g a, b {{ {'ctrl @ x a, b; ' * 9}}} qubit[19] q; rx(a) q[0]; ctrl(16) @ g {some(18)};",
+            "gates or more",
+        ),
+        (ONE + f"ctrl(13) @ pow(0.5) @ h {some(14)};", "the gate 'h' with a power stands on 14 qubits, accepted are 6"),
+        (HEAD + f"gate g a {{ pow(2) @ h a; }} qubit[20] q; rx(a) q[0]; ctrl(13) @ g {some(14)};", "'g' with a power stands"),
+        (HEAD + "x" * 2_000_000, "text of 2,000,0"),
+        (ONE + "rx(1e400) q[0];", "the angle inf, which is not finite"),
+        (HEAD + "qubit q; rx(a * 1e308 * 10) q;", "the angle inf\\*a, which is not finite"),
+        (HEAD + f"qubit q; rx({' + '.join(['a'] * 2000)}) q;", "no OpenQASM 3 that Qiskit can read"),
+    ],
+    ids=lambda value: value[-30:] if isinstance(value, str) else None,
+)
+def test_text_that_asks_for_too_much_is_refused_at_once(text: str, message: str) -> None:
+    """As a stranger's model file may: short text whose circuit takes the machine's memory, or hours."""
+    with pytest.raises(ValueError, match=message):
+        QiskitCircuit(text)
+
+
+@pytest.mark.parametrize(
+    "call, matrix",
+    [
+        (f"ctrl(3) @ x {some(4)};", np.eye(16)[[*range(7), 15, *range(8, 15), 7]]),
+        ("ctrl @ inv @ s q[0], q[1];", np.diag([1, 1, 1, -1j])),
+        ("pow(0.5) @ z q[0];", np.diag([1, 1j])),
+        ("let r = q[0:1]; x r;", np.eye(4)[::-1]),
+        ("negctrl @ x q[0], q[1];", np.eye(4)[[2, 1, 0, 3]]),
+    ],
+)
+def test_modifiers_within_the_limits_are_read(call: str, matrix: np.ndarray) -> None:
+    n_qubits = len(matrix).bit_length() - 1
+    mine = QiskitCircuit(HEAD + f"qubit[{n_qubits}] q; rx(a) q[0]; " + call)
+    assert Operator(mine.to_qiskit(th.zeros(1), measure=False)).equiv(matrix)
 
 
 def test_measurements_at_the_end_are_left_out() -> None:
@@ -254,9 +313,7 @@ def test_measurements_at_the_end_are_left_out() -> None:
 
 
 def test_frequencies_are_counted_once_for_all_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A circuit may have hundreds of columns and thousands of gates: once for each column took most of the time to make one."""
-    from sb3_quantum.circuits import shift_rule
-
+    """A circuit may have hundreds of columns and thousands of gates."""
     counted, count = [], shift_rule._frequencies
     monkeypatch.setattr(shift_rule, "_frequencies", lambda *args: counted.append(1) or count(*args))
     x = ParameterVector("x", 6)
