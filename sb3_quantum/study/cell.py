@@ -1,0 +1,262 @@
+"""A cell: one arm with one seed. What it is and what came of it lies in one folder."""
+
+import csv
+import io
+import json
+import shutil
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sb3_quantum.common.durable import write_text
+from sb3_quantum.study.file import Arm, Study, hash_of
+
+#: ``running`` cells were begun and may be gone on with; ``budget`` ones were ended by a limit of their backend
+STATUSES = ("running", "complete", "budget", "failed")
+MANIFEST, CURVE, EVALUATION, PROGRESS = "cell.json", "curve.csv", "evaluation.json", "progress.json"
+#: columns of a curve. ``return`` and ``worst`` are of the weights that are deployed, ``own_return`` of those that learn where
+#: others are deployed, ``training_return`` is of the last 100 training episodes
+COLUMNS = ("steps", "updates", "cpu_minutes", "return", "worst", "own_return", "training_return")
+
+
+class DamagedCellError(RuntimeError):
+    """A cell's files are not what was written. The message names the file."""
+
+
+def identity(study: Study, arm: Arm, seed: int) -> dict[str, Any]:
+    """
+    Everything that a cell's figures depend on, as plain data.
+
+    :param study: the study
+    :param arm: one of its arms
+    :param seed: of the cell
+    :return: under the names that a cell's manifest has
+    """
+    everything = {
+        "study": study.name,
+        "arm": arm.name,
+        "seed": seed,
+        "environment": asdict(study.environment),
+        "settings": arm.settings,
+        "budget": asdict(arm.budget),
+        "evaluation": asdict(study.evaluation),
+    }
+    return json.loads(json.dumps(everything))
+
+
+def differences(theirs: Any, ours: Any, name: str = "") -> list[str]:
+    """
+    :param theirs: plain data, of a cell
+    :param ours: plain data, of the study as it is now
+    :param name: where they stand
+    :return: a clause for every value that is another one, e.g. ``settings.gamma was 0.98 and is 0.99``
+    """
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        found = []
+        for key in sorted({*theirs, *ours}):
+            inner = f"{name}.{key}" if name else key
+            if key not in ours:
+                found.append(f"{inner} was {json.dumps(theirs[key])} and is not given")
+            elif key not in theirs:
+                found.append(f"{inner} was not given and is {json.dumps(ours[key])}")
+            else:
+                found += differences(theirs[key], ours[key], inner)
+        return found
+    return [] if theirs == ours else [f"{name} was {json.dumps(theirs)} and is {json.dumps(ours)}"]
+
+
+@dataclass
+class Cell:
+    """
+    A cell as it was found.
+
+    :param manifest: what is in ``cell.json``
+    :param curve: rows of its evaluations in training, by column
+    :param evaluation: what is in ``evaluation.json``; empty before it is evaluated
+    :param folder: where it lies; ``None`` of one out of a packed file
+    """
+
+    manifest: dict[str, Any]
+    curve: dict[str, np.ndarray] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def status(self) -> str:
+        """One of :data:`STATUSES`."""
+        return self.manifest["status"]
+
+    @property
+    def arm(self) -> str:
+        """The arm's name."""
+        return self.manifest["arm"]
+
+    @property
+    def seed(self) -> int:
+        """Of everything."""
+        return self.manifest["seed"]
+
+    @property
+    def label(self) -> str:
+        """As messages name it."""
+        return f"{self.arm} seed {self.seed}"
+
+    @property
+    def returns(self) -> np.ndarray:
+        """Of the evaluation's episodes, ``(episodes,)``."""
+        return np.array(self.evaluation["returns"], dtype=float)
+
+    def changes(self, study: Study) -> list[str]:
+        """
+        :param study: as it is now
+        :return: a clause for everything that is another in the study than when this cell was begun
+        """
+        arm = next((arm for arm in study.arms if arm.name == self.arm), None)
+        if arm is None:
+            return ["there is no such arm any more"]
+        if self.seed not in arm.seeds:
+            return [f"seed {self.seed} is none of the arm's any more"]
+        ours = identity(study, arm, self.seed)
+        return differences({key: self.manifest.get(key) for key in ours}, ours)
+
+
+def folder_of(out: Path, arm: str, seed: int) -> Path:
+    """
+    :param out: the study's folder
+    :param arm: name of an arm
+    :param seed: a seed
+    :return: the cell's folder
+    """
+    return out / arm / str(seed)
+
+
+def begin(folder: Path, study: Study, arm: Arm, seed: int) -> Cell:
+    """
+    Write a new cell's manifest.
+
+    :param folder: of the cell
+    :param study: the study
+    :param arm: one of its arms
+    :param seed: of the cell
+    :return: the cell
+    """
+    manifest = {**identity(study, arm, seed), "study_hash": study.hash, "status": "running", "pieces": 0}
+    manifest["hash"] = hash_of(identity(study, arm, seed))
+    cell = Cell(manifest, folder=folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    update(cell)
+    return cell
+
+
+def update(cell: Cell, **values: Any) -> None:
+    """
+    Change a cell's manifest, in memory and on the disk.
+
+    :param cell: the cell
+    :param values: by key
+    """
+    assert cell.folder is not None
+    cell.manifest.update(values)
+    write_text(cell.folder / MANIFEST, json.dumps(cell.manifest, indent=1) + "\n")
+
+
+def finish(cell: Cell, status: str, **values: Any) -> None:
+    """
+    Write down that a cell has come to its end, with checksums of what is left of it, and remove what it needs no more.
+
+    :param cell: the cell
+    :param status: ``complete`` or ``budget``
+    :param values: for the manifest
+    """
+    assert cell.folder is not None
+    update(cell, status=status, checksums=_checksums(cell.folder), **values)
+    for path in (*cell.folder.glob("checkpoint-*"), cell.folder / "rows"):
+        shutil.rmtree(path, ignore_errors=True)
+    (cell.folder / PROGRESS).unlink(missing_ok=True)
+
+
+def _checksums(folder: Path) -> dict[str, int]:
+    return {name: zlib.crc32((folder / name).read_bytes()) for name in (CURVE, EVALUATION) if (folder / name).is_file()}
+
+
+def read_cell(folder: Path) -> Cell:
+    """
+    :param folder: of a cell
+    :return: the cell
+    :raises FileNotFoundError: if it was not begun
+    :raises DamagedCellError: if a file is missing or is not what was written; the message names it
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+        assert manifest["status"] in STATUSES and isinstance(manifest["seed"], int) and isinstance(manifest["arm"], str)
+    except FileNotFoundError:
+        raise
+    # Whatever a damaged file gives
+    except Exception as error:
+        raise DamagedCellError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    cell = Cell(manifest, folder=folder)
+    for name, checksum in manifest.get("checksums", {}).items():
+        path = folder / name
+        try:
+            if zlib.crc32(path.read_bytes()) != checksum:
+                raise DamagedCellError(f"{path} is damaged: it does not have its checksum")
+        except OSError as error:
+            raise DamagedCellError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        if (folder / CURVE).is_file():
+            cell.curve = read_curve((folder / CURVE).read_text())
+        if cell.status in ("complete", "budget"):
+            cell.evaluation = json.loads((folder / EVALUATION).read_text())
+            assert len(cell.returns) > 0
+    except Exception as error:
+        raise DamagedCellError(f"{path.parent} is damaged: {type(error).__name__}: {error}") from error
+    return cell
+
+
+def put_aside(folder: Path, word: str) -> Path:
+    """
+    Rename a cell's folder, so that it can be begun anew and nothing is lost.
+
+    :param folder: of the cell
+    :param word: why, ``damaged`` or ``void``
+    :return: where it is now
+    """
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.{word}-{number}")).exists():
+        number += 1
+    folder.rename(aside)
+    return aside
+
+
+def write_curve(path: Path, rows: list[dict[str, float]]) -> None:
+    """
+    :param path: of the CSV file
+    :param rows: of an evaluation each
+    """
+    write_text(path, curve_text(rows))
+
+
+def curve_text(rows: list[dict[str, float]]) -> str:
+    """
+    :param rows: of an evaluation each, with the columns of :data:`COLUMNS`
+    :return: the CSV file
+    """
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def read_curve(text: str) -> dict[str, np.ndarray]:
+    """
+    :param text: of the CSV file
+    :return: its columns; what is not there is NaN
+    """
+    rows = list(csv.DictReader(io.StringIO(text)))
+    return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in COLUMNS}

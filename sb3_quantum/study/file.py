@@ -1,0 +1,415 @@
+"""A study as a file: arms over a base, seeds, budget, evaluation and the comparisons that are stated before anything runs."""
+
+import hashlib
+import json
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from sb3_quantum.circuits.checks import check_flag, check_int, check_number, shown, unknown_names
+from sb3_quantum.study.settings import merged
+
+#: what a training can be ended by
+UNITS = ("steps", "updates", "cpu_minutes")
+#: what can be changed in a trained agent before it is evaluated again
+ABLATIONS = ("shuffled", "zeros", "mean_field", "fresh_angles")
+#: keys of an arm, or of a variant, that are no settings
+ARM_KEYS = ("from", "note", "seeds", "budget")
+_STUDY_KEYS = (
+    "name", "question", "environment", "budget", "base", "seeds", "variants", "arms", "evaluation", "comparisons", "thresholds",
+)  # fmt: skip
+#: an arm with ``from: nothing`` does not begin with the base's settings
+NOTHING = "nothing"
+
+
+class StudyError(ValueError):
+    """A study's file, or what was asked of it, cannot be used. The message is one sentence that names the place."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """
+    Where all arms learn.
+
+    :param id: as ``gymnasium.make`` takes it
+    :param kwargs: keyword arguments of the environment
+    :param packages: modules to import first, which register environments
+    """
+
+    id: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """
+    How an agent is evaluated, at the end and in between.
+
+    :param episodes: at the end
+    :param first_seed: the i-th of them starts from ``env.reset(seed=first_seed + i)``
+    :param deterministic: whether to act deterministically; ``None``: as the training acts, on one sampled bitstring if it does
+    :param ablations: of :data:`ABLATIONS`, each evaluated with as many episodes; of arms without a circuit only those that
+        have a meaning there
+    :param fidelity: whether the qtDNN's gradient is compared with the circuit's on the states that were met
+    :param points: evaluations over the training, the last one at its end
+    :param point_episodes: episodes of each
+    :param point_first_seed: reset seed of their first
+    """
+
+    episodes: int = 100
+    first_seed: int = 10_000
+    deterministic: bool | None = None
+    ablations: tuple[str, ...] = ()
+    fidelity: bool = False
+    points: int = 20
+    point_episodes: int = 5
+    point_first_seed: int = 20_000
+
+
+@dataclass(frozen=True)
+class Budget:
+    """
+    How long every training is.
+
+    :param unit: of :data:`UNITS`; CPU minutes are those of one thread, without evaluations
+    :param amount: how much of it
+    """
+
+    unit: str
+    amount: float
+
+
+@dataclass(frozen=True)
+class Arm:
+    """
+    What is compared.
+
+    :param name: with its variant's before a dash, if there are variants
+    :param variant: empty if there are none
+    :param settings: see :mod:`sb3_quantum.study.settings`
+    :param budget: of each of its trainings
+    :param seeds: of its trainings
+    :param note: what it is, for the report
+    """
+
+    name: str
+    variant: str
+    settings: dict[str, Any]
+    budget: Budget
+    seeds: tuple[int, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """
+    A question that is asked before anything runs.
+
+    :param tested: an arm's name
+    :param against: another one's
+    :param margin: differences of returns below this one count as none; without it, arms can only be told apart or not
+    :param claim: what somebody claimed
+    """
+
+    tested: str
+    against: str
+    margin: float | None = None
+    claim: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """
+    A study.
+
+    :param name: of letters, digits and underscores
+    :param question: what it is for
+    :param environment: where all arms learn
+    :param evaluation: how all agents are evaluated
+    :param arms: in the order of the file
+    :param comparisons: asked of their final returns
+    :param thresholds: returns; how long it takes to reach them is reported
+    :param text: the file
+    """
+
+    name: str
+    question: str
+    environment: Environment
+    evaluation: Evaluation
+    arms: tuple[Arm, ...]
+    comparisons: tuple[Comparison, ...]
+    thresholds: tuple[float, ...]
+    text: str = field(repr=False, compare=False)
+
+    @cached_property
+    def hash(self) -> str:
+        """Of everything but the file's comments and its form."""
+        return hash_of({key: value for key, value in asdict(self).items() if key != "text"})
+
+    def arm(self, name: str) -> Arm:
+        """
+        :param name: of an arm
+        :return: the arm
+        :raises StudyError: if there is none
+        """
+        by_name = {arm.name: arm for arm in self.arms}
+        _known("arm", [name], by_name, self.name)
+        return by_name[name]
+
+    def cells(self) -> list[tuple[Arm, int]]:
+        """
+        :return: arm and seed of every cell, all arms' first seeds first: an index says the same on every machine
+        """
+        rounds = range(max(len(arm.seeds) for arm in self.arms))
+        return [(arm, arm.seeds[i]) for i in rounds for arm in self.arms if i < len(arm.seeds)]
+
+
+def hash_of(data: Any) -> str:
+    """
+    :param data: plain data
+    :return: 16 hexadecimal digits
+    """
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def shipped() -> dict[str, Path]:
+    """
+    :return: files of the studies that come with the package, by name
+    """
+    folder = Path(str(resources.files("sb3_quantum.study"))) / "files"
+    return {path.stem: path for path in sorted(folder.glob("*.yml"))}
+
+
+def read_study(source: str | Path) -> Study:
+    """
+    Read a study's file.
+
+    :param source: its path, or the name of one of :func:`shipped`
+    :return: the study
+    :raises StudyError: if there is no such file, or something in it cannot be used
+    :raises ImportError: if PyYAML is missing
+    """
+    known = shipped()
+    path = known.get(str(source), Path(source))
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        if path.suffix or len(path.parts) > 1:
+            raise StudyError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        message = unknown_names([str(source)], known, {})
+        raise StudyError(f"study {message}; or give the path of a YAML file") from error
+    return parse_study(text, str(path))
+
+
+def parse_study(text: str, where: str = "the study") -> Study:
+    """
+    :param text: of the file
+    :param where: its name, for messages
+    :return: the study
+    :raises StudyError: if something in it cannot be used
+    :raises ImportError: if PyYAML is missing
+    """
+    data = _mapping(where, load_yaml(text, where))
+    _known("key", data, _STUDY_KEYS, where)
+    for key in ("name", "environment", "budget", "arms"):
+        if key not in data:
+            raise StudyError(f"{where}: {key!r} is missing")
+    name = data["name"]
+    if not isinstance(name, str) or not name.replace("_", "").isalnum():
+        raise StudyError(f"{where}: name must be letters, digits and underscores, got {shown(name)}")
+    try:
+        arms = _arms(data, where)
+        return Study(
+            name=name,
+            question=" ".join(str(data.get("question", "")).split()),
+            environment=_environment(data["environment"], where),
+            evaluation=_evaluation(data.get("evaluation") or {}, where),
+            arms=arms,
+            comparisons=_comparisons(data.get("comparisons") or [], arms, where),
+            thresholds=tuple(check_number("thresholds", value) for value in data.get("thresholds") or []),
+            text=text,
+        )
+    except StudyError:
+        raise
+    except ValueError as error:
+        raise StudyError(f"{where}: {error}") from error
+
+
+def load_yaml(text: str, where: str) -> Any:
+    """
+    Plain YAML; a key that is there twice is an error, where YAML would take the second one without a word.
+
+    :param text: of the file
+    :param where: its name, for messages
+    :return: plain data
+    :raises StudyError: if it is no YAML, or a key is there twice
+    :raises ImportError: if PyYAML is missing
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise ImportError('studies need PyYAML: pip install "sb3-quantum[study]"') from error
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+            keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+            twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+            if twice:
+                raise StudyError(f"{where}: {', '.join(map(repr, twice))} is there twice, near line {node.start_mark.line + 1}")
+            return super().construct_mapping(node, deep)
+
+    try:
+        return yaml.load(text, Loader)
+    except (yaml.YAMLError, RecursionError, TypeError) as error:
+        raise StudyError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
+
+
+def _mapping(what: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise StudyError(f"{what} must be a mapping with names as keys, got {shown(value)}")
+    return dict(value)
+
+
+def _known(what: str, given: Collection[Any], known: Collection[str], where: str) -> None:
+    """Refuse names that nobody reads, with the nearest known one."""
+    message = unknown_names(given, known, {})
+    if message:
+        raise StudyError(f"{where}: {what} {message}")
+
+
+def _environment(value: Any, where: str) -> Environment:
+    data = {"id": value} if isinstance(value, str) else _mapping(f"{where}: environment", value)
+    _known("key of the environment", data, ("id", "kwargs", "packages"), where)
+    if not isinstance(data.get("id"), str):
+        raise StudyError(f"{where}: environment must be an id, or a mapping with one, got {shown(value)}")
+    kwargs = _mapping(f"{where}: kwargs of the environment", data.get("kwargs") or {})
+    return Environment(data["id"], kwargs, tuple(data.get("packages") or ()))
+
+
+def _budget(value: Any, where: str) -> Budget:
+    data = _mapping(f"{where}: budget", value)
+    _known("budget", data, UNITS, where)
+    if len(data) != 1:
+        raise StudyError(f"{where}: budget must be one of {', '.join(UNITS)}, got {shown(value)}")
+    (unit,) = data
+    if unit == "cpu_minutes":
+        return Budget(unit, check_number(f"budget of {where}: {unit}", data[unit], above=0))
+    return Budget(unit, check_int(f"budget of {where}: {unit}", data[unit]))
+
+
+def _seeds(value: Any, where: str) -> tuple[int, ...]:
+    if isinstance(value, list):
+        seeds = [check_int(f"seeds of {where}", seed, least=0) for seed in value]
+    else:
+        seeds = list(range(check_int(f"seeds of {where}", value)))
+    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if twice:
+        raise StudyError(f"{where}: seeds must differ, {', '.join(map(str, twice))} is there twice")
+    if not seeds:
+        raise StudyError(f"{where}: seeds must be a number or a list of numbers, got {shown(value)}")
+    return tuple(seeds)
+
+
+def _evaluation(value: Any, where: str) -> Evaluation:
+    data = _mapping(f"{where}: evaluation", value)
+    _known("key of the evaluation", data, list(Evaluation.__dataclass_fields__), where)
+    checked: dict[str, Any] = {}
+    for key, given in data.items():
+        if key == "ablations":
+            checked[key] = tuple(given or ())
+            _known("ablation", checked[key], ABLATIONS, where)
+        elif key == "deterministic":
+            checked[key] = None if given is None else check_flag(key, given)
+        elif key == "fidelity":
+            checked[key] = check_flag(key, given)
+        else:
+            checked[key] = check_int(f"{key} of the evaluation", given, least=0 if key.endswith("first_seed") else 1)
+    return Evaluation(**checked)
+
+
+def _arms(data: dict[str, Any], where: str) -> tuple[Arm, ...]:
+    """All arms, with those of every variant."""
+    given = {name: _mapping(f"{where}: arm {name!r}", value or {}) for name, value in _mapping("arms", data["arms"]).items()}
+    variants = {
+        name: _mapping(f"{where}: variant {name!r}", value or {})
+        for name, value in _mapping("variants", data.get("variants") or {}).items()
+    }
+    if not given:
+        raise StudyError(f"{where}: there are no arms")
+    for name in (*given, *variants):
+        if not name.replace("_", "").isalnum():
+            raise StudyError(f"{where}: names of arms and variants are letters, digits and underscores, got {name!r}")
+    base = _mapping(f"{where}: base", data.get("base") or {})
+    arms = []
+    for variant, changes in (variants or {"": {}}).items():
+        for name in given:
+            chain = _chain(name, given, where)
+            settings: dict[str, Any] = {} if chain[-1].get("from") == NOTHING else base
+            # The farthest first, and a variant behind all of them: it is what its arms have in common
+            layers = [*reversed(chain), changes]
+            for layer in layers:
+                settings = merged(settings, {key: value for key, value in layer.items() if key not in ARM_KEYS})
+            label = f"{variant}-{name}" if variant else name
+            budget, seeds = data["budget"], data.get("seeds", 1)
+            for layer in (changes, *reversed(chain)):
+                budget, seeds = layer.get("budget", budget), layer.get("seeds", seeds)
+            arms.append(
+                Arm(
+                    label,
+                    variant,
+                    settings,
+                    _budget(budget, label),
+                    _seeds(seeds, label),
+                    " ".join(str(chain[0].get("note", "")).split()),
+                )
+            )
+    return tuple(arms)
+
+
+def _chain(name: str, arms: dict[str, dict[str, Any]], where: str) -> list[dict[str, Any]]:
+    """An arm, and what it is derived from, one after the other."""
+    chain, names = [arms[name]], [name]
+    while (parent := chain[-1].get("from")) not in (None, NOTHING):
+        _known("arm", [parent], arms, f"{where}: from of the arm {names[-1]!r}")
+        if parent in names:
+            raise StudyError(f"{where}: the arm {name!r} is derived from itself: {' from '.join([*names, parent])}")
+        chain.append(arms[parent])
+        names.append(parent)
+    return chain
+
+
+def _comparisons(value: Any, arms: tuple[Arm, ...], where: str) -> tuple[Comparison, ...]:
+    """Names without a variant stand for the comparison within every variant."""
+    if not isinstance(value, list):
+        raise StudyError(f"{where}: comparisons must be a list of pairs of arms, got {shown(value)}")
+    full = [arm.name for arm in arms]
+    variants = list(dict.fromkeys(arm.variant for arm in arms))
+    short = {arm.name.removeprefix(f"{arm.variant}-") for arm in arms}
+    found = []
+    for entry in value:
+        data = dict(zip(("tested", "against"), entry, strict=False)) if isinstance(entry, list) else entry
+        data = _mapping(f"{where}: a comparison", data)
+        _known("key of a comparison", data, ("tested", "against", "margin", "claim"), where)
+        if len({"tested", "against"} & set(data)) < 2 or (isinstance(entry, list) and len(entry) != 2):
+            raise StudyError(f"{where}: a comparison is of two arms, [tested, against], got {shown(entry)}")
+        pair = (str(data["tested"]), str(data["against"]))
+        _known("arm of a comparison", pair, {*full, *short}, where)
+        if pair[0] == pair[1]:
+            raise StudyError(f"{where}: {pair[0]!r} is compared with itself")
+        margin = None if data.get("margin") is None else check_number("margin", data["margin"], above=0)
+        rest = (margin, " ".join(str(data.get("claim", "")).split()))
+        if set(pair) <= set(full):
+            found.append(Comparison(*pair, *rest))
+        elif set(pair) <= short:
+            found += [Comparison(*(f"{variant}-{name}" for name in pair), *rest) for variant in variants]
+        else:
+            raise StudyError(f"{where}: a comparison names its variant in both arms or in none, got {shown(entry)}")
+    pairs = [(each.tested, each.against) for each in found]
+    twice = [pair for pair in pairs if pairs.count(pair) + pairs.count(pair[::-1]) > 1]
+    if twice:
+        raise StudyError(f"{where}: {' and '.join(twice[0])} are compared twice")
+    return tuple(found)

@@ -1,0 +1,134 @@
+"""A study's folder: which cells there are, which are void, and under which form of the file each was begun."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sb3_quantum.common.durable import write_text
+from sb3_quantum.study.cell import Cell, DamagedCellError, folder_of, put_aside, read_cell
+from sb3_quantum.study.file import Comparison, Study, StudyError, parse_study
+
+#: where the forms of the file are kept under which cells were begun, ``<hash>.yml``
+FORMS = "forms"
+
+
+@dataclass
+class Found:
+    """
+    What there is of a study.
+
+    :param cells: of the study as it is now, by arm and seed
+    :param void: cells that were begun with other settings, and what differs
+    :param damaged: a sentence for each
+    """
+
+    cells: dict[tuple[str, int], Cell] = field(default_factory=dict)
+    void: list[tuple[Cell, list[str]]] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+
+    def complete(self, arm: str) -> list[Cell]:
+        """
+        :param arm: an arm's name
+        :return: its complete cells, by seed
+        """
+        mine = [cell for (name, _), cell in self.cells.items() if name == arm and cell.status == "complete"]
+        return sorted(mine, key=lambda cell: cell.seed)
+
+    def sentences(self) -> list[str]:
+        """
+        :return: what is void or damaged, and why
+        """
+        void = [f"cell {cell.label} is void: {'; '.join(changes[:3])}" for cell, changes in self.void]
+        return void + self.damaged
+
+
+def find(study: Study, out: Path) -> Found:
+    """
+    :param study: as it is now
+    :param out: its folder
+    :return: what there is
+    """
+    found = Found()
+    for path in sorted(out.glob("*/*/cell.json")):
+        if not path.parent.name.isdigit():
+            # Put aside
+            continue
+        try:
+            cell = read_cell(path.parent)
+        except DamagedCellError as error:
+            found.damaged.append(str(error))
+            continue
+        changes = cell.changes(study)
+        if changes:
+            found.void.append((cell, changes))
+        else:
+            found.cells[cell.arm, cell.seed] = cell
+    return found
+
+
+def keep_form(study: Study, out: Path) -> Path:
+    """
+    Keep a study's file as it is now beside its cells.
+
+    :param study: the study
+    :param out: its folder
+    :return: the copy
+    :raises StudyError: if the folder is another study's
+    """
+    folder = out / FORMS
+    for other in sorted(folder.glob("*.yml")):
+        name = parse_study(other.read_text(), str(other)).name
+        if name != study.name:
+            raise StudyError(f"{out} holds the study {name!r}, not {study.name!r}; --out names another folder")
+        break
+    path = folder / f"{study.hash}.yml"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, study.text)
+    return path
+
+
+def check_void(study: Study, out: Path, renew: bool) -> None:
+    """
+    Refuse to go on with a study that was changed since, unless its void cells are to be put aside.
+
+    :param study: as it is now
+    :param out: its folder
+    :param renew: put them aside, so that they are begun anew
+    :raises StudyError: if there are void cells; the message says which, and why
+    """
+    planned = {(arm.name, seed) for arm, seed in study.cells()}
+    # Those of arms and seeds that are not asked for any more are in nobody's way
+    void = [(cell, changes) for cell, changes in find(study, out).void if (cell.arm, cell.seed) in planned]
+    if not void:
+        return
+    if renew:
+        for cell, _ in void:
+            print(f"cell {cell.label} is void and now {put_aside(folder_of(out, cell.arm, cell.seed), 'void')}", flush=True)
+        return
+    which = ", ".join(cell.label for cell, _ in void[:6]) + (f" and {len(void) - 6} more" if len(void) > 6 else "")
+    raise StudyError(
+        f"the study was changed after it was begun, and {len(void)} of its cells are void: {which} ({void[0][1][0]}). "
+        "Undo the change, name another folder (--out), or put the void cells aside and begin them anew (--renew)"
+    )
+
+
+def stated_beforehand(comparison: Comparison, cells: list[Cell], out: Path | None) -> str:
+    """
+    Whether a comparison was in the file when its cells were begun.
+
+    :param comparison: of the study as it is now
+    :param cells: of its two arms
+    :param out: the study's folder
+    :return: empty if it was, otherwise what is to be known of it
+    """
+    if any(cell.manifest.get("taken_over") for cell in cells):
+        return "some of its runs are older than this file"
+    for form in sorted({cell.manifest["study_hash"] for cell in cells}):
+        path = None if out is None else out / FORMS / f"{form}.yml"
+        try:
+            known = [] if path is None else parse_study(path.read_text(), str(path)).comparisons
+        except (OSError, StudyError):
+            return "the file under which its cells were begun is not there any more"
+        if (comparison.tested, comparison.against) not in [(each.tested, each.against) for each in known]:
+            return "it was added after some of its cells were begun"
+    return ""

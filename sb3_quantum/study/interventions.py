@@ -1,0 +1,187 @@
+"""What a trained agent's block gives, recorded or replaced: whether the agent needs it, and what of it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch as th
+
+from sb3_quantum.backends import Measurement
+from sb3_quantum.circuits import Circuit
+from sb3_quantum.layers import QuantumLayer
+from sb3_quantum.layers.readout import read
+from sb3_quantum.priors import make_prior
+from sb3_quantum.qtd3 import QuantumTD3
+from sb3_quantum.qtd3.networks import QuantumActor
+
+#: takes circuit inputs ``(batch, n_inputs)`` and the block's outputs ``(batch, n_qubits)``, returns other outputs
+Replace = Callable[[th.Tensor, th.Tensor], th.Tensor]
+#: states that are kept of an evaluation
+KEPT = 10_000
+
+
+class Pool:
+    """
+    What a block was given and what it gave in an evaluation: the first :data:`KEPT` states.
+
+    After it, ``outputs`` has them all, ``(n_states, n_qubits)``, and ``inputs`` and ``observations`` as many rows.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[th.Tensor | dict[str, th.Tensor], th.Tensor, th.Tensor]] = []
+        self._rows = 0
+
+    def add(self, observations: Any, inputs: th.Tensor, outputs: th.Tensor) -> None:
+        """
+        :param observations: ``(batch, ...)``, or a dictionary of such tensors
+        :param inputs: ``(batch, n_inputs)``
+        :param outputs: ``(batch, n_qubits)``
+        """
+        if self._rows < KEPT:
+            self._parts.append((observations, inputs.clone(), outputs.clone()))
+            self._rows += len(outputs)
+
+    @property
+    def inputs(self) -> th.Tensor:
+        """Circuit inputs, ``(n_states, n_inputs)``."""
+        return th.cat([part[1] for part in self._parts])
+
+    @property
+    def outputs(self) -> th.Tensor:
+        """The block's outputs, ``(n_states, n_qubits)``."""
+        return th.cat([part[2] for part in self._parts])
+
+    def observations(self, places: np.ndarray) -> Any:
+        """
+        :param places: numbers of states
+        :return: the observations there, as one batch
+        """
+        parts = [part[0] for part in self._parts]
+        if isinstance(parts[0], dict):
+            return {key: th.cat([part[key] for part in parts])[places] for key in parts[0]}  # type: ignore[index]
+        return th.cat(parts)[places]  # type: ignore[arg-type]
+
+
+@contextmanager
+def _altered(actor: QuantumActor, encode: Any, decode: Any) -> Iterator[None]:
+    """Replace two methods of this one actor."""
+    actor.encode, actor.decode = encode, decode  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del actor.encode, actor.decode
+
+
+@contextmanager
+def recorded(model: QuantumTD3) -> Iterator[Pool]:
+    """
+    Record what the deployed actor's block is given and gives.
+
+    :param model: a trained model
+    :return: what was recorded
+    """
+    actor, pool, last = model.policy.deployed_actor, Pool(), []
+    plain_encode, plain_decode = actor.encode, actor.decode
+
+    def encode(obs: Any, normalized: bool = False) -> tuple[th.Tensor, th.Tensor]:
+        inputs, links = plain_encode(obs, normalized)
+        last[:] = [obs, inputs]
+        return inputs, links
+
+    def decode(outputs: th.Tensor, links: th.Tensor) -> th.Tensor:
+        pool.add(last[0], last[1], outputs)
+        return plain_decode(outputs, links)
+
+    with _altered(actor, encode, decode):
+        yield pool
+
+
+@contextmanager
+def replaced(model: QuantumTD3, name: str, pool: Pool, deterministic: bool, seed: int) -> Iterator[None]:
+    """
+    Let the deployed actor act on something else than its block's outputs:
+
+    - ``shuffled``: outputs that the block gave in other states, drawn for every state anew. Whatever they say of the state is
+      gone, and their distribution is the same
+    - ``zeros``: zeros
+    - ``mean_field``: the circuit's closed-form product state under the same readout: without correlations
+    - ``fresh_angles``: the circuit at angles that are drawn for every state anew, uniformly over their period
+
+    :param model: a trained model
+    :param name: of one of these
+    :param pool: of an evaluation as it is
+    :param deterministic: whether the evaluation acts deterministically
+    :param seed: of what is drawn
+    """
+    actor = model.policy.deployed_actor
+    plain_encode, plain_decode, last = actor.encode, actor.decode, []
+    rng = np.random.default_rng(seed)
+    readout = model.policy.eval_readout if deterministic else model.policy.readout
+    replace = _replacement(name, actor.ansatz, pool, readout, rng)
+
+    def encode(obs: Any, normalized: bool = False) -> tuple[th.Tensor, th.Tensor]:
+        inputs, links = plain_encode(obs, normalized)
+        inputs = _fresh(actor.ansatz, inputs, rng) if name == "fresh_angles" else inputs
+        last[:] = [inputs]
+        return inputs, links
+
+    def decode(outputs: th.Tensor, links: th.Tensor) -> th.Tensor:
+        return plain_decode(replace(last[0], outputs), links)
+
+    with _altered(actor, encode, decode):
+        yield
+
+
+def applies(name: str, model: QuantumTD3) -> bool:
+    """
+    :param name: of an ablation
+    :param model: a model
+    :return: whether it has a meaning for the model's block
+    """
+    if name in ("mean_field", "fresh_angles"):
+        return isinstance(model.policy.actor.block, QuantumLayer)
+    return model.policy.quantum_kwargs["block"] != "zeros"
+
+
+def _replacement(name: str, circuit: Circuit, pool: Pool, readout: str, rng: np.random.Generator) -> Replace:
+    if name == "shuffled":
+        kept = pool.outputs
+        return lambda inputs, outputs: kept[rng.integers(len(kept), size=len(outputs))]
+    if name == "zeros":
+        return lambda inputs, outputs: th.zeros_like(outputs)
+    if name == "mean_field":
+        prior = make_prior("mean_field", circuit)
+
+        def product_state(inputs: th.Tensor, outputs: th.Tensor) -> th.Tensor:
+            expected = prior.bits(inputs).to(outputs.dtype)
+            draws = th.as_tensor(rng.random(tuple(expected.shape)), dtype=expected.dtype, device=expected.device)
+            return read(Measurement((draws < expected).to(expected.dtype), expected), readout)
+
+        return product_state
+    return lambda inputs, outputs: outputs
+
+
+def _fresh(circuit: Circuit, inputs: th.Tensor, rng: np.random.Generator) -> th.Tensor:
+    """Circuit inputs whose angles are drawn anew; those that have no period from a normal distribution."""
+    angles, indices = circuit.split(inputs)
+    periods = circuit.periods
+    drawn = rng.random(tuple(angles.shape)) * np.where(np.isfinite(periods), periods, 0.0)
+    drawn += rng.normal(size=tuple(angles.shape)) * ~np.isfinite(periods)
+    return circuit.join(th.as_tensor(drawn, dtype=angles.dtype, device=angles.device), indices)
+
+
+def information(expected: th.Tensor) -> float:
+    """
+    What the bits say of the state, one by one: the sum over the qubits of the mutual information between a sampled bit and the
+    state, in bits. An upper bound of it for all of them together where they are independent given the state.
+
+    :param expected: expected bits over states, ``(n_states, n_qubits)``
+    :return: between 0 and the number of qubits
+    """
+    p = expected.double().clamp(0, 1)
+
+    def entropy(q: th.Tensor) -> th.Tensor:
+        return (th.special.entr(q) + th.special.entr(1 - q)) / np.log(2)
+
+    return float((entropy(p.mean(0)) - entropy(p).mean(0)).sum())

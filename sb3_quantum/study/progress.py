@@ -1,0 +1,123 @@
+"""How far a study is, and when it will be through."""
+
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from sb3_quantum.study.cell import PROGRESS, Cell, folder_of
+
+#: name of an arm, and a seed
+Key = tuple[str, int]
+
+
+def part_done(folder: Path) -> float:
+    """
+    :param folder: of a running cell
+    :return: the share of its training that is done, as it says itself
+    """
+    try:
+        return float(json.loads((folder / PROGRESS).read_text())["done"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def duration(minutes: float) -> str:
+    """
+    :param minutes: how long
+    :return: the same in words
+    """
+    if minutes < 1:
+        return f"{max(minutes, 0) * 60:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+class Progress:
+    """
+    One line, printed whenever a cell begins or ends, and now and then.
+
+    :param out: the study's folder
+    :param complete: cells that are there already
+    :param waiting: cells that will run
+    :param workers: that run side by side
+    :param every: seconds between two lines when nothing changes
+    """
+
+    def __init__(self, out: Path, complete: Iterable[Cell], waiting: Iterable[Key], workers: int, every: float = 30.0):
+        self.out, self.workers, self.every = out, workers, every
+        self.waiting = list(waiting)
+        #: of every running cell, when it began here and how much of it was done then
+        self.running: dict[Key, tuple[float, float]] = {}
+        self._minutes: dict[str, list[float]] = {}
+        self.n_done = self.n_failed = 0
+        for cell in complete:
+            self.n_done += 1
+            self._learn(cell)
+        self._total = self.n_done + len(self.waiting)
+        self._last = 0.0
+
+    def _learn(self, cell: Cell) -> None:
+        if cell.manifest.get("wall_minutes"):
+            self._minutes.setdefault(cell.arm, []).append(cell.manifest["wall_minutes"])
+
+    def begin(self, key: Key) -> None:
+        """
+        :param key: of a cell that begins
+        """
+        self.waiting.remove(key)
+        self.running[key] = (time.monotonic(), part_done(folder_of(self.out, *key)))
+        self.show()
+
+    def end(self, key: Key, cell: Cell | None) -> None:
+        """
+        :param key: of a cell that has come to its end
+        :param cell: as it is now; ``None`` if it did not become one
+        """
+        self.running.pop(key, None)
+        self.n_done += 1
+        if cell is None or cell.status == "failed":
+            self.n_failed += 1
+        else:
+            self._learn(cell)
+        self.show()
+
+    def _pace(self) -> dict[str, float]:
+        """Minutes of a whole cell of every arm that something is known of."""
+        pace = {arm: sum(minutes) / len(minutes) for arm, minutes in self._minutes.items()}
+        for (arm, seed), (began, before) in self.running.items():
+            part = part_done(folder_of(self.out, arm, seed)) - before
+            if arm not in pace and part > 0.01:
+                pace[arm] = (time.monotonic() - began) / 60 / part
+        return pace
+
+    def minutes_left(self) -> float | None:
+        """
+        :return: an estimate from what has run so far; ``None`` as long as nothing is known
+        """
+        pace = self._pace()
+        if not pace:
+            return None
+        other = sum(pace.values()) / len(pace)
+        left = sum(pace.get(arm, other) for arm, _ in self.waiting)
+        for arm, seed in self.running:
+            left += pace.get(arm, other) * (1 - part_done(folder_of(self.out, arm, seed)))
+        return left / max(1, min(self.workers, len(self.waiting) + len(self.running)))
+
+    def show(self) -> None:
+        """Print the line."""
+        self._last = time.monotonic()
+        minutes = self.minutes_left()
+        parts = [f"{self.n_done} of {self._total} cells"]
+        if self.n_failed:
+            parts.append(f"{self.n_failed} failed")
+        running = [f"{arm} {seed} {part_done(folder_of(self.out, arm, seed)):.0%}" for arm, seed in self.running]
+        if running:
+            parts.append("running: " + ", ".join(running[:8]) + (", ..." if len(running) > 8 else ""))
+        if (self.waiting or self.running) and minutes is not None:
+            parts.append(f"about {duration(minutes)} left")
+        print("; ".join(parts), flush=True)
+
+    def tick(self) -> None:
+        """Print the line if some time has passed."""
+        if time.monotonic() - self._last > self.every:
+            self.show()

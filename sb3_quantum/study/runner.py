@@ -1,0 +1,190 @@
+"""Runs the cells of a study side by side, each in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from sb3_quantum.study.cell import Cell, DamagedCellError, folder_of, read_cell
+from sb3_quantum.study.file import Arm, Study, StudyError
+from sb3_quantum.study.folder import check_void, find, keep_form
+from sb3_quantum.study.models import check_arms
+from sb3_quantum.study.progress import Key, Progress
+
+#: exit status of a cell that was asked to stop
+STOPPED = 130
+#: seconds between two looks at the processes
+LOOK = 0.2
+#: seconds that a process has to write its checkpoint in when it is asked to stop
+GRACE = 120.0
+#: what keeps libraries from using more than one thread
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
+
+
+def selected(study: Study, arms: list[str] | None, seeds: list[int] | None) -> list[tuple[Arm, int]]:
+    """
+    :param study: the study
+    :param arms: names of arms; all of them if ``None``
+    :param seeds: seeds; all of them if ``None``
+    :return: arm and seed of every cell that is asked for
+    :raises StudyError: if there is no such arm or seed
+    """
+    wanted = study.arms if arms is None else [study.arm(name) for name in arms]
+    names = {arm.name for arm in wanted}
+    cells = [(arm, seed) for arm, seed in study.cells() if arm.name in names and (seeds is None or seed in seeds)]
+    there = {seed for arm in wanted for seed in arm.seeds}
+    for seed in seeds or ():
+        if seed not in there:
+            raise StudyError(f"seed {seed} is none of the study's, which are {', '.join(map(str, sorted(there)))}")
+    return cells
+
+
+def prepare(study: Study, out: Path, cells: list[tuple[Arm, int]], renew: bool) -> tuple[Path, list[Cell], list[tuple[Arm, int]]]:
+    """
+    What every way of running begins with: nothing is void, settings are checked, the file is kept.
+
+    :param study: the study
+    :param out: its folder
+    :param cells: that are asked for
+    :param renew: put void cells aside
+    :return: the copy of the file, the cells that are there already, and arm and seed of those that have to run
+    :raises StudyError: if a setting is wrong, or the study was changed since
+    """
+    form = keep_form(study, out)
+    check_void(study, out, renew)
+    found = find(study, out)
+    for sentence in found.damaged:
+        print(sentence, flush=True)
+    done = [cell for cell in found.cells.values() if cell.status in ("complete", "budget")]
+    keys = {(cell.arm, cell.seed) for cell in done}
+    left = [(arm, seed) for arm, seed in cells if (arm.name, seed) not in keys]
+    wanted = {(arm.name, seed) for arm, seed in cells}
+    check_arms(list({arm.name: arm for arm, _ in left}.values()), study.environment)
+    return form, [cell for cell in done if (cell.arm, cell.seed) in wanted], left
+
+
+def command(form: Path, out: Path, index: int, checkpoint_minutes: float, parent: int | None) -> list[str]:
+    """
+    :param form: the copy of the study's file
+    :param out: the study's folder
+    :param index: of the cell
+    :param checkpoint_minutes: between two checkpoints
+    :param parent: process that the cell must not outlive
+    :return: the command line of one cell
+    """
+    words = [sys.executable, "-m", "sb3_quantum.study", "run", str(form), "--out", str(out), "--cell", str(index)]
+    words += ["--checkpoint-minutes", str(checkpoint_minutes)]
+    return words if parent is None else [*words, "--parent", str(parent)]
+
+
+def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    """
+    Start a cell. What it prints goes into its folder; Ctrl-C does not reach it, but the end of this process does.
+
+    :param words: of :func:`command`
+    :param folder: of the cell
+    :return: the process
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            words, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **ONE_THREAD}, start_new_session=True
+        )
+
+
+def outcome(folder: Path) -> Cell | None:
+    """
+    :param folder: of a cell whose process has ended
+    :return: the cell; ``None`` if there is none, or it is damaged
+    """
+    try:
+        return read_cell(folder)
+    except (OSError, DamagedCellError):
+        return None
+
+
+def complain(key: Key, cell: Cell | None, folder: Path) -> None:
+    """
+    Say why a cell failed.
+
+    :param key: of the cell
+    :param cell: as it is now
+    :param folder: of the cell
+    """
+    reason = cell.manifest.get("error") if cell is not None else None
+    if not reason:
+        with suppress(OSError):
+            lines = (folder / "log.txt").read_text(errors="replace").strip().splitlines()
+            reason = lines[-1] if lines else None
+    print(f"cell {key[0]} seed {key[1]} failed: {reason or 'its process ended without a word'}", flush=True)
+
+
+def run_locally(
+    study: Study, out: Path, cells: list[tuple[Arm, int]], workers: int, checkpoint_minutes: float = 10.0, renew: bool = False
+) -> int:
+    """
+    Run what is not complete in processes of one thread each. Ctrl-C, or a termination signal, asks them to write a checkpoint
+    and to stop; a second one ends them at once.
+
+    :param study: the study
+    :param out: its folder
+    :param cells: that are asked for
+    :param workers: processes side by side
+    :param checkpoint_minutes: between two checkpoints
+    :param renew: put void cells aside
+    :return: exit status: 0, 1 if a cell failed, 130 if it was stopped
+    :raises StudyError: if a setting is wrong, or the study was changed since
+    """
+    form, done, left = prepare(study, out, cells, renew)
+    numbers = {(arm.name, seed): number for number, (arm, seed) in enumerate(study.cells())}
+    progress = Progress(out, done, [(arm.name, seed) for arm, seed in left], workers)
+    processes: dict[Key, subprocess.Popen[bytes]] = {}
+    # A termination signal is Ctrl-C here; in a thread there are no handlers
+    with suppress(ValueError):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        progress.show()
+        while progress.waiting or processes:
+            while progress.waiting and len(processes) < workers:
+                key = progress.waiting[0]
+                words = command(form, out, numbers[key], checkpoint_minutes, os.getpid())
+                processes[key] = start(words, folder_of(out, *key))
+                progress.begin(key)
+            time.sleep(LOOK)
+            for key, process in list(processes.items()):
+                if process.poll() is not None:
+                    del processes[key]
+                    cell = outcome(folder_of(out, *key))
+                    failed = cell is None or cell.status not in ("complete", "budget")
+                    if failed:
+                        complain(key, cell, folder_of(out, *key))
+                    progress.end(key, None if failed else cell)
+            progress.tick()
+    except KeyboardInterrupt:
+        print(f"\nStopping: {len(processes)} cells write a checkpoint; again to stop at once", flush=True)
+        end_processes(list(processes.values()))
+        print(f"{progress.n_done} cells are there; the same command goes on with the rest", flush=True)
+        return STOPPED
+    return 1 if progress.n_failed else 0
+
+
+def end_processes(processes: list[subprocess.Popen[bytes]]) -> None:
+    """
+    Ask processes to stop, and wait for it; a second Ctrl-C, or too long a wait, ends them at once.
+
+    :param processes: of cells
+    """
+    for process in processes:
+        with suppress(ProcessLookupError):
+            process.terminate()
+    end = time.monotonic() + GRACE
+    try:
+        for process in processes:
+            process.wait(max(0.1, end - time.monotonic()))
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        for process in processes:
+            process.kill()
+            process.wait()

@@ -1,0 +1,239 @@
+"""One cell from its beginning, or from where it was left, to its end."""
+
+import datetime
+import importlib.metadata
+import json
+import platform
+import time
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.utils import set_random_seed
+
+from sb3_quantum import QuantumTD3, __version__
+from sb3_quantum.common.durable import replacing, write_text
+from sb3_quantum.study.agents import evaluate, evaluate_point
+from sb3_quantum.study.cell import (
+    EVALUATION,
+    Cell,
+    DamagedCellError,
+    begin,
+    finish,
+    folder_of,
+    put_aside,
+    read_cell,
+    update,
+)
+from sb3_quantum.study.clock import Clock, Stop
+from sb3_quantum.study.file import Arm, Study, StudyError
+from sb3_quantum.study.models import load_model, make_model, maker, steps_to_learn
+from sb3_quantum.zoo import continuation
+from sb3_quantum.zoo.checkpoints import checkpoints, damaged_files, restore_generators
+from sb3_quantum.zoo.runs import Lock, RunLockedError
+
+#: what a finished training leaves
+MODEL, STATISTICS = "model.zip", "vecnormalize.pkl"
+#: distributions whose versions are noted
+DISTRIBUTIONS = ("gymnasium", "mujoco", "numba", "numpy", "qiskit", "sb3-contrib", "stable_baselines3", "torch")
+#: how long a cell waits for a lock that its own last process, on another worker, is about to give up
+PATIENCE = 60.0
+
+
+class Stopped(Exception):
+    """Somebody asked the cell to stop; what it had done is on the disk."""
+
+
+def run_cell(study: Study, arm: Arm, seed: int, out: Path, stop: Stop, checkpoint_seconds: float = 600.0) -> Cell:
+    """
+    Train and evaluate a cell, from its beginning or from where it was left. A failure is written down in the cell.
+
+    :param study: the study
+    :param arm: one of its arms
+    :param seed: of the cell
+    :param out: the study's folder
+    :param stop: whether to stop
+    :param checkpoint_seconds: between two checkpoints
+    :return: the cell, ``complete``, ``budget`` or ``failed``
+    :raises Stopped: if it was asked to stop; what it had done is on the disk
+    :raises StudyError: if the cell is void, or another process trains it
+    """
+    folder = folder_of(out, arm.name, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = _locked(folder, stop)
+    try:
+        cell = open_cell(study, arm, seed, folder)
+        if cell.status in ("complete", "budget"):
+            return cell
+        th.set_num_threads(1)
+        began = time.monotonic()
+        update(cell, status="running", error=None, pieces=cell.manifest.get("pieces", 0) + 1, versions=versions())
+        try:
+            _train_and_evaluate(study, arm, cell, stop, checkpoint_seconds)
+        except (KeyboardInterrupt, Stopped):
+            raise Stopped(f"{cell.label} was stopped") from None
+        except Exception as error:
+            write_text(folder / "error.txt", traceback.format_exc())
+            sentence = " ".join(f"{type(error).__name__}: {error}".split())
+            update(cell, status="failed", error=sentence)
+        finally:
+            # Of all pieces together; evaluations and checkpoints are in it
+            minutes = cell.manifest.get("wall_minutes", 0.0) + (time.monotonic() - began) / 60
+            update(cell, wall_minutes=round(minutes, 3))
+        return cell
+    finally:
+        lock.release()
+
+
+def open_cell(study: Study, arm: Arm, seed: int, folder: Path) -> Cell:
+    """
+    A cell as it is on the disk, or a new one. A damaged one is put aside.
+
+    :param study: the study
+    :param arm: one of its arms
+    :param seed: of the cell
+    :param folder: of the cell, locked
+    :return: the cell
+    :raises StudyError: if it was begun with other settings
+    """
+    try:
+        cell = read_cell(folder)
+    except FileNotFoundError:
+        return begin(folder, study, arm, seed)
+    except DamagedCellError as error:
+        aside = put_aside(folder, "damaged")
+        print(f"{error}. The cell is now {aside}, and begun anew", flush=True)
+        return begin(folder, study, arm, seed)
+    changes = cell.changes(study)
+    if changes:
+        raise StudyError(f"cell {cell.label} is void: {'; '.join(changes[:3])}; --renew puts it aside and begins it anew")
+    return cell
+
+
+def _locked(folder: Path, stop: Stop) -> Lock:
+    """The cell's lock. Of a worker that was killed, the training is about to notice it and to write a checkpoint."""
+    end = time.monotonic() + (PATIENCE if stop.has_parent else 0)
+    while True:
+        try:
+            return Lock(folder)
+        except RunLockedError as error:
+            if time.monotonic() > end:
+                raise StudyError(str(error).partition(";")[0]) from error
+            time.sleep(1)
+
+
+def _train_and_evaluate(study: Study, arm: Arm, cell: Cell, stop: Stop, checkpoint_seconds: float) -> None:
+    assert cell.folder is not None
+    statistics = cell.folder / STATISTICS
+    make_env = maker(study.environment)
+    if cell.manifest.get("trained"):
+        model = load_model(arm, study.environment, cell.seed, cell.folder / MODEL, statistics if statistics.exists() else None)
+    else:
+        clock = Clock(
+            cell.folder,
+            arm.budget,
+            study.evaluation,
+            lambda model: evaluate_point(model, make_env, study.evaluation),
+            stop,
+            checkpoint_seconds,
+        )
+        model = _trained(study, arm, cell, clock)
+        clock.note("evaluating")
+    interruption = cell.manifest.get("interruption")
+    found = evaluate(model, make_env, study.evaluation, cell.seed)
+    write_text(cell.folder / EVALUATION, json.dumps(found) + "\n")
+    finish(cell, "budget" if interruption else "complete", ended=_today())
+    # What there is now, for whoever called
+    cell.curve, cell.evaluation = (read := read_cell(cell.folder)).curve, read.evaluation
+
+
+def _trained(study: Study, arm: Arm, cell: Cell, clock: Clock) -> OffPolicyAlgorithm:
+    """The training, or what is left of it."""
+    assert cell.folder is not None
+    model, resumed = _begun(study, arm, cell, clock)
+    total = steps_to_learn(arm)
+    try:
+        # It ends by the callback, which is asked between two steps, or by the number of steps
+        if clock.done < 1 and model.num_timesteps < total:
+            model.learn(total - model.num_timesteps * resumed, clock, log_interval=10**9, reset_num_timesteps=not resumed)
+    finally:
+        clock.stop.training = False
+    interruption = getattr(model, "interruption", None)
+    if clock.done < 1 and interruption is None and clock.stop.asked:
+        clock.write_checkpoint()
+        raise Stopped
+    clock.add_point()
+    with replacing(cell.folder / MODEL) as partial:
+        model.save(partial)
+    normalizer = model.get_vec_normalize_env()
+    if normalizer is not None:
+        with replacing(cell.folder / STATISTICS) as partial:
+            normalizer.save(str(partial))
+    update(
+        cell,
+        trained=True,
+        interruption=interruption,
+        steps=model.num_timesteps,
+        updates=model._n_updates,
+        cpu_minutes=round(clock.minutes, 4),
+        usage=_usage(model),
+    )
+    return model
+
+
+def _begun(study: Study, arm: Arm, cell: Cell, clock: Clock) -> tuple[OffPolicyAlgorithm, bool]:
+    """The model, new or from the newest checkpoint that can be read."""
+    assert cell.folder is not None
+    for checkpoint in checkpoints(cell.folder):
+        damaged = damaged_files(checkpoint)
+        needed = [name for name in damaged if not name.startswith("replay_buffer")]
+        if needed:
+            print(f"{damaged[needed[0]]}; {cell.label} begins anew", flush=True)
+            continue
+        statistics = checkpoint / "normalizer" / "vecnormalize.pkl"
+        model = load_model(
+            arm, study.environment, cell.seed, checkpoint / MODEL, statistics if statistics.exists() else None
+        )
+        clock.init_callback(model)
+        noted = clock.go_on(checkpoint)
+        try:
+            model.load_replay_buffer(checkpoint / "replay_buffer.pkl")
+        # Whatever a damaged pickle raises
+        except Exception as error:
+            print(f"{checkpoint / 'replay_buffer.pkl'} cannot be read ({error}); transitions are collected anew", flush=True)
+        restore_generators(checkpoint)
+        clock.ends = continuation.begin_episodes(model, noted["random_actions"], noted["ends"])
+        missing = continuation.missing_transitions(model, steps_to_learn(arm))
+        if missing > 0:
+            continuation.refill(model, missing)
+        return model, True
+    set_random_seed(cell.seed)
+    model = make_model(arm, study.environment, cell.seed)
+    clock.init_callback(model)
+    return model, False
+
+
+def _usage(model: OffPolicyAlgorithm) -> dict[str, Any]:
+    """What the training asked of a backend."""
+    layer = model.policy.quantum_layer if isinstance(model, QuantumTD3) else None
+    return {} if layer is None else asdict(layer.backend.usage)
+
+
+def versions() -> dict[str, str]:
+    """
+    :return: of what computes a cell's figures
+    """
+    found = {"sb3_quantum": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _today() -> str:
+    return datetime.date.today().isoformat()
