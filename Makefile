@@ -17,7 +17,7 @@ $(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[zoo,hub,aer,ibm,dask,plots,docs,tests]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[zoo,hub,aer,ibm,dask,study,plots,docs,tests]"
 	touch $@
 
 # Trains through the zoo, with a progress bar and checkpoints; started again, it continues the run

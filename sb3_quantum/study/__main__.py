@@ -14,7 +14,8 @@ import os
 import sys
 from pathlib import Path
 
-from sb3_quantum.study.file import Study, StudyError, read_study, shipped
+from sb3_quantum.study.file import read_study, shipped
+from sb3_quantum.study.spec import Study, StudyError
 
 
 def _folder(args: argparse.Namespace, study: Study) -> Path:

@@ -13,8 +13,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from sb3_quantum.common import returns_of
 from sb3_quantum.layers import FITTED_GRADIENTS, QuantumLayer
 from sb3_quantum.qtd3 import QuantumTD3, measure_fidelity
-from sb3_quantum.study.file import Evaluation
 from sb3_quantum.study.interventions import Pool, applies, information, recorded, replaced
+from sb3_quantum.study.spec import Evaluation
 
 #: states that the gradient is compared on
 N_STATES = 256
@@ -71,9 +71,7 @@ def evaluate_point(model: OffPolicyAlgorithm, make_env: Callable[[], gym.Env], e
     return {"return": round(float(deployed.mean()), 2), "worst": round(float(deployed.min()), 2), "own_return": round(own, 2)}
 
 
-def evaluate(
-    model: OffPolicyAlgorithm, make_env: Callable[[], gym.Env], evaluation: Evaluation, seed: int
-) -> dict[str, Any]:
+def evaluate(model: OffPolicyAlgorithm, make_env: Callable[[], gym.Env], evaluation: Evaluation, seed: int) -> dict[str, Any]:
     """
     The evaluation of a cell. Every agent meets the same initial states, and every ablation too.
 
@@ -111,7 +109,8 @@ def evaluate(
 
 def _looked_at(model: QuantumTD3, pool: Pool, seed: int) -> dict[str, Any]:
     """What the circuit does over the states that were met, and whether its gradient is the qtDNN's."""
-    layer, found = model.policy.quantum_layer, {}
+    layer = model.policy.quantum_layer
+    found: dict[str, Any] = {}
     if layer is None:
         return {}
     chosen = np.random.default_rng(seed).permutation(len(pool.outputs))[:N_STATES]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sb3_quantum.common.durable import write_text
-from sb3_quantum.study.file import Arm, Study, hash_of
+from sb3_quantum.study.spec import Arm, Study, hash_of
 
 #: ``running`` cells were begun and may be gone on with; ``budget`` ones were ended by a limit of their backend
 STATUSES = ("running", "complete", "budget", "failed")

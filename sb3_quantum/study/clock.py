@@ -16,7 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sb3_quantum.study.cell import CURVE, PROGRESS, curve_text, read_curve, write_curve
-from sb3_quantum.study.file import Budget, Evaluation
+from sb3_quantum.study.spec import Budget, Evaluation
 from sb3_quantum.zoo.checkpoints import write_checkpoint
 from sb3_quantum.zoo.continuation import generator_state
 

@@ -1,179 +1,22 @@
-"""A study as a file: arms over a base, seeds, budget, evaluation and the comparisons that are stated before anything runs."""
+"""Reads a study's file: arms over a base, seeds, budget, evaluation, and the comparisons that are stated before it runs."""
 
-import hashlib
-import json
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from sb3_quantum.circuits.checks import check_flag, check_int, check_number, shown, unknown_names
 from sb3_quantum.study.settings import merged
+from sb3_quantum.study.spec import ABLATIONS, UNITS, Arm, Budget, Comparison, Environment, Evaluation, Study, StudyError
 
-#: what a training can be ended by
-UNITS = ("steps", "updates", "cpu_minutes")
-#: what can be changed in a trained agent before it is evaluated again
-ABLATIONS = ("shuffled", "zeros", "mean_field", "fresh_angles")
 #: keys of an arm, or of a variant, that are no settings
 ARM_KEYS = ("from", "note", "seeds", "budget")
 _STUDY_KEYS = (
-    "name", "question", "environment", "budget", "base", "seeds", "variants", "arms", "evaluation", "comparisons", "thresholds",
+    "name", "question", "environment", "budget", "base", "seeds", "variants", "arms",
+    "evaluation", "comparisons", "thresholds",
 )  # fmt: skip
 #: an arm with ``from: nothing`` does not begin with the base's settings
 NOTHING = "nothing"
-
-
-class StudyError(ValueError):
-    """A study's file, or what was asked of it, cannot be used. The message is one sentence that names the place."""
-
-
-@dataclass(frozen=True)
-class Environment:
-    """
-    Where all arms learn.
-
-    :param id: as ``gymnasium.make`` takes it
-    :param kwargs: keyword arguments of the environment
-    :param packages: modules to import first, which register environments
-    """
-
-    id: str
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    packages: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """
-    How an agent is evaluated, at the end and in between.
-
-    :param episodes: at the end
-    :param first_seed: the i-th of them starts from ``env.reset(seed=first_seed + i)``
-    :param deterministic: whether to act deterministically; ``None``: as the training acts, on one sampled bitstring if it does
-    :param ablations: of :data:`ABLATIONS`, each evaluated with as many episodes; of arms without a circuit only those that
-        have a meaning there
-    :param fidelity: whether the qtDNN's gradient is compared with the circuit's on the states that were met
-    :param points: evaluations over the training, the last one at its end
-    :param point_episodes: episodes of each
-    :param point_first_seed: reset seed of their first
-    """
-
-    episodes: int = 100
-    first_seed: int = 10_000
-    deterministic: bool | None = None
-    ablations: tuple[str, ...] = ()
-    fidelity: bool = False
-    points: int = 20
-    point_episodes: int = 5
-    point_first_seed: int = 20_000
-
-
-@dataclass(frozen=True)
-class Budget:
-    """
-    How long every training is.
-
-    :param unit: of :data:`UNITS`; CPU minutes are those of one thread, without evaluations
-    :param amount: how much of it
-    """
-
-    unit: str
-    amount: float
-
-
-@dataclass(frozen=True)
-class Arm:
-    """
-    What is compared.
-
-    :param name: with its variant's before a dash, if there are variants
-    :param variant: empty if there are none
-    :param settings: see :mod:`sb3_quantum.study.settings`
-    :param budget: of each of its trainings
-    :param seeds: of its trainings
-    :param note: what it is, for the report
-    """
-
-    name: str
-    variant: str
-    settings: dict[str, Any]
-    budget: Budget
-    seeds: tuple[int, ...]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """
-    A question that is asked before anything runs.
-
-    :param tested: an arm's name
-    :param against: another one's
-    :param margin: differences of returns below this one count as none; without it, arms can only be told apart or not
-    :param claim: what somebody claimed
-    """
-
-    tested: str
-    against: str
-    margin: float | None = None
-    claim: str = ""
-
-
-@dataclass(frozen=True)
-class Study:
-    """
-    A study.
-
-    :param name: of letters, digits and underscores
-    :param question: what it is for
-    :param environment: where all arms learn
-    :param evaluation: how all agents are evaluated
-    :param arms: in the order of the file
-    :param comparisons: asked of their final returns
-    :param thresholds: returns; how long it takes to reach them is reported
-    :param text: the file
-    """
-
-    name: str
-    question: str
-    environment: Environment
-    evaluation: Evaluation
-    arms: tuple[Arm, ...]
-    comparisons: tuple[Comparison, ...]
-    thresholds: tuple[float, ...]
-    text: str = field(repr=False, compare=False)
-
-    @cached_property
-    def hash(self) -> str:
-        """Of everything but the file's comments and its form."""
-        return hash_of({key: value for key, value in asdict(self).items() if key != "text"})
-
-    def arm(self, name: str) -> Arm:
-        """
-        :param name: of an arm
-        :return: the arm
-        :raises StudyError: if there is none
-        """
-        by_name = {arm.name: arm for arm in self.arms}
-        _known("arm", [name], by_name, self.name)
-        return by_name[name]
-
-    def cells(self) -> list[tuple[Arm, int]]:
-        """
-        :return: arm and seed of every cell, all arms' first seeds first: an index says the same on every machine
-        """
-        rounds = range(max(len(arm.seeds) for arm in self.arms))
-        return [(arm, arm.seeds[i]) for i in rounds for arm in self.arms if i < len(arm.seeds)]
-
-
-def hash_of(data: Any) -> str:
-    """
-    :param data: plain data
-    :return: 16 hexadecimal digits
-    """
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def shipped() -> dict[str, Path]:
@@ -259,7 +102,9 @@ def load_yaml(text: str, where: str) -> Any:
             keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
             twice = sorted({str(key) for key in keys if keys.count(key) > 1})
             if twice:
-                raise StudyError(f"{where}: {', '.join(map(repr, twice))} is there twice, near line {node.start_mark.line + 1}")
+                raise StudyError(
+                    f"{where}: {', '.join(map(repr, twice))} is there twice, near line {node.start_mark.line + 1}"
+                )
             return super().construct_mapping(node, deep)
 
     try:
@@ -401,11 +246,11 @@ def _comparisons(value: Any, arms: tuple[Arm, ...], where: str) -> tuple[Compari
         if pair[0] == pair[1]:
             raise StudyError(f"{where}: {pair[0]!r} is compared with itself")
         margin = None if data.get("margin") is None else check_number("margin", data["margin"], above=0)
-        rest = (margin, " ".join(str(data.get("claim", "")).split()))
+        claim = " ".join(str(data.get("claim", "")).split())
         if set(pair) <= set(full):
-            found.append(Comparison(*pair, *rest))
+            found.append(Comparison(*pair, margin, claim))
         elif set(pair) <= short:
-            found += [Comparison(*(f"{variant}-{name}" for name in pair), *rest) for variant in variants]
+            found += [Comparison(f"{variant}-{pair[0]}", f"{variant}-{pair[1]}", margin, claim) for variant in variants]
         else:
             raise StudyError(f"{where}: a comparison names its variant in both arms or in none, got {shown(entry)}")
     pairs = [(each.tested, each.against) for each in found]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.study.cell import Cell, DamagedCellError, folder_of, put_aside, read_cell
-from sb3_quantum.study.file import Comparison, Study, StudyError, parse_study
+from sb3_quantum.study.file import parse_study
+from sb3_quantum.study.spec import Comparison, Study, StudyError
 
 #: where the forms of the file are kept under which cells were begun, ``<hash>.yml``
 FORMS = "forms"

@@ -81,7 +81,8 @@ def recorded(model: QuantumTD3) -> Iterator[Pool]:
     :param model: a trained model
     :return: what was recorded
     """
-    actor, pool, last = model.policy.deployed_actor, Pool(), []
+    actor, pool = model.policy.deployed_actor, Pool()
+    last: list[Any] = []
     plain_encode, plain_decode = actor.encode, actor.decode
 
     def encode(obs: Any, normalized: bool = False) -> tuple[th.Tensor, th.Tensor]:
@@ -115,7 +116,8 @@ def replaced(model: QuantumTD3, name: str, pool: Pool, deterministic: bool, seed
     :param seed: of what is drawn
     """
     actor = model.policy.deployed_actor
-    plain_encode, plain_decode, last = actor.encode, actor.decode, []
+    plain_encode, plain_decode = actor.encode, actor.decode
+    last: list[th.Tensor] = []
     rng = np.random.default_rng(seed)
     readout = model.policy.eval_readout if deterministic else model.policy.readout
     replace = _replacement(name, actor.ansatz, pool, readout, rng)

@@ -14,8 +14,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_quantum import QuantumTD3
 from sb3_quantum.circuits.checks import check_choice, check_number
-from sb3_quantum.study.file import Arm, Budget, Environment, StudyError
 from sb3_quantum.study.settings import BESIDE, NOISES, UNKNOWN_STEPS, algorithm_of, check_names, n_envs_of, rate, steps_for
+from sb3_quantum.study.spec import Arm, Budget, Environment, StudyError
 
 
 def maker(environment: Environment) -> Callable[[], gym.Env]:

@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from sb3_quantum.study.cell import Cell, DamagedCellError, folder_of, read_cell
-from sb3_quantum.study.file import Arm, Study, StudyError
 from sb3_quantum.study.folder import check_void, find, keep_form
 from sb3_quantum.study.models import check_arms
 from sb3_quantum.study.progress import Key, Progress
+from sb3_quantum.study.spec import Arm, Study, StudyError
 
 #: exit status of a cell that was asked to stop
 STOPPED = 130
@@ -42,7 +42,9 @@ def selected(study: Study, arms: list[str] | None, seeds: list[int] | None) -> l
     return cells
 
 
-def prepare(study: Study, out: Path, cells: list[tuple[Arm, int]], renew: bool) -> tuple[Path, list[Cell], list[tuple[Arm, int]]]:
+def prepare(
+    study: Study, out: Path, cells: list[tuple[Arm, int]], renew: bool
+) -> tuple[Path, list[Cell], list[tuple[Arm, int]]]:
     """
     What every way of running begins with: nothing is void, settings are checked, the file is kept.
 

@@ -7,13 +7,16 @@ training: ``{start: 0.001, end: 0.0001, steps: 800000}``.
 """
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_quantum.circuits.checks import check_choice, check_int, check_number, parameters, unknown_names
+from sb3_quantum.common.schedules import make_schedule
 
 #: where the classes are that ``algo`` names
 ALGORITHMS = {
@@ -26,6 +29,8 @@ ALGORITHMS = {
 }
 #: keys that are no arguments of the algorithm
 BESIDE = ("algo", "policy", "n_envs", "normalize", "noise_type", "noise_std")
+#: more steps than any training has, where something else ends it
+UNKNOWN_STEPS = 10**9
 #: kinds of noise, as the zoo names them
 NOISES = ("normal", "ornstein-uhlenbeck")
 #: what the study gives to the algorithm itself
@@ -75,9 +80,7 @@ def check_names(settings: Mapping[str, Any]) -> None:
     """
     algorithm = algorithm_of(settings)
     arguments = [name for name in parameters(algorithm) or () if name not in _OURS]
-    policy = algorithm.policy_aliases[
-        _named("policy", settings.get("policy", "MlpPolicy"), algorithm.policy_aliases)
-    ]
+    policy = algorithm.policy_aliases[_named("policy", settings.get("policy", "MlpPolicy"), algorithm.policy_aliases)]
     # Given by the algorithm
     inside = set(parameters(policy) or ()) - {"observation_space", "action_space", "lr_schedule", "backend", "backend_kwargs"}
     elsewhere = {**{name: "it belongs into policy_kwargs" for name in inside}, **_OURS}
@@ -114,11 +117,13 @@ def steps_for(settings: Mapping[str, Any], updates: int) -> int | None:
     """
     :param settings: of an arm
     :param updates: how many are wanted
-    :return: environment steps after which there are as many or, if they do not come one by one, just more; ``None`` if episodes
-        decide it
+    :return: environment steps after which there are as many or, if they do not come one by one, just more; ``None`` if
+        episodes decide it
     """
     algorithm = algorithm_of(settings)
-    values = {name: settings.get(name, _default(algorithm, name)) for name in ("train_freq", "gradient_steps", "learning_starts")}
+    values = {
+        name: settings.get(name, _default(algorithm, name)) for name in ("train_freq", "gradient_steps", "learning_starts")
+    }
     frequency = values["train_freq"]
     if isinstance(frequency, list | tuple):
         if frequency[1] != "step":
@@ -135,8 +140,6 @@ def steps_for(settings: Mapping[str, Any], updates: int) -> int | None:
 
 def _default(algorithm: type, name: str) -> Any:
     """An argument's default, of the class that has it."""
-    import inspect
-
     for base in algorithm.__mro__:
         parameter = inspect.signature(base).parameters.get(name)
         if parameter is not None and parameter.default is not inspect.Parameter.empty:
@@ -154,10 +157,6 @@ def rate(name: str, value: Any, total_steps: int | None) -> Any:
     :return: a number or a schedule
     :raises ValueError: if it is none of these, or the length of the training must be known and is not
     """
-    from stable_baselines3.common.utils import LinearSchedule
-
-    from sb3_quantum.common.schedules import make_schedule
-
     if value is None:
         return None
     if isinstance(value, Mapping):
@@ -176,7 +175,3 @@ def rate(name: str, value: Any, total_steps: int | None) -> Any:
             )
         return schedule
     return schedule(1)
-
-
-#: more than any training has, where something else ends it
-UNKNOWN_STEPS = 10**9

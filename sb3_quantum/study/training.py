@@ -29,8 +29,8 @@ from sb3_quantum.study.cell import (
     update,
 )
 from sb3_quantum.study.clock import Clock, Stop
-from sb3_quantum.study.file import Arm, Study, StudyError
 from sb3_quantum.study.models import load_model, make_model, maker, steps_to_learn
+from sb3_quantum.study.spec import Arm, Study, StudyError
 from sb3_quantum.zoo import continuation
 from sb3_quantum.zoo.checkpoints import checkpoints, damaged_files, restore_generators
 from sb3_quantum.zoo.runs import Lock, RunLockedError
@@ -194,9 +194,7 @@ def _begun(study: Study, arm: Arm, cell: Cell, clock: Clock) -> tuple[OffPolicyA
             print(f"{damaged[needed[0]]}; {cell.label} begins anew", flush=True)
             continue
         statistics = checkpoint / "normalizer" / "vecnormalize.pkl"
-        model = load_model(
-            arm, study.environment, cell.seed, checkpoint / MODEL, statistics if statistics.exists() else None
-        )
+        model = load_model(arm, study.environment, cell.seed, checkpoint / MODEL, statistics if statistics.exists() else None)
         clock.init_callback(model)
         noted = clock.go_on(checkpoint)
         try:

@@ -1,0 +1,135 @@
+"""Pictures of a study: learning curves, every seed, and performance profiles."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sb3_quantum.common.durable import replacing
+from sb3_quantum.plots.figure import new_figure
+from sb3_quantum.plots.runs import COLOURS, STYLES
+from sb3_quantum.study.cell import Cell
+from sb3_quantum.study.statistics import iqm, profile
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: of an arm, its complete cells
+Groups = dict[str, list[Cell]]
+
+
+def _look(place: int) -> dict[str, str]:
+    return {"color": COLOURS[place % len(COLOURS)], "linestyle": STYLES[place // len(COLOURS) % len(STYLES)]}
+
+
+def write(figure: "Figure", path: Path) -> None:
+    """
+    Write a picture on white, which is readable on paper and on a dark page.
+
+    :param figure: the picture
+    :param path: of the PNG file
+    """
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=150, facecolor="white")
+
+
+def _plain(axes: "Axes", label: str) -> None:
+    axes.set_xlabel(label)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def seeds_figure(variants: dict[str, Groups]) -> "Figure":
+    """
+    Every run as a dot, and the interquartile mean of each arm with its interval.
+
+    :param variants: arms of every variant
+    :return: the figure
+    """
+    heights = [max(len(groups), 1) for groups in variants.values()]
+    figure = new_figure(8, 1.2 + 0.38 * sum(heights) + 0.5 * len(heights), layout="constrained")
+    panels = figure.subplots(len(variants), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (variant, groups) in zip(panels, variants.items(), strict=True):
+        for place, cells in enumerate(groups.values()):
+            values = np.array([cell.returns.mean() for cell in cells])
+            look = _look(place)
+            axes.plot(values, np.full(len(values), place) + 0.18, "o", markersize=4, alpha=0.6, color=look["color"])
+            middle, low, high = iqm(values)
+            errors = [[middle - low], [high - middle]] if np.isfinite(low) else None
+            axes.errorbar(middle, place, xerr=errors, marker="D", capsize=3, color=look["color"])
+        axes.set_yticks(range(len(groups)), list(groups))
+        axes.invert_yaxis()
+        axes.set_title(variant, loc="left", fontsize=10)
+        _plain(axes, "mean return of a run (dots), interquartile mean and 95 % interval (diamonds)")
+        _clip(axes, groups)
+    return figure
+
+
+def _clip(axes: "Axes", groups: Groups) -> None:
+    """Intervals of two or three seeds may be wider than everything that there is to be seen."""
+    values = np.array([cell.returns.mean() for cells in groups.values() for cell in cells])
+    if len(values):
+        margin = 0.25 * max(np.ptp(values), 1e-9)
+        axes.set_xlim(values.min() - margin, values.max() + margin)
+
+
+def curves_figure(variants: dict[str, Groups], hours: bool) -> "Figure":
+    """
+    Return in training: the mean over an arm's seeds, and their range.
+
+    :param variants: arms of every variant
+    :param hours: whether against CPU hours, or against environment steps
+    :return: the figure
+    """
+    figure = new_figure(8, 0.8 + 3.4 * len(variants), layout="constrained")
+    panels = figure.subplots(len(variants), 1, squeeze=False)[:, 0]
+    column, scale = ("cpu_minutes", 60.0) if hours else ("steps", 1000.0)
+    for axes, (variant, groups) in zip(panels, variants.items(), strict=True):
+        for place, (arm, cells) in enumerate(groups.items()):
+            curves = [
+                cell.curve for cell in cells if len(cell.curve.get("return", ())) and np.isfinite(cell.curve[column]).all()
+            ]
+            if not curves:
+                continue
+            end = min(float(curve[column][-1]) for curve in curves)
+            start = max(float(curve[column][0]) for curve in curves)
+            places = np.linspace(min(start, end), end, 60)
+            values = np.stack([np.interp(places, curve[column], curve["return"]) for curve in curves])
+            axes.plot(places / scale, values.mean(0), label=arm, **_look(place))
+            axes.fill_between(
+                places / scale, values.min(0), values.max(0), color=_look(place)["color"], alpha=0.12, linewidth=0
+            )
+        axes.set_ylabel("return")
+        axes.set_title(variant, loc="left", fontsize=10)
+        _plain(axes, "CPU hours of one core" if hours else "thousand environment steps")
+        if axes.lines:
+            axes.legend(fontsize=8, frameon=False, ncols=2)
+        else:
+            axes.text(0.5, 0.5, "no curves", transform=axes.transAxes, ha="center", color="0.4")
+    return figure
+
+
+def profiles_figure(variants: dict[str, Groups]) -> "Figure":
+    """
+    Performance profiles: the share of episodes with more than a return, with a band for the seeds.
+
+    :param variants: arms of every variant
+    :return: the figure
+    """
+    figure = new_figure(8, 0.8 + 3.4 * len(variants), layout="constrained")
+    panels = figure.subplots(len(variants), 1, squeeze=False)[:, 0]
+    for axes, (variant, groups) in zip(panels, variants.items(), strict=True):
+        every = np.concatenate([cell.returns for cells in groups.values() for cell in cells] or [np.zeros(1)])
+        thresholds = np.linspace(every.min(), every.max(), 200)
+        for place, (arm, cells) in enumerate(groups.items()):
+            if cells:
+                share, low, high = profile([cell.returns for cell in cells], thresholds)
+                axes.plot(thresholds, share, label=arm, **_look(place))
+                axes.fill_between(thresholds, low, high, color=_look(place)["color"], alpha=0.12, linewidth=0)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_ylabel("share of episodes with more")
+        axes.set_title(variant, loc="left", fontsize=10)
+        _plain(axes, "return")
+        axes.legend(fontsize=8, frameon=False, ncols=2)
+    return figure
