@@ -20,7 +20,7 @@ else:
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-PACKAGES = ("backends", "circuits", "common", "hub", "layers", "plots", "priors", "qtd3", "zoo")
+PACKAGES = ("backends", "circuits", "common", "hub", "layers", "plots", "priors", "qtd3", "study", "zoo")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 

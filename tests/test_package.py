@@ -27,6 +27,7 @@ def test_wheel_carries_everything(tmp_path: Path) -> None:
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "sb3_quantum").rglob("*.py")}
     assert modules <= names and len(modules) > 20
     data = {"sb3_quantum/hyperparams/qtd3.yml", "sb3_quantum/hyperparams/qtd3-paper.yml", "sb3_quantum/py.typed"}
+    data |= {str(path.relative_to(ROOT)) for path in (ROOT / "sb3_quantum" / "study" / "files").glob("*.yml")}
     assert data | {"sb3_quantum_autoload.py", "sb3_quantum_autoload.pth"} <= names
     assert not {name for name in names if name.startswith(("tests", "benchmarks", "examples", "docs"))}
     # torch fails to import where an entry point's module is gone

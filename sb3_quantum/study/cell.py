@@ -210,7 +210,7 @@ def read_cell(folder: Path) -> Cell:
     try:
         if (folder / CURVE).is_file():
             cell.curve = read_curve((folder / CURVE).read_text())
-        if cell.status in ("complete", "budget"):
+        if cell.status == "complete":
             cell.evaluation = json.loads((folder / EVALUATION).read_text())
             assert len(cell.returns) > 0
     except Exception as error:

@@ -26,6 +26,10 @@ CLOCK = "clock.json"
 LOOK = 2.0
 
 
+class Stopped(Exception):
+    """Somebody asked the cell to stop; what it had done is on the disk."""
+
+
 class Stop:
     """
     Whether somebody has asked a cell to stop: Ctrl-C, a termination signal, or the end of the process that started it.
@@ -143,7 +147,10 @@ class Clock(BaseCallback):
         self.stop.training = True
 
     def _on_rollout_start(self) -> None:
-        # Between two rollouts: every transition is stored and every update is done
+        # Between two rollouts every transition is stored and every update is done; a callback that ends a training within a
+        # rollout takes its updates away
+        if self.stop.look():
+            raise Stopped
         if self.done < 1 and self.done * self.evaluation.points >= len(self.rows) + 1:
             self.add_point()
         if time.monotonic() - self._last_checkpoint > self.checkpoint_seconds:
@@ -153,9 +160,14 @@ class Clock(BaseCallback):
         if time.monotonic() - self._last_progress > LOOK:
             self._last_progress = time.monotonic()
             self.note("training")
-        return self.done < 1 and not self.stop.look()
+        # Steps are counted by ``learn`` itself
+        return self.budget.unit == "steps" or self.done < 1
 
     def _on_training_end(self) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Stop the clock, also where ``learn`` did not come to its end."""
         self._pause()
         self.stop.training = False
 

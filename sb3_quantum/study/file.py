@@ -10,7 +10,7 @@ from sb3_quantum.study.settings import merged
 from sb3_quantum.study.spec import ABLATIONS, UNITS, Arm, Budget, Comparison, Environment, Evaluation, Study, StudyError
 
 #: keys of an arm, or of a variant, that are no settings
-ARM_KEYS = ("from", "note", "seeds", "budget")
+ARM_KEYS = ("from", "note", "seeds", "budget", "variants")
 _STUDY_KEYS = (
     "name", "question", "environment", "budget", "base", "seeds", "variants", "arms",
     "evaluation", "comparisons", "thresholds",
@@ -189,9 +189,13 @@ def _arms(data: dict[str, Any], where: str) -> tuple[Arm, ...]:
         if not name.replace("_", "").isalnum():
             raise StudyError(f"{where}: names of arms and variants are letters, digits and underscores, got {name!r}")
     base = _mapping(f"{where}: base", data.get("base") or {})
+    for name, arm in given.items():
+        _known("variant", arm.get("variants") or (), variants, f"{where}: arm {name!r}")
     arms = []
     for variant, changes in (variants or {"": {}}).items():
         for name in given:
+            if variant not in (given[name].get("variants") or (variant,)):
+                continue
             chain = _chain(name, given, where)
             settings: dict[str, Any] = {} if chain[-1].get("from") == NOTHING else base
             # The farthest first, and a variant behind all of them: it is what its arms have in common
@@ -250,11 +254,12 @@ def _comparisons(value: Any, arms: tuple[Arm, ...], where: str) -> tuple[Compari
         if set(pair) <= set(full):
             found.append(Comparison(*pair, margin, claim))
         elif set(pair) <= short:
-            found += [Comparison(f"{variant}-{pair[0]}", f"{variant}-{pair[1]}", margin, claim) for variant in variants]
+            pairs = [(f"{variant}-{pair[0]}", f"{variant}-{pair[1]}") for variant in variants]
+            found += [Comparison(*names, margin, claim) for names in pairs if set(names) <= set(full)]
         else:
             raise StudyError(f"{where}: a comparison names its variant in both arms or in none, got {shown(entry)}")
-    pairs = [(each.tested, each.against) for each in found]
-    twice = [pair for pair in pairs if pairs.count(pair) + pairs.count(pair[::-1]) > 1]
+    asked = [frozenset((each.tested, each.against)) for each in found]
+    twice = [sorted(pair) for pair in asked if asked.count(pair) > 1]
     if twice:
         raise StudyError(f"{where}: {' and '.join(twice[0])} are compared twice")
     return tuple(found)

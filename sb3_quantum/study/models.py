@@ -138,11 +138,15 @@ def check_arms(arms: list[Arm], environment: Environment) -> None:
     problems = []
     for arm in arms:
         try:
+            # Names before numbers: what the study itself reads is one of them
+            check_names(arm.settings)
             model = make_model(arm, environment, arm.seeds[0], buffer_size=2 * n_envs_of(arm.settings))
             assert model.env is not None
             model.env.close()
         except StudyError as error:
             problems.append(str(error))
+        except (ValueError, ImportError) as error:
+            problems.append(f"arm {arm.name!r}: {error}")
     if problems:
         raise StudyError("; ".join(dict.fromkeys(problems)))
 

@@ -140,7 +140,7 @@ def put(out: Path, cell: Cell, source: str) -> bool:
     write_text(folder / CURVE, curve_text(rows))
     write_text(folder / EVALUATION, json.dumps(cell.evaluation) + "\n")
     written = Cell(
-        {**cell.manifest, "status": "running", "taken_over": cell.manifest.get("taken_over", source)}, folder=folder
+        {**cell.manifest, "status": "running", "taken_over": cell.manifest.get("taken_over") or source}, folder=folder
     )
     update(written)
     finish(written, "complete")

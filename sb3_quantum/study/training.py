@@ -15,6 +15,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 
 from sb3_quantum import QuantumTD3, __version__
+from sb3_quantum.backends import BackendError
 from sb3_quantum.common.durable import replacing, write_text
 from sb3_quantum.study.agents import evaluate, evaluate_point
 from sb3_quantum.study.cell import (
@@ -28,7 +29,7 @@ from sb3_quantum.study.cell import (
     read_cell,
     update,
 )
-from sb3_quantum.study.clock import Clock, Stop
+from sb3_quantum.study.clock import Clock, Stop, Stopped
 from sb3_quantum.study.models import load_model, make_model, maker, steps_to_learn
 from sb3_quantum.study.spec import Arm, Study, StudyError
 from sb3_quantum.zoo import continuation
@@ -41,10 +42,6 @@ MODEL, STATISTICS = "model.zip", "vecnormalize.pkl"
 DISTRIBUTIONS = ("gymnasium", "mujoco", "numba", "numpy", "qiskit", "sb3-contrib", "stable_baselines3", "torch")
 #: how long a cell waits for a lock that its own last process, on another worker, is about to give up
 PATIENCE = 60.0
-
-
-class Stopped(Exception):
-    """Somebody asked the cell to stop; what it had done is on the disk."""
 
 
 def run_cell(study: Study, arm: Arm, seed: int, out: Path, stop: Stop, checkpoint_seconds: float = 600.0) -> Cell:
@@ -142,12 +139,20 @@ def _train_and_evaluate(study: Study, arm: Arm, cell: Cell, stop: Stop, checkpoi
         )
         model = _trained(study, arm, cell, clock)
         clock.note("evaluating")
-    interruption = cell.manifest.get("interruption")
-    found = evaluate(model, make_env, study.evaluation, cell.seed)
+    if cell.manifest.get("interruption"):
+        # Of fewer steps than were asked for: it is compared with nothing
+        finish(cell, "budget")
+        return
+    try:
+        found = evaluate(model, make_env, study.evaluation, cell.seed)
+    except BackendError as error:
+        finish(cell, "budget", interruption=f"the evaluation was ended: {error}")
+        return
     write_text(cell.folder / EVALUATION, json.dumps(found) + "\n")
-    finish(cell, "budget" if interruption else "complete", ended=_today())
+    finish(cell, "complete", ended=datetime.date.today().isoformat())
     # What there is now, for whoever called
-    cell.curve, cell.evaluation = (read := read_cell(cell.folder)).curve, read.evaluation
+    now = read_cell(cell.folder)
+    cell.curve, cell.evaluation = now.curve, now.evaluation
 
 
 def _trained(study: Study, arm: Arm, cell: Cell, clock: Clock) -> OffPolicyAlgorithm:
@@ -156,16 +161,21 @@ def _trained(study: Study, arm: Arm, cell: Cell, clock: Clock) -> OffPolicyAlgor
     model, resumed = _begun(study, arm, cell, clock)
     total = steps_to_learn(arm)
     try:
-        # It ends by the callback, which is asked between two steps, or by the number of steps
+        # It ends by the number of steps, or by the callback
         if clock.done < 1 and model.num_timesteps < total:
             model.learn(total - model.num_timesteps * resumed, clock, log_interval=10**9, reset_num_timesteps=not resumed)
-    finally:
-        clock.stop.training = False
-    interruption = getattr(model, "interruption", None)
-    if clock.done < 1 and interruption is None and clock.stop.asked:
+    except Stopped:
+        clock.end()
+        if isinstance(model, QuantumTD3):
+            model.interruption = None
         clock.write_checkpoint()
-        raise Stopped
-    clock.add_point()
+        raise
+    interruption = getattr(model, "interruption", None)
+    if interruption is None:
+        try:
+            clock.add_point()
+        except BackendError as error:
+            interruption = f"the last evaluation was ended: {error}"
     with replacing(cell.folder / MODEL) as partial:
         model.save(partial)
     normalizer = model.get_vec_normalize_env()
@@ -231,7 +241,3 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _today() -> str:
-    return datetime.date.today().isoformat()

@@ -101,7 +101,7 @@ def _around(
 
 def _register_checks(exp_manager: ModuleType) -> None:
     """Look at hyperparameters and studies when the zoo has read them and made nothing of them yet: no folder, no trial."""
-    from sb3_quantum.zoo import checks, studies
+    from sb3_quantum.zoo import checks, optuna_studies
     from sb3_quantum.zoo.search import sample_qtd3_params
 
     def before_preprocessing(self: Any, hyperparams: dict[str, Any]) -> None:
@@ -117,21 +117,21 @@ def _register_checks(exp_manager: ModuleType) -> None:
         checks.check_kwargs(result[0])
         # Somebody else's search space is theirs to check
         if self.optimize_hyperparameters and exp_manager.HYPERPARAMS_SAMPLER[ALGO] is sample_qtd3_params:
-            studies.check_study(self)
+            optuna_studies.check_study(self)
 
     def before_trial(self: Any, trial: Any) -> None:
-        studies.sign_trial(trial)
-        studies.fail_abandoned(trial.study)
+        optuna_studies.sign_trial(trial)
+        optuna_studies.fail_abandoned(trial.study)
 
     manager = exp_manager.ExperimentManager
     _around(
         manager,
         "read_hyperparameters",
-        before=studies.check_trial_id,
+        before=optuna_studies.check_trial_id,
         after=lambda self, result: checks.check_hyperparams(result[0]),
     )
     _around(manager, "_preprocess_hyperparams", before=before_preprocessing, after=after_preprocessing)
-    _around(manager, "hyperparameters_optimization", before=studies.fail_abandoned_of)
+    _around(manager, "hyperparameters_optimization", before=optuna_studies.fail_abandoned_of)
     _around(manager, "objective", before=before_trial)
 
 

@@ -1,0 +1,110 @@
+"""A study on a Dask cluster of two processes, one of which is killed, and on one that is not there."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from distributed import LocalCluster
+
+from sb3_quantum.study import StudyError, parse_study
+from sb3_quantum.study import cluster as cluster_module
+from sb3_quantum.study.cell import folder_of, read_cell
+from sb3_quantum.study.cluster import cell_on_worker, run_on_cluster
+from sb3_quantum.study.folder import keep_form
+from sb3_quantum.study.runner import STOPPED, selected
+from tests.study.helpers import small
+
+#: long enough to be killed in
+LONG = """
+name: long
+environment: Pendulum-v1
+budget: {steps: 4000}
+base: {algo: td3, learning_starts: 20, batch_size: 8, buffer_size: 500, train_freq: 8, policy_kwargs: {net_arch: [8, 8]}}
+arms:
+  one: {}
+  two: {tau: 0.1}
+evaluation: {episodes: 2, points: 2, point_episodes: 1}
+"""
+
+
+def test_a_worker_is_killed_and_its_cell_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = parse_study(LONG)
+    killed: list[int] = []
+
+    def kill(pids: dict[str, int]) -> None:
+        """Kill the first worker whose cell is being trained."""
+        end = time.monotonic() + 120
+        while time.monotonic() < end and not killed:
+            for arm in ("one", "two"):
+                with_progress = folder_of(tmp_path, arm, 0) / "progress.json"
+                if with_progress.exists() and 0 < json.loads(with_progress.read_text())["done"] < 0.9:
+                    child = int((folder_of(tmp_path, arm, 0) / ".lock").read_text())
+                    parent = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
+                    if parent in pids.values():
+                        os.kill(parent, signal.SIGKILL)
+                        killed.append(parent)
+                        return
+            time.sleep(0.02)
+
+    with LocalCluster(n_workers=2, processes=True, threads_per_worker=1, dashboard_address=None) as cluster:
+        pids = {name: worker.pid for name, worker in cluster.workers.items()}
+        thread = threading.Thread(target=kill, args=(pids,))
+        thread.start()
+        status = run_on_cluster(study, tmp_path, selected(study, None, None), cluster.scheduler_address)
+        thread.join()
+    printed = capsys.readouterr().out
+    assert status == 0 and killed and "2 of 2 cells" in printed, printed
+    cells = [read_cell(folder_of(tmp_path, arm, 0)) for arm in ("one", "two")]
+    assert all(cell.status == "complete" and cell.manifest["steps"] == 4000 for cell in cells)
+    assert sorted(cell.manifest["pieces"] for cell in cells) == [1, 2]
+    assert not list(tmp_path.glob(".alive-*"))
+
+
+def test_a_scheduler_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 0.5)
+    for address in ("tcp://127.0.0.1:1", "nonsense"):
+        with pytest.raises(StudyError, match=f"no Dask scheduler answers at '{address}'"):
+            run_on_cluster(small(), tmp_path, selected(small(), None, None), address)
+
+
+class Gone:
+    """A client whose scheduler goes away, or forgets."""
+
+    def __init__(self, status: str, task: str):
+        self.status, self.task = status, task
+
+    def submit(self, *args: object, **kwargs: object) -> object:
+        return type("Future", (), {"status": self.task})()
+
+    def scheduler_info(self) -> dict[str, dict[str, int]]:
+        return {"workers": {"a": 1}}
+
+    def close(self, timeout: float) -> None:
+        raise OSError("gone")
+
+
+@pytest.mark.parametrize(
+    ("status", "task", "words"), [("closed", "pending", "connection is lost"), ("running", "lost", "forgotten the cells")]
+)
+def test_a_scheduler_that_goes_away(
+    status: str, task: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_module, "connect", lambda address: Gone(status, task))
+    monkeypatch.setattr(cluster_module, "LOOK", 0.01)
+    with pytest.raises(StudyError, match=f"the Dask scheduler is gone .*{words}.*0 cells are complete"):
+        run_on_cluster(small(), tmp_path, selected(small(), None, None), "tcp://a:1")
+    # Whoever still works on a cell sees that nobody waits for it
+    assert not list(tmp_path.glob(".alive-*"))
+
+
+def test_a_cell_that_nobody_waits_for_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    form = keep_form(small(), tmp_path)
+    monkeypatch.setattr(cluster_module, "LOOK", 0.01)
+    monkeypatch.setattr(cluster_module, "command", lambda *_: ["sleep", "100"])
+    assert cell_on_worker(str(form), str(tmp_path), ("pqc", 0), 0, 10, str(tmp_path / ".alive")) == STOPPED
+    with pytest.raises(StudyError, match="must see the study's folder"):
+        cell_on_worker(str(form) + "x", str(tmp_path), ("pqc", 0), 0, 10, str(tmp_path / ".alive"))
