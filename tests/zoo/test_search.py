@@ -23,8 +23,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sb3_quantum import QuantumTD3
 from sb3_quantum.layers import RMSEncoding
-from sb3_quantum.zoo.search import convert_qtd3_params, sample_qtd3_params
 from sb3_quantum.zoo.optuna_studies import _process, check_trial, check_trial_id, fail_abandoned
+from sb3_quantum.zoo.search import convert_qtd3_params, sample_qtd3_params
 from tests.zoo.helpers import begin_zoo, quick_zoo
 
 
