@@ -53,7 +53,7 @@ class QiskitCircuit(Circuit):
         inputs: "Sequence[Parameter | str] | str | None" = None,
         weights: "Sequence[Parameter | str] | str | None" = None,
     ):
-        from qiskit import QuantumCircuit, qasm3
+        from qiskit import QuantumCircuit
 
         given = circuit
         if isinstance(circuit, str):
@@ -62,25 +62,24 @@ class QiskitCircuit(Circuit):
             raise ValueError(f"circuit must be a Qiskit QuantumCircuit or OpenQASM 3 text, got {type(circuit).__name__}")
         trained = _chosen(circuit, "weights", () if weights is None else weights)
         if inputs is None:
-            names = {parameter.name for parameter in trained}
-            read = [parameter for parameter in circuit.parameters if parameter.name not in names]
+            read = [parameter for parameter in circuit.parameters if parameter not in trained]
         else:
             read = _chosen(circuit, "inputs", inputs)
         _check_parameters(circuit, read, trained)
-        plain = _with_plain_names(circuit, [*read, *trained])
-        listed = [_plain_name(parameter.name) for parameter in [*read, *trained]]
-        reading = read_gates(plain, listed)  # which refuses what is none
-        bare = plain.remove_final_measurements(inplace=False)
+        names = [_plain_name(parameter.name) for parameter in (*read, *trained)]
+        bare = circuit.remove_final_measurements(inplace=False)
         assert bare is not None
-        try:
+        unchanged = len(bare.data) == len(circuit.data) and all(p.name in names for p in circuit.parameters)
+        if isinstance(given, str) and unchanged:
             # Text stays as it is, so that what was read from a file is written to it again
-            unchanged = len(bare.data) == len(circuit.data) and all(p.name in listed for p in circuit.parameters)
-            text = given if isinstance(given, str) and unchanged else qasm3.dumps(bare)
-        except qasm3.QASM3ExporterError:
-            text = qasm3.dumps(reading.circuit)
+            read_gates(circuit, names)  # which refuses what is none
+            text, again = given, circuit
+        else:
+            text, names, again = _written(circuit, [*read, *trained], names)
         object.__setattr__(self, "qasm", text)
-        object.__setattr__(self, "inputs", tuple(listed[: len(read)]))
-        object.__setattr__(self, "weights", tuple(listed[len(read) :]))
+        object.__setattr__(self, "inputs", tuple(names[: len(read)]))
+        object.__setattr__(self, "weights", tuple(names[len(read) :]))
+        self.__dict__["_circuit"] = with_standard_gates(again)
 
     def __repr__(self) -> str:
         gates = len(self.program.gates)
@@ -199,7 +198,11 @@ def _check_parameters(circuit: "QuantumCircuit", inputs: "list[Parameter]", weig
         raise ValueError(f"the parameters {_listed(left)} are neither inputs nor weights")
     if not inputs:
         raise ValueError("a circuit needs at least one input, and this one has no parameter that is one")
-    plain = [_plain_name(name) for name in names]
+    _check_names(names, [_plain_name(name) for name in names])
+
+
+def _check_names(names: list[str], plain: list[str]) -> None:
+    """Every parameter has a name of its own in OpenQASM."""
     same = sorted({name for name in plain if plain.count(name) > 1})
     if same:
         raise ValueError(f"two parameters would both be called {same[0]!r} in OpenQASM: rename one of {_listed(names)}")
@@ -207,10 +210,33 @@ def _check_parameters(circuit: "QuantumCircuit", inputs: "list[Parameter]", weig
 
 def _plain_name(name: str) -> str:
     """A name that OpenQASM takes as it is: ``x[0]`` is ``x_0``, and so is what Qiskit's exporter makes of it."""
-    return re.sub(r"\W+", "_", name).strip("_") or name
+    plain = re.sub(r"\W+", "_", name).strip("_") or name
+    return f"angle_{plain}" if plain[0].isdigit() else plain
 
 
-def _with_plain_names(circuit: "QuantumCircuit", parameters: "list[Parameter]") -> "QuantumCircuit":
+def _written(
+    circuit: "QuantumCircuit", parameters: "list[Parameter]", names: list[str]
+) -> "tuple[str, list[str], QuantumCircuit]":
+    """Text, the names of the parameters in it (OpenQASM has a gate x, and the number pi), and the circuit that it says."""
+    from qiskit import qasm3
     from qiskit.circuit import Parameter
 
-    return circuit.assign_parameters({old: Parameter(_plain_name(old.name)) for old in parameters})
+    reason: Exception | None = None
+    for _ in range(2):
+        plain = circuit.assign_parameters({old: Parameter(new) for old, new in zip(parameters, names, strict=True)})
+        reading = read_gates(plain, names)  # which refuses what is none
+        # Definitions of gates may hold what OpenQASM cannot say; then the circuit is written without them
+        for form in (plain.remove_final_measurements(inplace=False), reading.circuit):
+            try:
+                text = qasm3.dumps(form)
+                again = read_text(text)
+            except (qasm3.QASM3ExporterError, ValueError) as error:
+                reason = error
+                continue
+            there = {parameter.name for parameter in again.parameters}
+            if there.issuperset(names):
+                return text, names, again
+            break
+        names = [name if name in there else f"{name}_angle" for name in names]
+        _check_names([parameter.name for parameter in parameters], names)
+    raise ValueError(f"the circuit cannot be written as OpenQASM 3: {reason}") from reason

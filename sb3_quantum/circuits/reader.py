@@ -134,7 +134,10 @@ def _linear(expression: Any, names: Sequence[str]) -> tuple[tuple[tuple[int, flo
         return (), _finite(expression, expression)
     factors = []
     for parameter in parameters:
-        factor = expression.gradient(parameter)
+        try:
+            factor = expression.gradient(parameter)
+        except RuntimeError:  # a function that Qiskit has no derivative of
+            return None, 0.0
         if getattr(factor, "parameters", ()):
             return None, 0.0
         factors.append((names.index(parameter.name), _finite(np.real(complex(factor)), expression)))

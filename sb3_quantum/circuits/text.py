@@ -29,7 +29,8 @@ def read_text(text: str) -> "QuantumCircuit":
     """
     try:
         import openqasm3
-        from qiskit_qasm3_import import convert
+
+        from sb3_quantum.circuits.converter import convert
     except ImportError as error:
         raise ImportError("reading OpenQASM 3 needs qiskit-qasm3-import: pip install qiskit-qasm3-import") from error
     if len(text) > MOST_CHARACTERS:

@@ -8,7 +8,7 @@ import pytest
 import torch as th
 from qiskit import QuantumCircuit, qasm2, qasm3
 from qiskit.circuit import Gate as QiskitGate
-from qiskit.circuit import Parameter, ParameterVector
+from qiskit.circuit import Parameter, ParameterExpression, ParameterVector
 from qiskit.circuit.library import UnitaryGate, zz_feature_map
 from qiskit.quantum_info import Operator, Statevector, random_unitary
 
@@ -17,6 +17,7 @@ from sb3_quantum.circuits import QiskitCircuit, make_circuit, shift_rule
 from tests.circuits.test_families import qiskit_bits
 
 X, W = ParameterVector("x", 3), ParameterVector("w", 2)
+HEAD = 'OPENQASM 3.0; include "stdgates.inc"; input float[64] a; '
 
 
 def many_gates() -> QuantumCircuit:
@@ -107,6 +108,66 @@ def test_expressions_that_are_no_sums() -> None:
     assert th.equal(circuit.wrap(inputs), inputs)  # no period, nothing to wrap
     with pytest.raises(ValueError, match="sums of a circuit's inputs"):
         circuit.shift_rule()
+
+
+A, B = Parameter("a0"), Parameter("b0")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *(getattr(A, name)() for name in ("sin", "cos", "tan", "arcsin", "arccos", "arctan", "exp", "log", "abs", "sign")),
+        *(A**2, A**0.5, A**B, 2**A, -(A**2), 1 / A, A / B, (2 * (A * B).sin() - 1) ** 3, A.sin() * B + A, A.conjugate() / 3),
+    ],
+    ids=str,
+)
+def test_functions_of_parameters_are_written_and_read(expression: ParameterExpression) -> None:
+    """Qiskit writes sin(a0) and a0**2 as OpenQASM, and its importer knows neither."""
+    mine = QuantumCircuit(2)
+    mine.rx(expression, 0)
+    mine.ry(B, 1)
+    mine.cx(1, 0)
+    circuit = QiskitCircuit(**QiskitCircuit(mine, [A] if B not in mine.parameters else [A, B]).kwargs)
+    inputs = th.tensor([[0.4, 0.7], [0.9, 0.3]], dtype=th.float64)
+    assert np.allclose(program_bits(circuit, inputs), user_bits(mine, ["a0", "b0"], inputs), atol=1e-9)
+    assert th.autograd.gradcheck(circuit.gate_angles, inputs.requires_grad_(True))
+
+
+def test_functions_in_definitions_are_read() -> None:
+    text = HEAD + "gate g(t) q { rx(t * t) q; ry(sqrt_of(t)) q; } qubit[1] q; g(a) q[0];"
+    with pytest.raises(ValueError, match="no function 'sqrt_of' of 1 arguments"):
+        QiskitCircuit(text)
+    circuit = QiskitCircuit(text.replace("sqrt_of(t)", "2 ** t + 1 / 2"))
+    angles = circuit.gate_angles(th.tensor([[0.3]], dtype=th.float64))
+    assert angles.tolist()[0] == pytest.approx([0.09, 2**0.3])  # whole numbers are divided as OpenQASM does
+
+
+@pytest.mark.parametrize("angle", ["(-1) ** 0.5", "9 ** 9 ** 9 ** 9", "log(0)", "log(-1)", "a ** q", "2 ** true", "mod(a, 2)"])
+def test_angles_that_are_no_numbers_are_refused(angle: str) -> None:
+    with pytest.raises(ValueError, match="no OpenQASM 3 that Qiskit can read"):
+        QiskitCircuit(HEAD + f"qubit[1] q; rx(a) q[0]; rx({angle}) q[0];")
+
+
+@pytest.mark.parametrize("name", ["x", "y", "t", "U", "pi", "π", "rx", "qubit", "ctrl", "float", "0", "lambda", "q", "a b"])
+def test_parameters_may_be_called_what_openqasm_has_a_meaning_for(name: str) -> None:
+    mine = QuantumCircuit(2)
+    weight = Parameter("w")
+    mine.rx(Parameter(name), 0)
+    mine.cx(0, 1)
+    mine.rz(weight, 0)
+    circuit = QiskitCircuit(mine, weights=[weight])
+    again = make_circuit(**json.loads(json.dumps(circuit.spec)))
+    assert again == circuit and again.weights == ("w",) and len(again.inputs) == 1
+    assert [column.period for column in again.columns] == pytest.approx([2 * np.pi] * 2)
+    assert StatevectorBackend(again).expected_bits(th.tensor([[0.3, 0.1]]))[0] == pytest.approx([np.sin(0.15) ** 2] * 2)
+
+
+def test_renamed_parameters_do_not_meet() -> None:
+    mine = QuantumCircuit(1)
+    mine.rx(Parameter("x"), 0)
+    mine.rx(Parameter("x_angle"), 0)
+    with pytest.raises(ValueError, match="two parameters would both be called 'x_angle' in OpenQASM: rename one of 'x', 'x_a"):
+        QiskitCircuit(mine)
 
 
 def test_shift_rule_of_shared_parameters() -> None:
@@ -235,7 +296,6 @@ def test_what_is_refused(circuit: object, inputs: object, weights: object, messa
         QiskitCircuit(circuit, inputs, weights)  # type: ignore[arg-type]
 
 
-HEAD = 'OPENQASM 3.0; include "stdgates.inc"; input float[64] a; '
 ONE = HEAD + "qubit[20] q; rx(a) q[0]; "
 
 
