@@ -49,6 +49,8 @@ class Form:
     package: ClassVar[str]
     #: qubit 0 is the most significant one in a number that stands for a basis state
     big_endian: ClassVar[bool] = False
+    #: amplitudes of a batch up to which it takes part: one that holds all basis states would need minutes
+    most: ClassVar[float] = 2**20
     #: needs all circuits of a batch to have the same CZ gates
     shared_only: ClassVar[bool] = False
 
@@ -57,6 +59,11 @@ class Form:
         self.generator = np.random.default_rng(0)
         places = np.arange(self.n_qubits)
         self.places = places[::-1] if self.big_endian else places
+
+    @classmethod
+    def takes(cls, n_qubits: int, batch: int) -> bool:
+        """Whether it takes part at a size."""
+        return batch * 2.0**n_qubits <= cls.most
 
     def build(self, inputs: th.Tensor) -> Any:
         """What can be made of the inputs before any circuit runs."""
@@ -72,6 +79,8 @@ class Form:
 
     def bits(self, states: Any) -> np.ndarray:
         """The bits of basis states that are given as numbers."""
+        if self.n_qubits > 62:  # Python's integers
+            return np.array([[state >> int(place) & 1 for place in self.places] for state in states])
         return np.asarray(states)[..., None] >> self.places & 1
 
     def angles(self, inputs: th.Tensor) -> tuple[list[Any], list[Any]]:
@@ -80,12 +89,16 @@ class Form:
         return layers[..., ::2].tolist(), layers[..., 1::2].tolist()
 
 
-class Ours(Form):
-    engine, form, package = "ours", "StatevectorBackend.sample", "sb3_quantum"
+class Full(Form):
+    """Our engine of version 0.1.0, which holds all basis states."""
+
+    engine, form, package = "full", 'StatevectorBackend(engine="full").sample', "sb3_quantum"
+    kind: ClassVar[str] = "full"
+    most = 2**24
 
     def __init__(self, ansatz: PaperCircuit, patterns: list[Pattern]):
         super().__init__(ansatz, patterns)
-        self.backend = StatevectorBackend(ansatz, seed=0)
+        self.backend = StatevectorBackend(ansatz, seed=0, engine=self.kind)  # type: ignore[arg-type]
 
     def build(self, inputs: th.Tensor) -> th.Tensor:
         return inputs
@@ -97,16 +110,21 @@ class Ours(Form):
         return self.backend.probabilities(inputs).numpy()
 
 
+class Ours(Full):
+    engine, form, kind, most = "ours", "StatevectorBackend.sample", "auto", math.inf
+
+
 class AerCircuits(Form):
     engine, form, package = "aer", "list of circuits", "qiskit_aer"
     options: ClassVar[dict[str, Any]] = {}
+    method: ClassVar[str] = "statevector"
 
     def __init__(self, ansatz: PaperCircuit, patterns: list[Pattern]):
         super().__init__(ansatz, patterns)
         from qiskit_aer import AerSimulator
 
         # Gate fusion and parallel experiments were tried and cost more than they bring at these sizes
-        self.simulator = AerSimulator(method="statevector", precision="single", fusion_enable=False, **self.options)
+        self.simulator = AerSimulator(method=self.method, precision="single", fusion_enable=False, **self.options)
 
     def build(self, inputs: th.Tensor) -> tuple[Any, Any]:
         return [self.ansatz.to_qiskit(row) for row in inputs], None
@@ -319,7 +337,7 @@ class LightningBindings(Form):
 
 class TensorCircuit(Form):
     engine, form, package = "tensorcircuit", "jax, jit and vmap, rotations in pairs", "tensorcircuit"
-    big_endian, group = True, 2
+    big_endian, group, most = True, 2, 2**18
 
     def __init__(self, ansatz: PaperCircuit, patterns: list[Pattern]):
         super().__init__(ansatz, patterns)
@@ -390,6 +408,7 @@ class TensorCircuitFixed(TensorCircuit):
 
 FORMS: list[type[Form]] = [
     Ours,
+    Full,
     AerCircuits,
     AerBinds,
     AerStateForm,
