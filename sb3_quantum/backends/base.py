@@ -12,7 +12,7 @@ from torch._compile import _disable_dynamo  # torch.compiler.disable would impor
 from sb3_quantum.backends.randomness import Stream
 from sb3_quantum.circuits import CHIPS, ChipTimes, Circuit, PaperCircuit, job_seconds, shot_seconds
 from sb3_quantum.circuits.checks import check_instance, check_int, check_number
-from sb3_quantum.circuits.tracing import computable, full_precision, in_graph, is_recorded, leaves_graph
+from sb3_quantum.circuits.tracing import any_autocast, computable, full_precision, in_graph, is_recorded, leaves_graph
 
 #: what :meth:`Backend._run` may answer with
 Array = th.Tensor | np.ndarray
@@ -220,14 +220,19 @@ class Backend(ABC):
         self._jobs, self._chip_seconds = 0, 0.0
         usage = self.eval_usage if evaluation else self.usage
         try:
-            with full_precision(inputs):
+            if any_autocast():
+                with full_precision(inputs):
+                    measured = self._run(inputs, shots, generator or self.generator)
+            else:  # entering a context costs as much as drawing a random number
                 measured = self._run(inputs, shots, generator or self.generator)
         finally:
-            usage.jobs += self._jobs
-            usage.chip_seconds += self._chip_seconds
+            if self._jobs:
+                usage.jobs += self._jobs
+                usage.chip_seconds += self._chip_seconds
         usage.circuits += rows
         usage.shots += rows * shots
-        usage.jobs += self._jobs == 0 and rows > 0
+        if rows and not self._jobs:
+            usage.jobs += 1
         if self._chip_seconds == 0:
             usage.chip_seconds += rows * shots * self._shot_seconds() + self.times.job
         return measured
@@ -367,8 +372,11 @@ def _plain(inputs: th.Tensor) -> th.Tensor:
 
 def _like(array: Array, inputs: th.Tensor) -> th.Tensor:
     """In the inputs' dtype and on their device."""
-    tensor = th.from_numpy(array) if isinstance(array, np.ndarray) else array
-    return tensor if tensor.dtype is inputs.dtype and tensor.device == inputs.device else tensor.to(inputs)
+    if isinstance(array, np.ndarray):
+        tensor, there = th.from_numpy(array), inputs.is_cpu
+    else:
+        tensor, there = array, array.device == inputs.device
+    return tensor if there and tensor.dtype is inputs.dtype else tensor.to(inputs)
 
 
 def _rebuild(backend_class: type[Backend], ansatz: Circuit, kwargs: dict[str, Any]) -> Backend:

@@ -13,7 +13,8 @@ Compiled kernels for any program of gates, which keep qubits apart that no two-q
   variational quantum algorithms", arXiv 2009.02823.
 
 All of it is in one file because numba's cache of machine code looks at a function's own file only. Single and double
-precision run the same code.
+precision run the same code. What is called at one place only is inlined by numba: a function of its own would be compiled, and
+then again as a part of its caller.
 """
 
 from collections import namedtuple
@@ -21,7 +22,7 @@ from math import factorial
 
 import numpy as np
 
-from sb3_quantum.circuits.jit import jit
+from sb3_quantum.circuits.jit import inlined, jit, strict
 
 # As circuits.program.KINDS has them
 R, RX, RY, RZ, FIXED, CZ, RZZ = range(7)
@@ -41,23 +42,14 @@ C3, C5, C7, C9, C11, C13, C15 = (float((-1) ** (n // 2) / factorial(n)) for n in
 Workspace = namedtuple("Workspace", "cos sin pending turn block follow size start place active tape taped small real imag")
 
 
-@jit
+@strict
 def _finite(inputs):
-    """
-    Whether all numbers are finite. Their bits are looked at: the compiler has leave to assume that there are no NaN, and would
-    take any comparison with one for granted.
-    """
-    words = inputs.view(np.int32)
+    """Whether all numbers are finite."""
     found = 0
-    step = inputs.itemsize // 4
-    exponent = np.int32(0x7F800000 if step == 1 else 0x7FF00000)
-    for row in range(words.shape[0]):
-        if step == 1:
-            for column in range(words.shape[1]):
-                found += (words[row, column] & exponent) == exponent
-        else:
-            for column in range(words.shape[1] // 2):
-                found += (words[row, 2 * column + 1] & exponent) == exponent
+    for row in range(inputs.shape[0]):
+        for column in range(inputs.shape[1]):
+            # NaN is not below anything
+            found += not abs(inputs[row, column]) < np.inf
     return found == 0
 
 
@@ -142,7 +134,7 @@ def largest(inputs: np.ndarray, gates: np.ndarray, last: np.ndarray, columns: np
     return most, where, widest, maker
 
 
-@jit
+@inlined
 def _half_angles(inputs, columns, cos, sin):
     """
     Cosines and sines of half the angles. The remainder is that modulo the turn as the inputs' precision knows it; huge angles
@@ -164,7 +156,7 @@ def _half_angles(inputs, columns, cos, sin):
         sin[place] = 2 * s * c
 
 
-@jit
+@inlined
 def _multiply(kind, a1, b1, c1, d1, pending):
     """Multiply a gate's quaternion into what is pending on its qubit."""
     a, b, c, d = pending[0], pending[1], pending[2], pending[3]
@@ -174,7 +166,7 @@ def _multiply(kind, a1, b1, c1, d1, pending):
     pending[3] = a1 * d + d1 * a + b1 * c - c1 * b
 
 
-@jit
+@inlined
 def _quaternion(gate, fixed, cos, sin):
     """A one-qubit gate as a quaternion."""
     kind, angle = gate[KIND], gate[ANGLE]
@@ -261,7 +253,7 @@ def _twist(real, imag, place, other, c, s):
         real[state], imag[state] = e * a - f * b, e * b + f * a
 
 
-@jit
+@inlined
 def _pair_product(real, imag, one, other):
     """Two qubits become a block; ``one`` is the lower one, and both have cosine and sine first."""
     for high in range(2):
@@ -270,7 +262,7 @@ def _pair_product(real, imag, one, other):
             imag[2 * high + low] = 0
 
 
-@jit
+@inlined
 def _append(real, imag, left_real, left_imag, c, s):
     """A single qubit becomes the highest one of a block."""
     n = len(left_real)
@@ -280,7 +272,7 @@ def _append(real, imag, left_real, left_imag, c, s):
         real[n + i], imag[n + i] = s * left_real[i], s * left_imag[i]
 
 
-@jit
+@inlined
 def _product(real, imag, left_real, left_imag, right_real, right_imag):
     """Two blocks become one; the right one's qubits are the higher ones."""
     n = len(left_real)
@@ -404,7 +396,7 @@ def _finish(w, factors):
             _rotate(w.real[low:high], w.imag[low:high], w.place[qubit], found[0], found[1], found[2], found[3])
 
 
-@jit
+@inlined
 def _grow_tree(real, imag, members, place, ordered, tree, order):
     """
     Sums of a block's probabilities: those over all but its m first qubits stand at ``tree[2**m : 2**(m + 1)]``, its first
@@ -436,7 +428,7 @@ def _grow_tree(real, imag, members, place, ordered, tree, order):
         half //= 2
 
 
-@jit
+@inlined
 def _share(tree, at):
     """Probability of reading 1 on the qubit that is number ``at`` in a tree."""
     half = 1 << at
@@ -466,7 +458,7 @@ def _read_block(w, first, members, tree, order, expected, ordered):
         expected[qubit] = _share(sums, k - 1 - rank if ordered else w.place[qubit])
 
 
-@jit
+@inlined
 def _fresh(uniform, count):
     """
     Another number in [0, 1), which looks independent of the first one: SplitMix64. Source: Steele, Lea and Flood, "Fast

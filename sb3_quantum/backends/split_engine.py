@@ -19,17 +19,21 @@ GATE_WORK, PAIR_WORK, AMPLITUDE_WORK = 14, 100, 0.6
 NUMBERS = 5
 
 
+#: no qubits that rows choose
+_NONE = np.empty((0, 0, 2), np.int64)
+
+
 class _Kernels(NamedTuple):
     """A program as the kernels read it; see :func:`sb3_quantum.backends.split.measure`."""
 
     angle_columns: np.ndarray
     gates: np.ndarray
-    fixed: dict[str, np.ndarray]
+    fixed: np.ndarray
     last: np.ndarray
     columns: np.ndarray
 
 
-def _read(program: Program, angle_columns: np.ndarray | None, choice_columns: np.ndarray | None) -> _Kernels:
+def _read(program: Program, angle_columns: np.ndarray | None, choice_columns: np.ndarray | None, kind: str) -> _Kernels:
     arrays = program.arrays
     fixed = arrays.kind == KINDS.index("fixed")
     diagonal = np.isin(arrays.kind, [KINDS.index(name) for name in ("rz", "cz", "rzz")])
@@ -41,7 +45,7 @@ def _read(program: Program, angle_columns: np.ndarray | None, choice_columns: np
     return _Kernels(
         np.arange(program.n_angles) if angle_columns is None else np.asarray(angle_columns, np.int64),
         np.ascontiguousarray(gates, np.int64),
-        {char: arrays.fixed.astype(char) for char in "fd"},
+        arrays.fixed.astype(kind),
         last,
         np.empty((0, 2), np.int64) if choice_columns is None else np.asarray(choice_columns, np.int64).reshape(-1, 2),
     )
@@ -63,7 +67,8 @@ class SplitEngine:
         self, program: Program, angle_columns: np.ndarray | None = None, choice_columns: np.ndarray | None = None
     ) -> None:
         self.program = program
-        self._kernels = _read(program, angle_columns, choice_columns)
+        self._of = {kind: _read(program, angle_columns, choice_columns, kind) for kind in "fd"}
+        self._kernels = self._of["f"]
         self._chooses = choice_columns is None and program.n_choices > 0
         columns = np.concatenate([self._kernels.angle_columns, self._kernels.columns.ravel()])
         self._width = int(columns.max(initial=-1)) + 1
@@ -94,7 +99,7 @@ class SplitEngine:
         if inputs.shape[1] < self._width:
             raise ValueError(f"inputs must have {self._width} columns at least, got the shape {inputs.shape}")
         if not self._chooses:
-            return np.empty((len(inputs), 0, 2), np.int64)
+            return _NONE
         wanted = (len(inputs), self.program.n_choices, 2)
         if choices is None or choices.shape != wanted:
             raise ValueError(f"choices must have the shape {wanted}, got {None if choices is None else choices.shape}")
@@ -113,20 +118,14 @@ class SplitEngine:
             ``None`` if an input is NaN or infinite
         :raises ValueError: if a block of a row does not fit into this machine's memory
         """
-        rows, n_qubits, kernels = len(inputs), self.program.n_qubits, self._kernels
+        rows, n_qubits = len(inputs), self.program.n_qubits
         if uniforms is None:
             uniforms = np.empty((rows, 0))
-        bits = np.empty((rows, uniforms.shape[1], n_qubits), inputs.dtype)
-        expected = np.empty((rows, n_qubits), inputs.dtype)
-        chosen, fixed = self._check(inputs, choices), kernels.fixed[inputs.dtype.char]
-
-        def run(limit, inputs, chosen, uniforms, bits, expected):
-            return split.measure(
-                inputs, kernels.angle_columns, kernels.gates, fixed, kernels.last, kernels.columns, chosen,
-                uniforms, bits, expected, limit,
-            )  # fmt: skip
-
-        return (bits, expected) if self._run(run, inputs, chosen, uniforms, bits, expected) else None
+        chosen, kind = self._check(inputs, choices), inputs.dtype
+        bits = np.empty((rows, uniforms.shape[1], n_qubits), kind)
+        expected = np.empty((rows, n_qubits), kind)
+        answer = self._run(split.measure, inputs, chosen, uniforms, bits, expected)
+        return (bits, expected) if answer == split.DONE else None
 
     def gradient(self, inputs: np.ndarray, choices: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
         """
@@ -138,36 +137,37 @@ class SplitEngine:
         :return: ``(batch, n_inputs)``; zero where rows choose qubits
         :raises ValueError: if a block of a row does not fit into this machine's memory
         """
-        kernels = self._kernels
         out = np.empty(inputs.shape, inputs.dtype)
-        chosen, fixed = self._check(inputs, choices), kernels.fixed[inputs.dtype.char]
-
-        def run(limit, inputs, chosen, weights, out):
-            return split.gradient(
-                inputs, kernels.angle_columns, kernels.gates, fixed, kernels.last, kernels.columns, chosen, weights, out, limit
-            )
-
-        self._run(run, inputs, chosen, weights, out)
+        self._run(split.gradient, inputs, self._check(inputs, choices), weights, out)
         return out
 
-    def _run(self, kernel: Callable[..., int], *arrays: np.ndarray) -> bool:
+    def _run(self, kernel: Callable[..., int], inputs: np.ndarray, chosen: np.ndarray, *others: np.ndarray) -> int:
         """
         Run a kernel on all threads, or on one if blocks are so large that only one of them fits into memory.
 
-        :param arrays: with one row per circuit; inputs and chosen qubits first
-        :return: whether all inputs were finite
+        :param kernel: one of :mod:`.split`'s
+        :param inputs: what it is given first
+        :param chosen: qubits that rows choose, or no rows at all
+        :param others: further arrays with one row per circuit
+        :return: what the kernel answered, other than :data:`.split.TOO_LARGE`
         """
-        rows, amplitudes = len(arrays[0]), memory_bytes() / (NUMBERS * arrays[0].itemsize)
+        program, rows = self._of[inputs.dtype.char], len(inputs)
+        amplitudes = memory_bytes() / (NUMBERS * inputs.itemsize)
         threads = self._threads(rows) if rows > 1 else 1
         if threads > 1:
-            limit = amplitudes / threads
-            answers = in_shares(lambda share: kernel(limit, *(array[share] for array in arrays)), rows, threads)
+
+            def run(share: slice) -> int:
+                return kernel(
+                    inputs[share], *program, chosen[share], *(array[share] for array in others), amplitudes / threads
+                )
+
+            answers = in_shares(run, rows, threads)
             if split.TOO_LARGE not in answers:
-                return split.NOT_FINITE not in answers
-        answer = kernel(amplitudes, *arrays)
+                return max(answers)
+        answer = kernel(inputs, *program, chosen, *others, amplitudes)
         if answer == split.TOO_LARGE:
-            self._refuse(arrays[0], arrays[1])
-        return answer == split.DONE
+            self._refuse(inputs, chosen)
+        return answer
 
     def _refuse(self, inputs: np.ndarray, chosen: np.ndarray) -> NoReturn:
         """Name the largest block."""

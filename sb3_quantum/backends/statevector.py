@@ -59,7 +59,8 @@ def _in_threads(kernel: Callable[..., Any], n_qubits: int, *arrays: np.ndarray) 
 
 def _array(tensor: th.Tensor) -> np.ndarray:
     """What a kernel can read."""
-    return np.ascontiguousarray(tensor.detach().numpy() if tensor.requires_grad else tensor.numpy())
+    array = tensor.detach().numpy() if tensor.requires_grad else tensor.numpy()
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 class _Split(th.autograd.Function):
@@ -158,6 +159,7 @@ class StatevectorBackend(Backend):
             raise ValueError(f"engine='full' runs the paper's circuit with n_cz=1, got {ansatz}; use 'auto'")
         self.engine = engine
         self._ran = "none"
+        self._n_inputs = ansatz.n_inputs
         # The bits of every basis state, (n_qubits, 2**n_qubits), qubit m in row m; made on the inputs' device when needed
         self._table = th.zeros(0)
 
@@ -308,7 +310,9 @@ class StatevectorBackend(Backend):
 
     def _check(self, inputs: th.Tensor) -> None:
         # Whether the values are finite is asked by _run, which may leave it to the kernel
-        self.ansatz.check_shape(inputs)
+        shape = inputs.shape
+        if len(shape) != 2 or shape[1] != self._n_inputs:
+            self.ansatz.check_shape(inputs)
 
     def _run(self, inputs: th.Tensor, shots: int, generator: np.random.Generator) -> tuple[Array, Array]:
         engine = self._choose(inputs)

@@ -9,17 +9,30 @@ from numba import njit
 OPTIONS: dict[str, Any] = dict(fastmath=True, nogil=True, error_model="numpy")
 
 
-def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """
     Compile on first use, and keep the machine code on disk where numba finds a folder it may write to.
 
     :param function: loops over numpy arrays
+    :param options: numba's, in place of :data:`OPTIONS`
     :return: the compiled function
     """
     try:
-        return njit(cache=True, **OPTIONS)(function)
+        return njit(cache=True, **{**OPTIONS, **options})(function)
     except RuntimeError:  # "cannot cache function": neither the package's nor the user's cache folder is writable
-        return njit(**OPTIONS)(function)
+        return njit(**{**OPTIONS, **options})(function)
+
+
+def strict(function: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Compile as :func:`jit` does, but so that comparisons with NaN and infinity are what they are: otherwise the compiler has
+    leave to assume that there are none.
+
+    :param function: loops over numpy arrays
+    :return: the compiled function
+    """
+    # Said, because numba hands its caller's options down to a function that says nothing
+    return jit(function, fastmath=False)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

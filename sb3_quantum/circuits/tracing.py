@@ -12,8 +12,9 @@ from torch.autograd import forward_ad
 _PLAIN = th.Tensor.__torch_dispatch__
 _AS_IT_IS = nullcontext()
 # Found once: these questions are asked several times for every single circuit
+_is_compiling = th.compiler.is_compiling
 _is_tracing, _transforms = th._C._is_tracing, th._C._functorch.peek_interpreter_stack
-_n_modes, _any_autocast = th._C._len_torch_dispatch_stack, th._C._is_any_autocast_enabled
+_n_modes, any_autocast = th._C._len_torch_dispatch_stack, th._C._is_any_autocast_enabled
 
 
 def in_graph(tensor: th.Tensor) -> bool:
@@ -28,12 +29,12 @@ def in_graph(tensor: th.Tensor) -> bool:
     :return: whether torch's own operations must be used
     """
     return (
-        th.compiler.is_compiling()
+        _is_compiling()
         or _is_tracing()
         or _transforms() is not None
         or _n_modes() > 0
         or forward_ad._current_level >= 0
-        or getattr(type(tensor), "__torch_dispatch__", _PLAIN) is not _PLAIN
+        or (type(tensor) is not th.Tensor and getattr(type(tensor), "__torch_dispatch__", _PLAIN) is not _PLAIN)
     )
 
 
@@ -76,7 +77,7 @@ def width(tensor: th.Tensor) -> int:
     :param tensor: ``(batch, width)``
     :return: the width
     """
-    if th.compiler.is_compiling() or not th._C._is_tracing():
+    if _is_compiling() or not _is_tracing():
         return tensor.shape[1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", th.jit.TracerWarning)
@@ -105,8 +106,8 @@ def full_precision(tensor: th.Tensor) -> AbstractContextManager[Any]:
     :return: to be entered
     """
     # The second question is twice as fast, but the first one is what torch.compile understands
-    compiling = th.compiler.is_compiling()
-    if th.is_autocast_enabled(tensor.device.type) if compiling else _any_autocast():
+    compiling = _is_compiling()
+    if th.is_autocast_enabled(tensor.device.type) if compiling else any_autocast():
         return th.autocast(tensor.device.type, enabled=False)
     return _AS_IT_IS
 
