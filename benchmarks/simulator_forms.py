@@ -94,7 +94,7 @@ class Full(Form):
 
     engine, form, package = "full", 'StatevectorBackend(engine="full").sample', "sb3_quantum"
     kind: ClassVar[str] = "full"
-    most = 2**24
+    most: ClassVar[float] = 2**24
 
     def __init__(self, ansatz: PaperCircuit, patterns: list[Pattern]):
         super().__init__(ansatz, patterns)
