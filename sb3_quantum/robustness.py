@@ -6,6 +6,8 @@ fake providers have them, under every readout. Nothing is trained, and the same 
 
     python -m sb3_quantum.robustness model.zip --env Pendulum-v1 --plot robustness.png
 
+A model whose block runs no circuit, but draws bits, acts under every readout too; backends mean nothing to it.
+
 The agent sees what it saw in training: of a run of the zoo, wrappers, frame stack, keyword arguments and the statistics of
 VecNormalize are found beside the model.
 """
@@ -27,6 +29,21 @@ from sb3_quantum.common.durable import replacing, write_text
 from sb3_quantum.layers import READOUTS
 from sb3_quantum.qtd3 import QuantumTD3
 from sb3_quantum.zoo.environments import add_environment_arguments, environment_of
+
+
+def check_comparable(model: QuantumTD3, path: Path) -> bool:
+    """
+    :param model: the model
+    :param path: its file, for the message
+    :return: whether there are circuits, which can run elsewhere
+    :raises ValueError: if there is nothing to compare: neither circuits nor random bits
+    """
+    block = model.policy.block
+    if block.backend is None and not block.draws("sample"):
+        raise ValueError(
+            f"{path} has no circuit: its block is {block.name!r}, which acts alike everywhere and under every readout"
+        )
+    return block.backend is not None
 
 
 def settings(shots: int, levels: list[float], chips: list[str]) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -59,25 +76,24 @@ def evaluate(
 
     :param model: the model; its backend is left at the last one
     :param env: id of the environment, or what makes it, see :func:`~sb3_quantum.common.returns_of`
-    :param compared: see :func:`settings`
+    :param compared: see :func:`settings`; a backend is ``None`` for a model that has no circuit
     :param readouts: what the policy sees of the circuit
     :param episodes: per row
     :param first_seed: reset seed of the first episode, and seed of what is measured
     :return: one dictionary per row
     """
-    layer = model.policy.quantum_layer
-    assert layer is not None
     make_env = env if callable(env) else lambda: gym.make(env)
     rows = []
     print(f"{'backend':16} {'readout':9} {'mean':>8} {'std':>7} {'IQM':>8} {'95 % interval':>20} {'circuits':>9} {'s':>6}")
     for label, (backend, kwargs) in compared.items():
-        model.set_backend(backend, kwargs)
+        if backend is not None:
+            model.set_backend(backend, kwargs)
         for readout in readouts:
             model.set_random_seed(first_seed)
             model.policy.readout = readout
-            start, before = time.perf_counter(), layer.backend.eval_usage.circuits
+            start, before = time.perf_counter(), model.policy.block.usage().get("eval_circuits", 0)
             returns = returns_of(model, make_env, episodes, first_seed, deterministic=False)
-            circuits = layer.backend.eval_usage.circuits - before
+            circuits = model.policy.block.usage().get("eval_circuits", 0) - before
             low, high = interval(returns[None])
             row = {
                 "label": label,
@@ -145,12 +161,13 @@ def main() -> None:
     args = parser.parse_args()
     try:
         model = QuantumTD3.load(args.model, buffer_size=1, backend="statevector", backend_kwargs={})
-        if model.policy.quantum_layer is None:
-            raise ValueError(f'{args.model} has no circuit: its block is not "pqc"')
+        compared: dict[str, tuple[str | None, dict[str, Any]]] = {"no circuit": (None, {})}
+        if check_comparable(model, args.model):
+            compared = {**settings(args.shots, args.depolarizing, args.chips)}
         rows = evaluate(
             model,
             environment_of(model, args.model, args.env, args.env_kwargs, args.gym_packages, args.vecnormalize),
-            settings(args.shots, args.depolarizing, args.chips),
+            compared,
             args.readouts,
             args.episodes,
             args.first_seed,

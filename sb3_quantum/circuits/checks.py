@@ -163,7 +163,9 @@ def check_choice(name: str, value: Any, accepted: Iterable[str]) -> str:
     """
     known = list(accepted)
     if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{name}={shown(value)} is unknown, accepted are {', '.join(map(repr, known))}")
+        raise ValueError(
+            f"{name}={shown(value)} is unknown, accepted are {', '.join(map(repr, known))}{meant([value], known)}"
+        )
     return str(value)
 
 
@@ -270,14 +272,27 @@ def unknown_names(given: Iterable[Any], known: Collection[str], elsewhere: Mappi
         elif close:
             hint = f"did you mean {close[0]!r}? {elsewhere[close[0]]}"
         else:
-            hint = f"accepted are {', '.join(sorted(set(known)))}"
+            hint = f"accepted are {', '.join(sorted(set(known))) or 'none'}"
         messages.append(f"{key!r} is unknown, {hint}")
     return "; ".join(messages)
 
 
+def meant(given: Iterable[Any], known: Collection[str]) -> str:
+    """
+    The end of a sentence that has named what is unknown and what is accepted.
+
+    :param given: what is unknown; names, or anything else
+    :param known: names that are accepted
+    :return: the nearest of these; empty if none is near
+    """
+    near = [match for name in given if isinstance(name, str) for match in difflib.get_close_matches(name, known, n=1)]
+    return f"; did you mean {' and '.join(map(repr, near))}?" if near else ""
+
+
 def names_checked(elsewhere: Mapping[str, str]) -> Callable[[Init], Init]:
     """
-    Make a constructor say what was probably meant by a keyword that it does not have.
+    Make a constructor say what was probably meant by a keyword that it does not have, and neither have its bases if it hands
+    keyword arguments on to them.
 
     :param elsewhere: where arguments belong that it does not have, by name
     :return: a decorator of ``__init__``; an unknown name is a TypeError, as everywhere
@@ -285,10 +300,13 @@ def names_checked(elsewhere: Mapping[str, str]) -> Callable[[Init], Init]:
 
     def decorate(init: Init) -> Init:
         known = [name for name in inspect.signature(init).parameters if name != "self"]
+        hands_on = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(init).parameters.values())
 
         @functools.wraps(init)
         def checked_init(self: Any, *args: Any, **kwargs: Any) -> None:
-            message = unknown_names(kwargs, [name for name in known if not name.startswith("_") or name in kwargs], elsewhere)
+            names = parameters(type(self)) if hands_on else known
+            accepted = list(kwargs) if names is None else [n for n in names if not n.startswith("_") or n in kwargs]
+            message = unknown_names(kwargs, accepted, elsewhere)
             if message:
                 raise TypeError(f"{type(self).__name__}: {message}")
             init(self, *args, **kwargs)

@@ -73,7 +73,7 @@ class QuantumReplayBuffer(ReplayBuffer):
     :param action_space: action space
     :param device: torch device of the samples
     :param n_envs: number of parallel environments
-    :param ansatz: the circuit's shape; no circuit fields if ``None`` (blocks other than ``"pqc"``)
+    :param ansatz: the circuit's shape; no circuit fields if ``None`` (blocks that record no pairs)
     :param store_bits: whether the outputs are bits (uint8) or expected bits (float16)
     :param probes: whether there are fields for a probe pair beside the acting pair
     :param storage: ``"ram"``, or ``"memmap"`` for rows that are saved to files of their own. A row that is changed by hand

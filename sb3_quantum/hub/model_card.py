@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData, constants
 from sb3_quantum import __version__
 from sb3_quantum.common import interquartile_mean, interval
 from sb3_quantum.hub.report import Report
+from sb3_quantum.layers import CLAIMS
 from sb3_quantum.plots.circuit import circuit_figure
 from sb3_quantum.qtd3 import QuantumTD3
 
@@ -37,14 +38,14 @@ def draw(model: QuantumTD3, path: Path) -> bool:
     :param path: where the picture goes
     :return: whether there is one: not without a circuit, not without the extra ``plots``, and not if drawing fails
     """
-    layer, env = model.policy.quantum_layer, model.get_env()
-    if layer is None or env is None:
+    block, env = model.policy.block, model.get_env()
+    if block.backend is None or env is None:
         return False
     observations, _ = model.policy.obs_to_tensor(env.reset())  # type: ignore[arg-type]
     with th.no_grad():
         inputs, _ = model.policy.deployed_actor.encode(observations)
     try:
-        circuit_figure(layer.ansatz, inputs[:1]).savefig(path, dpi=120)
+        circuit_figure(block.ansatz, inputs[:1]).savefig(path, dpi=120)
     except Exception as error:
         warnings.warn(f"the model card has no drawing of the circuit: {error}", stacklevel=2)
         return False
@@ -103,7 +104,7 @@ def model_card(
 
 
 def _metadata(model: QuantumTD3, report: Report, env_id: str) -> ModelCardData:
-    quantum = ["quantum-machine-learning", "qiskit"] if model.policy.quantum_layer is not None else []
+    quantum = ["quantum-machine-learning", "qiskit"] if model.policy.block.backend is not None else []
     return ModelCardData(
         library_name="stable-baselines3",
         pipeline_tag="reinforcement-learning",
@@ -125,9 +126,10 @@ def _metadata(model: QuantumTD3, report: Report, env_id: str) -> ModelCardData:
 
 
 def _introduction(model: QuantumTD3) -> str:
-    what = "a parametrized quantum circuit sits between two classical networks of its actor"
-    if model.policy.quantum_layer is None:
-        what = f'in place of the quantum circuit its actor has the block `"{model.policy.quantum_kwargs["block"]}"`'
+    block = model.policy.block
+    what = f"{block.summary} sits between two classical networks of its actor"
+    if block.backend is None:
+        what = f'in place of the quantum circuit its actor has the block `"{block.name}"`: {block.summary}'
     return (
         f"TD3 with a hybrid actor ([arXiv 2503.09119](https://arxiv.org/abs/2503.09119)): {what}. Trained with sb3-quantum "
         f"{__version__}, a plugin for [Stable-Baselines3](https://github.com/DLR-RM/stable-baselines3) and the "
@@ -151,20 +153,27 @@ def _evaluation(report: Report) -> str:
 
 
 def _circuit(model: QuantumTD3, diagram: bool) -> list[str]:
-    layer, policy = model.policy.quantum_layer, model.policy
-    if layer is None:
-        return []
-    ansatz = layer.ansatz
+    block, policy = model.policy.block, model.policy
+    readouts = {
+        "readout when acting in training": f"`{policy.readout}`",
+        "readout of the deterministic policy": f"`{policy.eval_readout}`",
+    }
+    links = {"classical links beside it": policy.quantum_kwargs["n_links"]}
+    if block.backend is None:
+        arguments = {name: f"`{value}`" for name, value in (policy.quantum_kwargs["block_kwargs"] or {}).items()}
+        drawn = readouts if block.draws("sample") else {}
+        outputs = {"inputs": block.n_inputs, "outputs": block.n_outputs}
+        return ["## Block", _table({"block": f"`{block.name}`", **arguments, **outputs, **links, **drawn})]
+    ansatz = block.ansatz
     rows = {
         "family": f"`{ansatz.family}`",
         "qubits": ansatz.n_qubits,
         "layers": ansatz.n_layers,
         **ansatz.describe(),
-        "classical links beside it": policy.quantum_kwargs["n_links"],
+        **links,
         "backend in training": f"`{model.backend if isinstance(model.backend, str) else model.backend.name}`",
-        "shots per circuit": layer.backend.shots,
-        "readout when acting in training": f"`{policy.readout}`",
-        "readout of the deterministic policy": f"`{policy.eval_readout}`",
+        "shots per circuit": block.backend.shots,
+        **readouts,
     }
     parts = ["## Circuit", _table(rows)]
     if diagram:
@@ -176,7 +185,8 @@ def _circuit(model: QuantumTD3, diagram: bool) -> list[str]:
 
 def _fidelity(model: QuantumTD3, report: Report) -> list[str]:
     if "qtdnn/cosine" not in report.fidelity:
-        return []
+        block = model.policy.block
+        return [] if block.fitted else [f'The gradient of the block `"{block.name}"` is {CLAIMS[block.claim]}.']
     found = {key.split("/")[1]: value for key, value in report.fidelity.items()}
     lines = ["| | | |", "| --- | --- | --- |"]
     lines += [f"| `{key}` | {found[key]:.3f} | {text} |" for key, text in _READ_ME_ABOUT.items() if key in found]
@@ -210,9 +220,9 @@ def _training(model: QuantumTD3) -> str:
         "seed": model.seed,
         "weights of this policy": _weights(model),
     }
-    layer = model.policy.quantum_layer
-    if layer is not None:
-        usage = layer.backend.usage
+    backend = model.policy.block.backend
+    if backend is not None:
+        usage = backend.usage
         rows["gradient of the quantum layer"] = f"`{model.gradient}`"
         rows["circuits run"] = f"{usage.circuits:,}"
         rows["bitstrings measured"] = f"{usage.shots:,}"

@@ -12,7 +12,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecVideoRecorder
 
 from sb3_quantum.common import interquartile_mean, interval, warn_if_not_normalized
-from sb3_quantum.layers import FITTED_GRADIENTS
+from sb3_quantum.layers import CLAIMS
 from sb3_quantum.qtd3 import QuantumTD3, measure_fidelity
 
 #: states that the gradient is compared on
@@ -31,6 +31,7 @@ class Report:
     :param fidelity: see docs/metrics.md; empty without a fitted qtDNN; without a cosine if
         the circuit joins too many qubits for an exact reference
     :param date: of the evaluation
+    :param gradient: what the gradient of the block between the actor's networks is
     """
 
     returns: list[float]
@@ -39,6 +40,7 @@ class Report:
     backend: str | None
     fidelity: dict[str, float] = field(default_factory=dict)
     date: str = field(default_factory=lambda: datetime.date.today().isoformat())
+    gradient: str = ""
 
     @property
     def mean(self) -> float:
@@ -65,6 +67,7 @@ class Report:
             "interquartile_mean": interquartile_mean(np.array(self.returns)),
             "interval_95": list(interval(np.array([self.returns]))),
             "backend": self.backend,
+            "gradient": self.gradient,
             "fidelity": self.fidelity,
         }
 
@@ -94,9 +97,9 @@ def evaluate(model: QuantumTD3, env: VecEnv, n_eval_episodes: int, first_seed: i
         env.seed(first_seed + episode)
         rewards, _ = evaluate_policy(model, env, 1, deterministic, callback=remember, return_episode_rewards=True)
         returns += cast(list[float], rewards)
-    layer = model.policy.quantum_layer
+    block = model.policy.block
     fidelity = {}
-    if layer is not None and model.gradient in FITTED_GRADIENTS:
+    if block.backend is not None and block.fitted:
         chosen = np.random.default_rng(first_seed).permutation(len(states))[:N_STATES]
         try:
             fidelity = measure_fidelity(model, _batch(model, [states[i] for i in chosen]))
@@ -106,8 +109,9 @@ def evaluate(model: QuantumTD3, env: VecEnv, n_eval_episodes: int, first_seed: i
         [round(float(value), 3) for value in returns],
         first_seed,
         deterministic,
-        layer.backend.name if layer else None,
+        None if block.backend is None else block.backend.name,
         fidelity,
+        gradient=CLAIMS[block.claim],
     )
 
 

@@ -75,7 +75,7 @@ def save_safe(model: QuantumTD3, folder: str | Path) -> None:
         raise ValueError(f"the policy has no form without pickle: {type(model.policy).__name__} is not one of sb3-quantum's")
     written = {name: encode(getattr(model, name), name) for name in sorted(arguments() - _OWN_FORM)}
     assert isinstance(model.train_freq, TrainFreq)
-    backend, layer = model.backend, model.policy.quantum_layer
+    backend, acting = model.backend, model.policy.block.backend
     # Where a buffer keeps its rows is this machine's business
     buffer_kwargs = {name: value for name, value in model.replay_buffer_kwargs.items() if name in BUFFER_KWARGS}
     config: dict[str, Any] = {
@@ -89,7 +89,7 @@ def save_safe(model: QuantumTD3, folder: str | Path) -> None:
             "replay_buffer_kwargs": encode(buffer_kwargs, "replay_buffer_kwargs"),
             "train_freq": [model.train_freq.frequency, model.train_freq.unit.value],
             "backend": backend.name if isinstance(backend, Backend) else backend,
-            "backend_kwargs": encode(model.backend_kwargs if layer is None else layer.backend.kwargs, "backend_kwargs"),
+            "backend_kwargs": encode(model.backend_kwargs if acting is None else acting.kwargs, "backend_kwargs"),
         },
         "progress": {name: encode(getattr(model, name), name) for name in PROGRESS},
         "n_envs": model.n_envs,
@@ -263,11 +263,9 @@ def _texts(model: QuantumTD3, found: dict[str, th.Tensor]) -> dict[str, th.Tenso
 
 def _check_alive(model: QuantumTD3, folder: Path) -> None:
     """Whether the networks give finite actions for plain observations, and the counters are numbers. No circuit is run."""
-    layer = model.policy.quantum_layer
-    if layer is not None:
-        for usage in (layer.backend.usage, layer.backend.eval_usage):
-            if not all(isinstance(value, int | float) and 0 <= value < np.inf for value in vars(usage).values()):
-                raise ModelFileError(f"the counters of the backend in {folder / WEIGHTS} are no numbers: {usage}")
+    usage = model.policy.block.usage()
+    if not all(isinstance(value, int | float) and 0 <= value < np.inf for value in usage.values()):
+        raise ModelFileError(f"the counters of the backend in {folder / WEIGHTS} are no numbers: {usage}")
     space = model.observation_space
     zeros: Any = np.zeros(space.shape or (), space.dtype)
     if isinstance(space, spaces.Dict):
@@ -277,7 +275,7 @@ def _check_alive(model: QuantumTD3, folder: Path) -> None:
         observation, _ = model.policy.obs_to_tensor(zeros)
         for actor in {model.actor, model.policy.deployed_actor}:
             inputs, links = actor.encode(observation)
-            actions = actor.decode(inputs.new_full((1, model.policy.ansatz.n_qubits), 0.5), links)
+            actions = actor.decode(inputs.new_full((1, actor.block.n_outputs), 0.5), links)
             if not bool(th.isfinite(inputs).all() and th.isfinite(actions).all()):
                 raise ModelFileError(f"the networks in {folder / WEIGHTS} overflow: they have no finite action for zeros")
 

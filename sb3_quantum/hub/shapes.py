@@ -126,12 +126,13 @@ def networks(
         state = {name: tensor for name, tensor in policy.state_dict().items() if isinstance(tensor, th.Tensor)}
     texts = {name for name in state if name.endswith(TEXTS)}
     optimizers = {"actor.optimizer": policy.actor.optimizer, "critic.optimizer": policy.critic.optimizer}
-    if policy.quantum_layer is not None:
-        optimizers["policy.quantum_layer.optimizer"] = policy.quantum_layer.optimizer
+    fits = f"policy.{policy.block_path}.optimizer"
+    if policy.block.optimizer is not None:
+        optimizers[fits] = policy.block.optimizer
     made = {}
     for name, optimizer in optimizers.items():
         shapes = [tuple(parameter.shape) for group in optimizer.param_groups for parameter in group["params"]]
-        chosen = (own_class, own_kwargs) if "quantum_layer" in name else (optimizer_class, optimizer_kwargs)
+        chosen = (own_class, own_kwargs) if name == fits else (optimizer_class, optimizer_kwargs)
         made[name] = Optimizer(shapes, chosen[0], chosen[1] or {})
     entries = {name: Entry(DTYPES[t.dtype], tuple(t.shape)) for name, t in state.items() if name not in texts}
     return Networks(entries, texts, made)

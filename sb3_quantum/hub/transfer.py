@@ -131,8 +131,8 @@ def _prepare(
 
 def _simulator(model: QuantumTD3) -> dict[str, Any]:
     """What evaluates a model: the exact simulator, or the model's own one if too many qubits are joined for that."""
-    layer = model.policy.quantum_layer
-    if layer is None:
+    backend = model.policy.block.backend
+    if backend is None:
         return {"backend": "statevector"}
     # Which qubits are joined is the network's choice: asked for one observation, whichever
     space = deepcopy(model.observation_space)
@@ -140,12 +140,12 @@ def _simulator(model: QuantumTD3) -> dict[str, Any]:
     observations, _ = model.policy.obs_to_tensor(space.sample())
     with th.no_grad():
         inputs, _ = model.policy.deployed_actor.encode(observations)
-    if can_be_simulated(layer.ansatz, inputs):
+    if can_be_simulated(backend.ansatz, inputs):
         return {"backend": "statevector"}
-    if layer.backend.name not in ("aer", "sampler"):
+    if backend.name not in ("aer", "sampler"):
         raise ValueError(
-            f"{layer.ansatz.n_qubits} qubits, joined as here, cannot be evaluated on the exact simulator, and on "
-            f"{layer.backend.name!r} the evaluation could cost money: choose a simulator first, such as "
+            f"{backend.ansatz.n_qubits} qubits, joined as here, cannot be evaluated on the exact simulator, and on "
+            f"{backend.name!r} the evaluation could cost money: choose a simulator first, such as "
             'model.set_backend("aer", {"method": "matrix_product_state"})'
         )
     return {}

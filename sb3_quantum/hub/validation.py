@@ -19,6 +19,7 @@ from sb3_quantum.hub.codec import decode, decode_space
 from sb3_quantum.hub.shapes import check_optimizer, check_state, circuit_of, networks
 from sb3_quantum.hub.space_codec import Room
 from sb3_quantum.hub.strict import Entry, ModelFileError, is_integer, is_number
+from sb3_quantum.layers import block_class
 from sb3_quantum.qtd3 import QuantumTD3
 
 FORMAT, FORMAT_VERSION = "sb3-quantum", 2
@@ -382,7 +383,7 @@ def _check_buffer_size(data: dict[str, Any], buffer_size: Any, where: Path | str
         # Float64 is kept in single precision, and one-hot encoding comes later
         width = min(np.dtype(part.dtype).itemsize, 4) if np.dtype(part.dtype).kind == "f" else np.dtype(part.dtype).itemsize
         row += math.prod(part.shape or ()) * width * (1 if data["optimize_memory_usage"] else 2)
-    if kwargs.get("block", "pqc") == "pqc":
+    if block_class(kwargs.get("block", "pqc")).records:
         ansatz = circuit_of(kwargs)
         row += (2 * ansatz.n_angles + ansatz.n_indices + 2 * ansatz.n_qubits) * (2 if data["probe_std"] > 0 else 1)
     rows = max(data["buffer_size"] if buffer_size is None else buffer_size, data["n_envs"])

@@ -1,4 +1,19 @@
-from sb3_quantum.layers.blocks import BLOCKS, FCBlock, RBGBlock, ZerosBlock, make_block
+from sb3_quantum.layers.blocks import (
+    BLOCKS,
+    CLAIMS,
+    BernoulliBlock,
+    Block,
+    BlockStep,
+    FCBlock,
+    MeanFieldBlock,
+    Pairs,
+    RBGBlock,
+    ZerosBlock,
+    block_class,
+    check_block_kwargs,
+    make_block,
+)
+from sb3_quantum.layers.blocks.checker import check_block
 from sb3_quantum.layers.encoding import ENCODINGS, RawEncoding, RMSEncoding, make_encoding
 from sb3_quantum.layers.fidelity import (
     can_be_simulated,
@@ -16,19 +31,28 @@ from sb3_quantum.layers.readout import READOUTS, check_readout, read
 
 __all__ = [
     "BLOCKS",
+    "CLAIMS",
     "ENCODINGS",
     "FITTED_GRADIENTS",
     "GRADIENTS",
     "QTDNN_FEATURES",
     "READOUTS",
+    "BernoulliBlock",
+    "Block",
+    "BlockStep",
     "FCBlock",
+    "MeanFieldBlock",
+    "Pairs",
     "QtDNN",
     "QuantumLayer",
     "RBGBlock",
     "RMSEncoding",
     "RawEncoding",
     "ZerosBlock",
+    "block_class",
     "can_be_simulated",
+    "check_block",
+    "check_block_kwargs",
     "check_readout",
     "circuit_statistics",
     "circuits_per_gradient",

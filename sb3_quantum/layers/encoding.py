@@ -8,7 +8,15 @@ import torch as th
 from torch import nn
 
 from sb3_quantum.circuits import Circuit
-from sb3_quantum.circuits.checks import check_choice, check_instance, check_keywords, check_number, parameters
+from sb3_quantum.circuits.checks import (
+    check_choice,
+    check_instance,
+    check_keywords,
+    check_number,
+    meant,
+    names_checked,
+    parameters,
+)
 from sb3_quantum.circuits.jit import jit
 from sb3_quantum.circuits.tracing import computable, in_graph, vjp
 
@@ -25,6 +33,7 @@ class Encoding(nn.Module):
     :param ansatz: the circuit
     """
 
+    @names_checked({})
     def __init__(self, ansatz: Circuit):
         super().__init__()
         self.ansatz = check_instance("ansatz", ansatz, Circuit)
@@ -90,6 +99,7 @@ class RMSEncoding(Encoding):
     :raises ValueError: if a scale is no positive number, or ``bias_range`` is negative
     """
 
+    @names_checked({})
     def __init__(self, ansatz: Circuit, angle_scale: float = 0.5, index_scale: float = 0.25, bias_range: float = 0.0):
         super().__init__(ansatz)
         self.angle_scale = check_number("angle_scale", angle_scale, above=0, unit="radians")
@@ -231,5 +241,6 @@ def make_encoding(name: str, ansatz: Circuit, kwargs: dict[str, Any] | None = No
     accepted = (parameters(encoding) or [])[1:]
     wrong = sorted(kwargs.keys() - set(accepted))
     if wrong:
-        raise ValueError(f"encoding_kwargs {wrong} do not fit encoding={name!r}, accepted are {accepted}")
+        hint = meant(wrong, accepted)
+        raise ValueError(f"encoding_kwargs {wrong} do not fit encoding={name!r}, accepted are {accepted}{hint}")
     return encoding(ansatz, **kwargs)

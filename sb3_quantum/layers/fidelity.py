@@ -12,8 +12,8 @@ from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.backends.split_graph import blocks, partition
 from sb3_quantum.backends.threads import memory_bytes
 from sb3_quantum.circuits import Circuit
+from sb3_quantum.layers.blocks.base import Block
 from sb3_quantum.layers.gradients import parameter_shift
-from sb3_quantum.layers.quantum_layer import QuantumLayer
 
 #: amplitudes over all states of a measurement, and bytes that each of them takes at the peak, graphs included
 _AMPLITUDES, _BYTES = 2**26, 80
@@ -34,7 +34,7 @@ def can_be_simulated(ansatz: Circuit, inputs: th.Tensor) -> bool:
 
 
 def gradient_fidelity(
-    layer: QuantumLayer,
+    layer: Block,
     inputs: th.Tensor,
     weights: th.Tensor,
     surrogate: Callable[[th.Tensor], th.Tensor] | None = None,
@@ -68,7 +68,7 @@ def gradient_fidelity(
 
 
 def shot_fidelity(
-    layer: QuantumLayer,
+    layer: Block,
     inputs: th.Tensor,
     weights: th.Tensor,
     shots: int = 1000,
@@ -94,13 +94,15 @@ def shot_fidelity(
     """
     if shots < 2:
         raise ValueError(f"shots must be >= 2, one for each half, got {shots!r}")
+    assert layer.backend is not None, "the layer runs no circuit"
+    backend = layer.backend
     ours = _angle_gradient(layer.ansatz, layer.surrogate, inputs, weights)
 
     def run(shifted: th.Tensor) -> th.Tensor:
-        bits = layer.backend.sample(shifted, shots // 2, generator, evaluation=True)
+        bits = backend.sample(shifted, shots // 2, generator, evaluation=True)
         return bits if bits.dim() == 2 else bits.mean(1)
 
-    halves = [layer.ansatz.split(parameter_shift(layer.backend, inputs.detach(), weights, run))[0] for _ in range(2)]
+    halves = [layer.ansatz.split(parameter_shift(backend, inputs.detach(), weights, run))[0] for _ in range(2)]
     between = float(F.cosine_similarity(halves[0], halves[1], eps=1e-20).mean())
     return {
         "cosine_shots": float(F.cosine_similarity(ours, halves[0] + halves[1], eps=1e-20).mean()),
@@ -108,7 +110,7 @@ def shot_fidelity(
     }
 
 
-def fit_quality(layer: QuantumLayer, inputs: th.Tensor) -> dict[str, float]:
+def fit_quality(layer: Block, inputs: th.Tensor) -> dict[str, float]:
     """
     How well the qtDNN knows the circuit's outputs.
 
@@ -120,7 +122,7 @@ def fit_quality(layer: QuantumLayer, inputs: th.Tensor) -> dict[str, float]:
     with th.no_grad():
         expected = StatevectorBackend(layer.ansatz).expected_bits(inputs)
         entropy = _binary_entropy(expected)
-        loss = F.binary_cross_entropy_with_logits(layer.qtdnn(inputs), expected, reduction="none")
+        loss = F.binary_cross_entropy_with_logits(layer.fitted_logits(inputs), expected, reduction="none")
         constant = _binary_entropy(expected.mean(0, keepdim=True))
     return {
         "excess_loss": float((loss - entropy).mean()),

@@ -1,6 +1,7 @@
 """The quantum layer: the circuit forward, the qtDNN backward."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from sb3_quantum.backends import BACKEND_ARGUMENTS, Backend, Measurement, make_b
 from sb3_quantum.circuits import Circuit, make_circuit
 from sb3_quantum.circuits.checks import check_factory, check_int, check_keywords, check_number, names_checked
 from sb3_quantum.circuits.tracing import computable, full_precision, in_graph, is_transformed
+from sb3_quantum.layers.blocks.base import Block, BlockStep, Pairs
 from sb3_quantum.layers.encoding import circuit_weights, with_weights
 from sb3_quantum.layers.extra_state import is_perturbed, pack_state, seed_of, unpack_state
 from sb3_quantum.layers.fitting import bce_backward
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
 
-class QuantumLayer(nn.Module):
+class QuantumLayer(Block):
     """
     A parametrized quantum circuit as a layer of any torch model (the QL of the paper), with the qtDNN as its derivative.
 
@@ -63,8 +65,14 @@ class QuantumLayer(nn.Module):
     :raises TypeError: if there is no such argument
     """
 
-    #: as for the classical blocks: its outputs depend on the values of its inputs
-    reads_inputs = True
+    name = "pqc"
+    summary = "a parametrized quantum circuit"
+    shared_as = "quantum_layer"
+    records = True
+    of_policy = True
+
+    backend: Backend
+    optimizer: th.optim.Optimizer
 
     @names_checked({name: "it belongs into backend_kwargs" for name in BACKEND_ARGUMENTS if name != "seed"})
     def __init__(
@@ -87,8 +95,7 @@ class QuantumLayer(nn.Module):
         circuit_kwargs: dict[str, Any] | None = None,
         own_weights: bool = True,
     ):
-        super().__init__()
-        self.ansatz = make_circuit(circuit, n_qubits, n_layers, circuit_kwargs)
+        super().__init__(make_circuit(circuit, n_qubits, n_layers, circuit_kwargs))
         self.weights = circuit_weights(self.ansatz) if own_weights else None
         self.readout = check_readout("readout", readout)
         self.backend = make_backend(backend, self.ansatz, backend_kwargs)
@@ -105,18 +112,44 @@ class QuantumLayer(nn.Module):
         except TypeError as error:
             raise ValueError(f"optimizer_kwargs={optimizer_kwargs!r} do not fit {optimizer_class!r}: {error}") from error
 
-    def forward(self, inputs: th.Tensor, readout: str | None = None) -> th.Tensor:
+    @classmethod
+    def for_policy(cls, ansatz: Circuit, settings: Mapping[str, Any], **kwargs: Any) -> "QuantumLayer":
+        return cls(circuit=ansatz, own_weights=False, **settings)
+
+    @property
+    def claim(self) -> str:
+        if self.gradient in FITTED_GRADIENTS:
+            return {"qtdnn": "fitted", "noise": "biased", "frozen": "none"}[self.gradient]
+        if self.gradient == "spsa":
+            return "biased"
+        return "exact" if self.backend.exact else "unbiased_linear"
+
+    @property
+    def fitted(self) -> bool:
+        return self.gradient in FITTED_GRADIENTS
+
+    @property
+    def reproducible(self) -> bool:
+        return self.backend.reproducible
+
+    def draws(self, readout: str) -> bool:
+        return readout == "sample" or not self.backend.exact
+
+    def forward(
+        self, inputs: th.Tensor, readout: str | None = None, generator: np.random.Generator | None = None
+    ) -> th.Tensor:
         """
         Run the circuits. The gradient with respect to the inputs is the qtDNN's, or that which ``gradient`` names.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :param readout: overrides the layer's own
+        :param generator: where the randomness comes from; the backend's own generator by default
         :return: ``(batch, n_qubits)``, zeros and ones, or expected bits for ``"mean"``
         :raises ValueError: if the inputs have another shape, or are not finite
         """
         readout = self.readout if readout is None else check_readout("readout", readout)
         inputs = self._completed(inputs)
-        outputs = read(self.measure(inputs, draw=readout == "sample"), readout)
+        outputs = read(self.measure(inputs, readout == "sample", generator), readout)
         if (th.is_grad_enabled() and inputs.requires_grad) or (in_graph(inputs) and is_transformed()):
             surrogate = self.surrogate(inputs)
             # Adds exactly zero, and the surrogate's gradient
@@ -150,6 +183,33 @@ class QuantumLayer(nn.Module):
                 bits = th.sigmoid(self.qtdnn(whole))
         return bits if bits.dtype == inputs.dtype else bits.to(inputs.dtype)
 
+    def act(self, inputs: th.Tensor, readout: str, record_bits: bool = False, probe_std: float = 0.0) -> BlockStep:
+        """
+        Run every circuit once, and keep what went in and what came out.
+
+        :param inputs: circuit inputs, ``(batch, n_inputs)``
+        :param readout: of the outputs
+        :param record_bits: whether the sampled bits are recorded, or the expected bits
+        :param probe_std: standard deviation of the Gaussian probe on the circuit's angles, in radians; one more circuit a row
+            if positive
+        :return: outputs and circuit pairs
+        """
+        batch = len(inputs)
+        probe_inputs = probe_outputs = None
+        if probe_std > 0:
+            angles, indices = self.ansatz.split(inputs)
+            noise = self.backend.generator.normal(scale=probe_std, size=tuple(angles.shape))
+            probe_inputs = self.ansatz.join(angles + th.as_tensor(noise).to(angles), indices)
+        both = inputs if probe_inputs is None else th.cat([inputs, probe_inputs])
+        measurement = self.measure(both, draw=record_bits or readout == "sample")
+        recorded = read(measurement, "sample" if record_bits else "mean")
+        if probe_inputs is not None:
+            probe_outputs = recorded[batch:]
+        return BlockStep(read(measurement, readout)[:batch], Pairs(inputs, recorded[:batch], probe_inputs, probe_outputs))
+
+    def run(self, inputs: th.Tensor, readout: str, generator: np.random.Generator | None = None) -> th.Tensor:
+        return read(self.measure(inputs, readout == "sample", generator, evaluation=True), readout)
+
     def measure(
         self,
         inputs: th.Tensor,
@@ -167,6 +227,12 @@ class QuantumLayer(nn.Module):
         :return: bits and expected bits
         """
         return self.backend.measure(self._completed(inputs), draw, generator, evaluation)
+
+    def fit(self, inputs: th.Tensor, targets: th.Tensor, gradient_steps: int = 1, batch_size: int | None = None) -> th.Tensor:
+        return self.fit_surrogate(inputs, targets, gradient_steps, batch_size)
+
+    def fitted_logits(self, inputs: th.Tensor) -> th.Tensor:
+        return self.qtdnn(inputs)
 
     def fit_surrogate(
         self, inputs: th.Tensor, targets: th.Tensor | None = None, gradient_steps: int = 1, batch_size: int | None = None
@@ -218,6 +284,22 @@ class QuantumLayer(nn.Module):
         finally:
             self.optimizer.zero_grad()
         return th.stack(losses).mean()
+
+    def seed(self, seed: int | None) -> None:
+        """
+        Start the backend's generator anew.
+
+        :param seed: the seed; fresh entropy if ``None``
+        """
+        self.backend.seed(seed)
+
+    def usage(self) -> dict[str, float]:
+        """
+        :return: the backend's statistics and counters; those of evaluations start with ``eval_``
+        """
+        counted = (("", self.backend.usage), ("eval_", self.backend.eval_usage))
+        counters = {f"{prefix}{name}": value for prefix, usage in counted for name, value in asdict(usage).items()}
+        return {**self.backend.statistics, **counters}
 
     def set_backend(self, backend: str | Backend, backend_kwargs: dict[str, Any] | None = None) -> None:
         """

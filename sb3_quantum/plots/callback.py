@@ -80,8 +80,9 @@ class FigureCallback(HarmlessCallback):
 
     def _record_circuits(self) -> None:
         assert isinstance(self.model, QuantumTD3)
-        if self.model.policy.quantum_layer is not None:
-            self._rows["circuits"].append((self.model.num_timesteps, self.model.policy.quantum_layer.backend.usage.circuits))
+        usage = self.model.policy.block.usage()
+        if "circuits" in usage:
+            self._rows["circuits"].append((self.model.num_timesteps, usage["circuits"]))
 
     @harmless
     def _on_rollout_start(self) -> None:
@@ -109,13 +110,13 @@ class FigureCallback(HarmlessCallback):
         rows = {key: Curve(*np.array(row, dtype=float).T) for key, row in self._rows.items() if row}
         title = f"after {model.num_timesteps:,d} steps"
         figures = {"curves": runs_figure([Run(type(model).__name__, **rows)], self.window, title)}  # type: ignore[arg-type]
-        layer = model.policy.quantum_layer
-        if layer is not None:
+        block = model.policy.block
+        if block.backend is not None:
             model.policy.set_training_mode(False)
             with th.no_grad():
                 inputs, _ = model.actor.encode(self._obs)
             title = f"The policy's circuit {title}, for the first observation of this training"
-            figures["circuit"] = circuit_figure(layer.ansatz, inputs, title, self.layers_per_row)
+            figures["circuit"] = circuit_figure(block.ansatz, inputs, title, self.layers_per_row)
         return figures
 
 

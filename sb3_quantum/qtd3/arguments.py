@@ -32,7 +32,7 @@ from sb3_quantum.circuits.checks import (
     unknown_names,
 )
 from sb3_quantum.common.schedules import make_schedule
-from sb3_quantum.layers import BLOCKS, ENCODINGS, GRADIENTS, QTDNN_FEATURES, READOUTS
+from sb3_quantum.layers import BLOCKS, ENCODINGS, GRADIENTS, QTDNN_FEATURES, READOUTS, Block, block_class
 from sb3_quantum.priors import PRIORS
 from sb3_quantum.qtd3.actions import check_action_space, make_action_noise
 from sb3_quantum.qtd3.critics import CRITICS
@@ -80,8 +80,11 @@ def _dictionary(name: str, value: Any) -> dict[str, Any]:
 
 
 def _policy_kwargs(name: str, value: Any) -> dict[str, Any]:
-    """A circuit that files can name is kept by its name."""
+    """A circuit or a block that files can name is kept by its name."""
     kwargs = _dictionary(name, value)
+    block = kwargs.get("block")
+    if inspect.isclass(block) and issubclass(block, Block) and BLOCKS.get(getattr(block, "name", "")) is block:
+        kwargs["block"] = block.name
     circuit = kwargs.get("circuit")
     if isinstance(circuit, Circuit) and CIRCUITS.get(circuit.family) is type(circuit) and not kwargs.get("circuit_kwargs"):
         kwargs.update(circuit.spec)
@@ -97,6 +100,11 @@ def _circuit(name: str, value: Any) -> Any:
 def _prior(name: str, value: Any) -> str:
     # Asked when it is needed: one of the user's own may have been added
     return check_choice(name, value, ("auto", *PRIORS))
+
+
+def _block(name: str, value: Any) -> Any:
+    block_class(value)
+    return str(value) if isinstance(value, str) else value
 
 
 def _class_of(base: type) -> Check:
@@ -255,7 +263,8 @@ POLICY: dict[str, Check] = {
     "n_qubits": _or_none(_int(1)),
     "n_layers": _or_none(_int(1)),
     "n_links": _int(0),
-    "block": _choice(BLOCKS),
+    "block": _block,
+    "block_kwargs": _or_none(_dictionary),
     "encoding": _choice(ENCODINGS),
     "encoding_kwargs": _or_none(_dictionary),
     "pre_arch": _or_none(check_widths),

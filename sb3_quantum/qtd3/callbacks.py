@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.common.buffers import QuantumReplayBuffer
 from sb3_quantum.layers import (
-    QuantumLayer,
+    CLAIMS,
+    Block,
     can_be_simulated,
     circuit_statistics,
     fit_quality,
@@ -49,9 +50,11 @@ def measure_fidelity(
     Is the qtDNN's gradient the circuit's on these states, and does the agent use the circuit? docs/metrics.md explains each
     key. The actor that learns is measured, with its own weights, also where averaged ones are deployed. No replay buffer is
     needed, and none of the model's generators is moved; the policy is left in evaluation mode. A circuit that
-    joins too many qubits to be simulated has no exact reference: what needs one is left out, with a warning.
+    joins too many qubits to be simulated has no exact reference: what needs one is left out, with a warning. Of a block
+    without a circuit it is measured whether the agent uses it; what its gradient is, it says itself
+    (:attr:`~sb3_quantum.layers.Block.claim`).
 
-    :param model: a model with a circuit
+    :param model: a model whose block is not a constant
     :param observations: ``(n_states, ...)``, or a dictionary of such tensors, on the model's device: as the policy takes them,
         by ``VecNormalize`` if there is one, but not yet by the policy's own normalizer
     :param n_samples: bitstrings per state for the surrogate gap
@@ -60,19 +63,25 @@ def measure_fidelity(
     :param shift_shots: shots of every shifted circuit
     :param seed: of what the measurement draws
     :return: log keys and values
-    :raises ValueError: if the policy has no circuit
+    :raises ValueError: if the block is a constant
     """
-    layer = model.policy.quantum_layer
-    if layer is None:
-        raise ValueError('this policy has no circuit: its block is not "pqc"')
-    measured = _measure(model, layer, observations, n_samples, n_shift_states, shift_shots, seed)
-    _warn_if_too_wide(layer, measured)
+    block = _measurable(model)
+    measured = _measure(model, block, observations, n_samples, n_shift_states, shift_shots, seed)
+    _warn_if_too_wide(block, measured)
     return measured
 
 
-def _warn_if_too_wide(layer: QuantumLayer, measured: dict[str, float]) -> bool:
+def _measurable(model: QuantumTD3) -> Block:
+    """The block, if there is anything to find out about it."""
+    block = model.policy.block
+    if not block.reads_inputs and not block.draws("sample"):
+        raise ValueError(f"there is nothing to measure: the block is {block.name!r}, whose outputs are always the same")
+    return block
+
+
+def _warn_if_too_wide(layer: Block, measured: dict[str, float]) -> bool:
     """Say what is missing in a measurement. Returns whether anything is."""
-    missing = "quantum/entanglement" not in measured
+    missing = layer.backend is not None and "quantum/entanglement" not in measured
     if missing:
         warnings.warn(
             f"these states of {layer.ansatz.n_qubits} qubits are too many for an exact simulation beside the training: gates "
@@ -84,7 +93,7 @@ def _warn_if_too_wide(layer: QuantumLayer, measured: dict[str, float]) -> bool:
 
 def _measure(
     model: QuantumTD3,
-    layer: QuantumLayer,
+    layer: Block,
     observations: PyTorchObs,
     n_samples: int,
     n_shift_states: int,
@@ -101,6 +110,8 @@ def _measure(
         actions = model.actor.decode(outputs, links)
         return actions, model.critic.q1_forward(observations, actions)
 
+    if layer.backend is None:
+        return _measure_classical(model, layer, fixed_inputs, q_of, seed)
     expected = layer.surrogate(fixed_inputs).detach().requires_grad_(True)
     with th.enable_grad():
         (weights,) = th.autograd.grad(-q_of(expected)[1].mean(), expected)
@@ -137,7 +148,18 @@ def _measure(
     return measured
 
 
-def _prednn_cosine(model: QuantumTD3, layer: QuantumLayer, inputs: th.Tensor, weights: th.Tensor) -> float:
+def _measure_classical(model: QuantumTD3, block: Block, inputs: th.Tensor, q_of: QFunction, seed: int) -> dict[str, float]:
+    """The same of a block that runs no circuit: there is no gradient to compare with, and no state of any qubits."""
+    generator = np.random.default_rng(seed)
+    with th.no_grad():
+        outputs, again = (block.run(inputs, model.policy.readout, generator) for _ in range(2))
+        measured = {"quantum/marginal_std": float(block.run(inputs, "mean", generator).std(0).mean())}
+        if block.reads_inputs:
+            measured["quantum/input_std"] = float(block.ansatz.split(inputs)[0].std(0).mean())
+        return {**measured, **_use(outputs, again, q_of)}
+
+
+def _prednn_cosine(model: QuantumTD3, layer: Block, inputs: th.Tensor, weights: th.Tensor) -> float:
     """Cosine of the batch-summed gradients that reach the PreDNN through the block."""
     parameters = list(model.actor.pre.parameters())
     with th.enable_grad():
@@ -170,7 +192,8 @@ class FidelityCallback(HarmlessCallback):
     actor's unprobed inputs (with its own weights, also where averaged ones are deployed), and compares with exact simulation,
     whatever backend acts. It moves none of the training's generators and none of its counters. A failure is a warning, and no
     further measurement; the training goes on. A circuit that joins too many qubits to be simulated is measured on shots
-    alone, with ``n_shift_states``.
+    alone, with ``n_shift_states``. Of a block without a circuit it measures whether the agent uses it, and logs once what its
+    gradient is.
 
     Measurements are logged, and appended to ``fidelity.csv`` beside the run's monitor files or evaluations, if it has any:
     ``python -m sb3_quantum.plot`` reads them there.
@@ -181,7 +204,7 @@ class FidelityCallback(HarmlessCallback):
     :param n_shift_states: states on which the gradient is also estimated as a chip would have to, on the backend that acts, by
         the parameter-shift rule; ``12 * n_qubits * n_layers`` circuits each, counted as evaluation. None by default
     :param shift_shots: shots of every shifted circuit, half of them for either half of the estimate
-    :raises ValueError: if the policy has no circuit
+    :raises ValueError: if the block is a constant
     """
 
     def __init__(
@@ -201,13 +224,15 @@ class FidelityCallback(HarmlessCallback):
 
     def _init_callback(self) -> None:
         assert isinstance(self.model, QuantumTD3)
-        if self.model.policy.quantum_layer is None:
-            raise ValueError('FidelityCallback needs a circuit: the policy\'s block must be "pqc"')
+        _measurable(self.model)
 
     @harmless
     def _on_training_start(self) -> None:
-        assert isinstance(self.model, QuantumTD3) and self.model.policy.quantum_layer is not None
+        assert isinstance(self.model, QuantumTD3)
         self._last, self._told = self.model.num_timesteps, False
+        block = self.model.policy.block
+        if block.backend is None:
+            self.logger.info(f"FidelityCallback: the gradient of the block {block.name!r} is {CLAIMS[block.claim]}")
         folder = _run_folder(self)
         self._file = None if folder is None else folder / FIDELITY_FILE
         if self._file is not None:
@@ -226,8 +251,8 @@ class FidelityCallback(HarmlessCallback):
             for key, value in self.measure().items():
                 self.logger.record(key, value)
             if self._file is not None:
-                assert isinstance(self.model, QuantumTD3) and self.model.policy.quantum_layer is not None
-                circuits = self.model.policy.quantum_layer.backend.usage.circuits
+                assert isinstance(self.model, QuantumTD3)
+                circuits = self.model.policy.block.usage().get("circuits", 0)
                 _append(self._file, {"steps": self.model.num_timesteps, "quantum/circuits": circuits, **self.latest})
 
     def measure(self) -> dict[str, float]:
@@ -242,8 +267,7 @@ class FidelityCallback(HarmlessCallback):
         observations = model.replay_buffer.sample_held_out(
             self.n_states, np.random.default_rng(seed), model._vec_normalize_env
         )
-        layer = model.policy.quantum_layer
-        assert layer is not None
+        layer = model.policy.block
         arguments = self.n_samples, self.n_shift_states, self.shift_shots, seed
         self.latest = _measure(model, layer, observations, *arguments)
         self._told = self._told or _warn_if_too_wide(layer, self.latest)

@@ -21,10 +21,10 @@ def training_usage(model: "QuantumTD3", total_timesteps: int, reset_num_timestep
     :return: what the backend will count
     :raises ValueError: if the updates run circuits and ``train_freq`` is in episodes: their number is not known beforehand
     """
-    layer = model.policy.quantum_layer
-    if layer is None:
+    backend = model.policy.block.backend
+    if backend is None:
         return Usage()
-    backend, in_steps = layer.backend, model.train_freq.unit.value == "step"  # type: ignore[union-attr]
+    in_steps = model.train_freq.unit.value == "step"  # type: ignore[union-attr]
     # learn() ends with the rollout in which the total is reached
     rollout_steps = model.train_freq.frequency if in_steps else 1  # type: ignore[union-attr]
     rollouts = -(-total_timesteps // (rollout_steps * model.n_envs))
@@ -32,18 +32,18 @@ def training_usage(model: "QuantumTD3", total_timesteps: int, reset_num_timestep
     draws = model.policy.readout == "sample" or model.fit_targets == "sample"
     shots = int(draws) if backend.exact else backend.shots
     usage = backend.estimate(pairs * (2 if model.acting_probe_std > 0 else 1), shots, rollouts * rollout_steps)
-    if layer.gradient in FITTED_GRADIENTS:
+    if model.gradient in FITTED_GRADIENTS:
         return usage
 
     if not in_steps:
         raise ValueError(
-            f"gradient={layer.gradient!r} runs circuits in updates; to know their number, give train_freq in steps"
+            f"gradient={model.gradient!r} runs circuits in updates; to know their number, give train_freq in steps"
         )
     warm_up = model.learning_starts - (0 if reset_num_timesteps else model.num_timesteps)
     training_rollouts = max(rollouts - max(warm_up, 0) // (rollout_steps * model.n_envs), 0)
     updates = training_rollouts * (model.gradient_steps if model.gradient_steps >= 0 else rollout_steps * model.n_envs)
     actor_updates = (model._n_updates + updates) // model.policy_delay - model._n_updates // model.policy_delay
-    circuits, jobs = circuits_per_gradient(layer.ansatz, layer.gradient, model.batch_size)
+    circuits, jobs = circuits_per_gradient(backend.ansatz, model.gradient, model.batch_size)
     shots = 0 if backend.exact else backend.shots
     usage += backend.estimate((updates + actor_updates) * model.batch_size, shots, updates + actor_updates)
     return usage + backend.estimate(actor_updates * circuits, shots, actor_updates * jobs)
@@ -58,10 +58,11 @@ def check_probes(model: "QuantumTD3", total_timesteps: int, reset_num_timesteps:
     :param reset_num_timesteps: as for ``learn``
     :raises ValueError: if the budget is too small
     """
-    if model.policy.quantum_layer is None or model.acting_probe_std == 0:
+    backend = model.policy.block.backend
+    if backend is None or model.acting_probe_std == 0:
         return
     try:
-        model.policy.quantum_layer.backend.check_budget(model.dry_run(total_timesteps, reset_num_timesteps))
+        backend.check_budget(model.dry_run(total_timesteps, reset_num_timesteps))
     except BudgetError as error:
         raise ValueError(
             f"probe_std={model.probe_std} runs two circuits per environment step, and that is beyond the backend's budget "

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from sb3_quantum.circuits import Circuit
 from sb3_quantum.common.normalization import ObservationNormalizer
-from sb3_quantum.layers import QuantumLayer, make_block, make_encoding, mlp, read
+from sb3_quantum.layers import Block, make_block, make_encoding, mlp
 from sb3_quantum.qtd3.features import NormalizedFeatures
 
 
@@ -23,7 +23,7 @@ class ActorStep(NamedTuple):
     One forward pass of the acting policy: the action, and what is recorded of the circuit.
 
     :param actions: ``(batch, action_dim)``, in [-1, 1]
-    :param circuit_inputs: ``(batch, n_inputs)``; ``None`` for blocks other than ``"pqc"``
+    :param circuit_inputs: ``(batch, n_inputs)``; ``None`` if the block records none
     :param circuit_outputs: what the qtDNN will be fitted to, ``(batch, n_qubits)``
     :param probe_inputs: probed circuit inputs, if probing is on
     :param probe_outputs: what the circuit gave for them
@@ -45,8 +45,8 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
     """
     The hybrid deep quantum neural network (hDQNN): ``action = PostDNN(block(encoding(PreDNN(obs))), links)``.
 
-    The quantum layer is shared by the actor and the target actor and belongs to the policy; here it is only referred to. Other
-    blocks (the paper's block swap) belong to the actor.
+    A block that all actors share, as they do the quantum layer, belongs to the policy; here it is only referred to. Other
+    blocks belong to the actor.
 
     :param observation_space: observation space
     :param action_space: action space
@@ -56,14 +56,18 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
     :param features_dim: number of features
     :param ansatz: the circuit
     :param n_links: classical links from the PreDNN straight to the PostDNN
-    :param block: ``"pqc"``, ``"fc"``, ``"rbg"`` or ``"zeros"``
-    :param quantum_layer: the policy's quantum layer, for the block ``"pqc"``
+    :param block: a key of :data:`~sb3_quantum.layers.BLOCKS`, a subclass of :class:`~sb3_quantum.layers.Block`, or an instance
+    :param quantum_layer: the policy's block, if it is one that all actors share
     :param encoding: name of the encoding of the PreDNN's outputs into circuit inputs
     :param encoding_kwargs: its keyword arguments
     :param normalizer: the policy's normalizer of observations
     :param activation_fn: activation function
     :param normalize_images: whether to divide images by 255
+    :param block_kwargs: keyword arguments of the block
+    :param readout: of the acting policy, for which the block stands in updates
     """
+
+    block: Block
 
     def __init__(
         self,
@@ -75,13 +79,15 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
         features_dim: int,
         ansatz: Circuit,
         n_links: int,
-        block: str,
-        quantum_layer: QuantumLayer | None,
+        block: str | type[Block] | Block,
+        quantum_layer: Block | None,
         encoding: str,
         encoding_kwargs: dict[str, Any] | None = None,
         normalizer: ObservationNormalizer | None = None,
         activation_fn: type[nn.Module] = nn.LeakyReLU,
         normalize_images: bool = True,
+        block_kwargs: dict[str, Any] | None = None,
+        readout: str = "sample",
     ):
         super().__init__(
             observation_space,
@@ -100,6 +106,8 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
             encoding=encoding,
             encoding_kwargs=encoding_kwargs,
             activation_fn=activation_fn,
+            block_kwargs=block_kwargs,
+            readout=readout,
         )
         self.ansatz = ansatz
         self.n_links = n_links
@@ -107,23 +115,29 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
         self.pre = mlp(features_dim, ansatz.n_data + n_links, pre_arch, activation_fn)
         self.encoding = make_encoding(encoding, ansatz, encoding_kwargs)
         if quantum_layer is None:
-            self.block: Any = make_block(block, ansatz)
+            self.block = make_block(block, ansatz, block_kwargs, readout)
         else:
-            self.share_quantum_layer(quantum_layer)
+            self.share_block(quantum_layer)
         action_dim = get_action_dim(self.action_space)
-        self.post = mlp(ansatz.n_qubits + n_links, action_dim, post_arch, activation_fn, squash_output=True)
+        self.post = mlp(self.block.n_outputs + n_links, action_dim, post_arch, activation_fn, squash_output=True)
 
-    def share_quantum_layer(self, quantum_layer: QuantumLayer) -> None:
+    def share_block(self, block: Block) -> None:
         """
-        Refer to the policy's quantum layer.
+        Refer to the block that belongs to the policy.
 
-        :param quantum_layer: the layer
+        :param block: the block
         """
-        # Not registered here: its qtDNN must be in neither this actor's optimizer nor the polyak average
-        object.__setattr__(self, "block", quantum_layer)
+        # Not registered here: what it fits must be in neither this actor's optimizer nor the polyak average
+        object.__setattr__(self, "block", block)
+
+    @property
+    def _shared_block(self) -> Block | None:
+        return self.__dict__.get("block")
 
     def _shared(self) -> dict[str, nn.Module]:
-        return {**super()._shared(), **({"qtdnn": self.block.qtdnn} if isinstance(self.block, QuantumLayer) else {})}
+        # The networks in a shared block, such as the qtDNN, but neither its generator nor its counters
+        block = self._shared_block
+        return {**super()._shared(), **({} if block is None else dict(block.named_children()))}
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         # For save(): what the actor only refers to is saved with it
@@ -131,7 +145,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
             **super()._get_constructor_parameters(),
             **self._arguments,
             features_extractor=self.features_extractor,
-            quantum_layer=self.block if isinstance(self.block, QuantumLayer) else None,
+            quantum_layer=self._shared_block,
             normalizer=self.normalizer,
         )
 
@@ -168,7 +182,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
 
     def surrogate(self, obs: PyTorchObs, normalized: bool = False) -> th.Tensor:
         """
-        The surrogate actor of Algorithm 1 (B2, B3): the qtDNN in the circuit's place; no circuit is run.
+        The surrogate actor of Algorithm 1 (B2, B3): the block's surrogate, such as the qtDNN in the circuit's place.
 
         :param obs: observations, ``(batch, ...)``
         :param normalized: whether the policy's normalizer has been applied to them already
@@ -187,14 +201,11 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
         :return: actions in [-1, 1], ``(batch, action_dim)``
         """
         inputs, links = self.encode(obs)
-        if isinstance(self.block, QuantumLayer):
-            measurement = self.block.measure(inputs, readout == "sample", generator, evaluation=True)
-            return self.decode(read(measurement, readout), links)
-        return self.decode(self.block(inputs, readout, generator), links)
+        return self.decode(self.block.run(inputs, readout, generator), links)
 
     def act(self, obs: PyTorchObs, readout: str, record_bits: bool = False, probe_std: float = 0.0) -> ActorStep:
         """
-        Step (A) of Algorithm 1: run the circuit once, and keep what went in and what came out.
+        Step (A) of Algorithm 1: run the block once, and keep what went in and what came out, if it is to be recorded.
 
         :param obs: observations, ``(batch, ...)``
         :param readout: what the PostDNN sees of the measurement
@@ -204,22 +215,9 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
         :return: actions and circuit pairs
         """
         inputs, links = self.encode(obs)
-        if not isinstance(self.block, QuantumLayer):
-            return ActorStep(self.decode(self.block(inputs, readout), links))
-        batch = len(inputs)
-        probe_inputs = probe_outputs = None
-        if probe_std > 0:
-            angles, indices = self.ansatz.split(inputs)
-            noise = self.block.backend.generator.normal(scale=probe_std, size=tuple(angles.shape))
-            probe_inputs = self.ansatz.join(angles + th.as_tensor(noise).to(angles), indices)
-        both = inputs if probe_inputs is None else th.cat([inputs, probe_inputs])
-        measurement = self.block.measure(both, draw=record_bits or readout == "sample")
-        recorded = read(measurement, "sample" if record_bits else "mean")
-        if probe_inputs is not None:
-            probe_outputs = recorded[batch:]
-        actions = self.decode(read(measurement, readout)[:batch], links)
-        pairs = [None if part is None else _whole(part) for part in (inputs, recorded[:batch], probe_inputs, probe_outputs)]
-        return ActorStep(actions, *pairs)
+        outputs, pairs = self.block.act(inputs, readout, record_bits, probe_std)
+        actions = self.decode(outputs, links)
+        return ActorStep(actions, *(() if pairs is None else [None if part is None else _whole(part) for part in pairs]))
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         return self(observation)

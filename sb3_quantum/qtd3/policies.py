@@ -22,13 +22,14 @@ from sb3_quantum.backends.saved import asked_backend
 from sb3_quantum.circuits import Circuit, make_circuit
 from sb3_quantum.common.finite import check_observations
 from sb3_quantum.common.normalization import ObservationNormalizer
-from sb3_quantum.layers import QuantumLayer, RBGBlock
+from sb3_quantum.layers import Block, QuantumLayer, check_block_kwargs
 from sb3_quantum.qtd3.arguments import ELSEWHERE_IN_POLICY, POLICY, checked
 from sb3_quantum.qtd3.averaging import WeightAverage, copy_of, is_alike
 from sb3_quantum.qtd3.critics import CRITICS, Critic, check_critic
 from sb3_quantum.qtd3.features import split_arch
 from sb3_quantum.qtd3.networks import QuantumActor
 from sb3_quantum.qtd3.precision import explain_precision
+from sb3_quantum.qtd3.shared_block import make_shared_block
 from sb3_quantum.qtd3.walking import modules_of
 
 SelfPolicy = TypeVar("SelfPolicy", bound="QuantumTD3Policy")
@@ -54,7 +55,9 @@ class QuantumTD3Policy(TD3Policy):
     :param n_qubits: qubits of the circuit (M), 10 by default
     :param n_layers: layers of the circuit (L), 10 by default
     :param n_links: classical links from the PreDNN straight to the PostDNN
-    :param block: ``"pqc"``, or one of the paper's block swap: ``"fc"``, ``"rbg"``, ``"zeros"``
+    :param block: what stands between the actor's networks: ``"pqc"``, the paper's block swap ``"fc"``, ``"rbg"``, ``"zeros"``,
+        ``"mean_field"``, ``"bernoulli"``; or a :class:`~sb3_quantum.layers.Block` of your own, a class or an instance
+    :param block_kwargs: keyword arguments of the block
     :param encoding: of the PreDNN's outputs into circuit inputs: ``"rms"`` or ``"raw"`` (the paper)
     :param encoding_kwargs: keyword arguments of the encoding
     :param pre_arch: widths of the PreDNN's hidden layers, wins over ``net_arch``
@@ -110,7 +113,8 @@ class QuantumTD3Policy(TD3Policy):
         n_qubits: int | None = None,
         n_layers: int | None = None,
         n_links: int = 10,
-        block: str = "pqc",
+        block: str | type[Block] | Block = "pqc",
+        block_kwargs: dict[str, Any] | None = None,
         encoding: str = "rms",
         encoding_kwargs: dict[str, Any] | None = None,
         pre_arch: list[int] | None = None,
@@ -135,12 +139,14 @@ class QuantumTD3Policy(TD3Policy):
         gradient: str = "qtdnn",
     ):
         check_critic(critic, critic_kwargs, critic_layer_norm)
+        check_block_kwargs(block, block_kwargs)
         # nn.Module is not initialized yet, so plain values only
         self.quantum_kwargs: dict[str, Any] = dict(
             n_qubits=n_qubits,
             n_layers=n_layers,
             n_links=n_links,
             block=block,
+            block_kwargs=block_kwargs,
             encoding=encoding,
             encoding_kwargs=encoding_kwargs,
             pre_arch=pre_arch,
@@ -161,8 +167,7 @@ class QuantumTD3Policy(TD3Policy):
         )
         self.readout = readout
         self.eval_readout = eval_readout
-        self._initial_backend = (backend, backend_kwargs)
-        self._initial_gradient = gradient
+        self.initial_backend = dict(backend=backend, backend_kwargs=backend_kwargs, gradient=gradient)
         if optimizer_kwargs is None and optimizer_class is th.optim.Adam:
             optimizer_kwargs = dict(fused=True)
         super().__init__(
@@ -192,51 +197,41 @@ class QuantumTD3Policy(TD3Policy):
 
     def seed_circuits(self, seed: int) -> None:
         """
-        Start the generators anew that the circuit's bits come from, or those of the block in its place.
+        Start the generators anew that the bits of the circuit, or of the block in its place, come from.
 
         :param seed: the seed
         """
         self.seed_predictions(seed)
-        if self.quantum_layer is not None:
-            self.quantum_layer.backend.seed(seed)
-        elif isinstance(self.actor.block, RBGBlock):
-            self.actor.block.seed(seed)
+        self.block.seed(seed)
+
+    @property
+    def block(self) -> Block:
+        """What stands between the networks of the actor that learns."""
+        return self.actor.block
+
+    @property
+    def block_path(self) -> str:
+        """Where that is, as an attribute of the policy."""
+        return self.block.shared_as or "actor.block"
 
     def _build(self, lr_schedule: Schedule) -> None:
         kwargs = self.quantum_kwargs
         self.ansatz = make_circuit(kwargs["circuit"], kwargs["n_qubits"], kwargs["n_layers"], kwargs["circuit_kwargs"])
         self.normalizer = ObservationNormalizer(self.observation_space) if kwargs["normalize_observations"] else None
         self.quantum_layer: QuantumLayer | None = None
-        if kwargs["block"] == "pqc":
-            optimizer_class, optimizer_kwargs = kwargs["qtdnn_optimizer_class"], kwargs["qtdnn_optimizer_kwargs"]
-            if optimizer_class is None:
-                optimizer_class = self.optimizer_class
-                optimizer_kwargs = self.optimizer_kwargs if optimizer_kwargs is None else optimizer_kwargs
-            self.quantum_layer = QuantumLayer(
-                None,
-                None,
-                *self._initial_backend,
-                circuit=self.ansatz,
-                own_weights=False,
-                readout=self.readout,
-                gradient=self._initial_gradient,
-                qtdnn_arch=kwargs["qtdnn_arch"],
-                qtdnn_features=kwargs["qtdnn_features"],
-                qtdnn_prior=kwargs["qtdnn_prior"],
-                qtdnn_learning_rate=lr_schedule(1),
-                activation_fn=self.activation_fn,
-                optimizer_class=optimizer_class,
-                optimizer_kwargs=optimizer_kwargs,
-            ).to(self.device)
+        shared = make_shared_block(self, lr_schedule)
+        if shared is not None:
+            setattr(self, str(shared.shared_as), shared)
         pre_arch, post_arch = split_arch(self.actor_kwargs.pop("net_arch"))  # type: ignore[arg-type]
         critic_arch = self.critic_kwargs.pop("net_arch")
         self.actor_kwargs.update(
             pre_arch=pre_arch if kwargs["pre_arch"] is None else kwargs["pre_arch"],
             post_arch=post_arch if kwargs["post_arch"] is None else kwargs["post_arch"],
             ansatz=self.ansatz,
-            quantum_layer=self.quantum_layer,
+            quantum_layer=shared,
             normalizer=self.normalizer,
-            **{key: kwargs[key] for key in ("n_links", "block", "encoding", "encoding_kwargs")},
+            readout=self.readout,
+            **{key: kwargs[key] for key in ("n_links", "block", "block_kwargs", "encoding", "encoding_kwargs")},
         )
         self.critic_kwargs.update(
             critic_arch=critic_arch if kwargs["critic_arch"] is None else kwargs["critic_arch"],
@@ -262,17 +257,24 @@ class QuantumTD3Policy(TD3Policy):
             for network in ("actor", "actor_target", "actor_average", "critic", "critic_target"):
                 if network in self._modules:
                     getattr(self, network).share_normalizer(value)
-        elif name == "quantum_layer" and value is not None:
-            for network in ("actor", "actor_target", "actor_average"):
-                if network in self._modules:
-                    getattr(self, network).share_quantum_layer(value)
+        elif isinstance(value, Block) and value.shared_as == name:
+            for actor in self._actors():
+                actor.share_block(value)
+        elif name == "readout" and "_modules" in self.__dict__:
+            for actor in self._actors():
+                actor.block.readout = value
+
+    def _actors(self) -> list[QuantumActor]:
+        """Those that have been made so far."""
+        return [getattr(self, name) for name in ("actor", "actor_target", "actor_average") if name in self._modules]
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()
         data.update(self.quantum_kwargs, readout=self.readout, eval_readout=self.eval_readout)
-        if self.quantum_layer is not None:
-            layer = self.quantum_layer
-            data.update(backend=layer.backend.name, backend_kwargs=layer.backend.kwargs, gradient=layer.gradient)
+        backend = self.block.backend
+        if backend is not None:
+            gradient = getattr(self.block, "gradient", self.initial_backend["gradient"])
+            data.update(backend=backend.name, backend_kwargs=backend.kwargs, gradient=gradient)
         return data
 
     @classmethod
@@ -358,10 +360,9 @@ class QuantumTD3Policy(TD3Policy):
         if not deterministic:
             return actor(observation, self.readout, self._predict_stream.generator)
         block = actor.block
-        draws = self.eval_readout == "sample" or (isinstance(block, QuantumLayer) and not block.backend.exact)
-        if not draws:
+        if not block.draws(self.eval_readout):
             return actor(observation, self.eval_readout)
-        if isinstance(block, QuantumLayer) and not block.backend.reproducible:
+        if not block.reproducible:
             # A seed means nothing on a chip, and every job of one row would queue for itself
             return actor(observation, self.eval_readout, np.random.default_rng(0))
         # Every row from the same seed, so that equal observations give equal actions wherever they stand in a batch

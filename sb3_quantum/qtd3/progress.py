@@ -7,7 +7,6 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList, Conve
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import safe_mean
 
-from sb3_quantum.layers import FITTED_GRADIENTS
 from sb3_quantum.qtd3.callbacks import FidelityCallback, walk
 from sb3_quantum.qtd3.harmless import HarmlessCallback, harmless
 from sb3_quantum.qtd3.qtd3 import QuantumTD3
@@ -90,8 +89,9 @@ class QuantumProgressBarCallback(HarmlessCallback, ProgressBarCallback):
         if self._fidelity is not None:
             cosine = self._fidelity.latest.get("qtdnn/cosine", math.nan)
             parts.append("cosine -" if math.isnan(cosine) else f"cosine {cosine:.3f}")
-        if self.model.policy.quantum_layer is not None:
-            parts.append(f"circuits {self.model.policy.quantum_layer.backend.usage.circuits:,d}")
+        usage = self.model.policy.block.usage()
+        if "circuits" in usage:
+            parts.append(f"circuits {usage['circuits']:,d}")
         return "  ".join(parts)
 
 
@@ -124,9 +124,10 @@ def with_progress(model: QuantumTD3, callback: MaybeCallback, progress_bar: bool
     if progress_bar:
         callback = CallbackList([callback, QuantumProgressBarCallback()])
     used = list(walk(callback))
-    fitted = model.policy.quantum_layer is not None and model.gradient in FITTED_GRADIENTS
+    block = model.policy.block
     if (
-        fitted
+        block.fitted
+        and block.backend is not None
         and any(isinstance(node, QuantumProgressBarCallback) for node in used)
         and not any(isinstance(node, FidelityCallback) for node in used)
     ):

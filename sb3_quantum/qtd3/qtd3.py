@@ -21,7 +21,6 @@ from sb3_quantum.common.finite import check_loss
 from sb3_quantum.common.saving import DurableSaves
 from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.common.updates import soft_update
-from sb3_quantum.layers import FITTED_GRADIENTS
 from sb3_quantum.qtd3.arguments import ALGORITHM, ELSEWHERE, SHARED, check_load, check_model, checked
 from sb3_quantum.qtd3.critics import Critic
 from sb3_quantum.qtd3.dry_run import check_probes, training_usage
@@ -30,7 +29,7 @@ from sb3_quantum.qtd3.interruption import reason_of, release
 from sb3_quantum.qtd3.networks import ActorStep, QuantumActor
 from sb3_quantum.qtd3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, QuantumTD3Policy
 from sb3_quantum.qtd3.precision import explain_precision
-from sb3_quantum.qtd3.recording import record_backend, record_losses
+from sb3_quantum.qtd3.recording import record_losses
 from sb3_quantum.qtd3.replay import adopt_replay_buffer, fit_to_environments, make_replay_buffer
 from sb3_quantum.qtd3.walking import tensors_of, trainable_parameters
 
@@ -214,24 +213,25 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         if buffer is None:
             self.replay_buffer = make_replay_buffer(self)
 
-        layer = self.policy.quantum_layer
-        if self.fit_targets == "exact" and layer is not None and not layer.backend.exact:
-            raise ValueError(f'fit_targets="exact" needs an exact backend, and {layer.backend.name!r} is not; use "auto"')
+        backend = self.policy.block.backend
+        if self.fit_targets == "exact" and backend is not None and not backend.exact:
+            raise ValueError(f'fit_targets="exact" needs an exact backend, and {backend.name!r} is not; use "auto"')
         self._keep_plain_spec()
 
     def _keep_plain_spec(self) -> None:
         """What is saved of a backend: plain data in place of clients and the like among its keyword arguments."""
-        if isinstance(self.backend, str) and self.policy.quantum_layer is not None:
-            self.backend_kwargs = self.policy.quantum_layer.backend.kwargs
+        backend = self.policy.block.backend
+        if isinstance(self.backend, str) and backend is not None:
+            self.backend_kwargs = backend.kwargs
 
     @property
     def acting_probe_std(self) -> float:
         """``probe_std`` where probes run: they only serve the fit of the qtDNN, which some gradients do without."""
-        return self.probe_std if self.gradient in FITTED_GRADIENTS else 0.0
+        return self.probe_std if self.policy.block.fitted else 0.0
 
     def _ansatz(self) -> Circuit | None:
-        """The shape of the policy's circuit; ``None`` for other blocks."""
-        return None if self.policy.quantum_layer is None else self.policy.ansatz
+        """The shape of the circuit whose pairs are recorded; ``None`` for blocks that record none."""
+        return self.policy.ansatz if self.policy.block.records else None
 
     def _setup_lr_schedule(self) -> None:
         self.lr_schedule = make_schedule("learning_rate", self.learning_rate)
@@ -270,9 +270,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         :param backend_kwargs: keyword arguments of the backend
         :raises ValueError: if the backend is unknown, does not fit the circuit, or the policy has none
         """
-        if self.policy.quantum_layer is None:
-            raise ValueError('this policy has no circuit: its block is not "pqc"')
-        self.policy.quantum_layer.set_backend(backend, backend_kwargs)
+        self.policy.block.set_backend(backend, backend_kwargs)
         self.backend, self.backend_kwargs = backend, backend_kwargs
         self._keep_plain_spec()
 
@@ -367,8 +365,9 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         self._update_learning_rate(self.actor.optimizer)
         update_learning_rate(self.critic.optimizer, self.qf_lr_schedule(progress))
         self.logger.record("train/qf_learning_rate", self.qf_lr_schedule(progress))
-        if self.policy.quantum_layer is not None:
-            update_learning_rate(self.policy.quantum_layer.optimizer, self.qtdnn_lr_schedule(progress))
+        optimizer = self.policy.block.optimizer
+        if optimizer is not None:
+            update_learning_rate(optimizer, self.qtdnn_lr_schedule(progress))
             self.logger.record("qtdnn/learning_rate", self.qtdnn_lr_schedule(progress))
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
@@ -382,8 +381,9 @@ class QuantumTD3(DurableSaves, CheckedTD3):
             for _ in range(gradient_steps):
                 self._n_updates += 1
                 replay_data = self._sample_batch(batch_size)
-                if self.policy.quantum_layer is not None and self.gradient in FITTED_GRADIENTS:
-                    losses["qtdnn/loss"].append(self._fit_qtdnn(replay_data))
+                if self.policy.block.fitted:
+                    loss = self._fit_qtdnn(replay_data)
+                    losses["qtdnn/loss"] += [] if loss is None else [loss]
                 losses["train/critic_loss"].append(self._update_critics(replay_data))
                 if self._n_updates % self.policy_delay == 0:
                     losses["train/actor_loss"].append(self._update_actor(replay_data))
@@ -413,14 +413,13 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         observations, next_observations = replay_data.observations, replay_data.next_observations
         return replay_data._replace(observations=normalizer(observations), next_observations=normalizer(next_observations))
 
-    def _fit_qtdnn(self, replay_data: QuantumReplayBufferSamples) -> th.Tensor:
+    def _fit_qtdnn(self, replay_data: QuantumReplayBufferSamples) -> th.Tensor | None:
         """
         Step (B1) of Algorithm 1: fit the qtDNN to tiny-batches of the mini-batch's circuit pairs, or of the newest ones.
 
         :param replay_data: the mini-batch
-        :return: mean loss, in nats per qubit
+        :return: mean loss, in nats per qubit; another block's may be something else, or ``None``
         """
-        assert self.policy.quantum_layer is not None
         assert replay_data.circuit_inputs is not None and replay_data.circuit_outputs is not None
         inputs, targets = replay_data.circuit_inputs, replay_data.circuit_outputs
         if self.qtdnn_recent_pairs is not None:
@@ -428,7 +427,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
             inputs, targets = self.replay_buffer.sample_recent_pairs(self.qtdnn_recent_pairs, n_pairs)  # type: ignore[union-attr]
         elif replay_data.probe_inputs is not None and replay_data.probe_outputs is not None:
             inputs, targets = th.cat([inputs, replay_data.probe_inputs]), th.cat([targets, replay_data.probe_outputs])
-        return self.policy.quantum_layer.fit_surrogate(inputs, targets, self.qtdnn_gradient_steps, self.qtdnn_batch_size)
+        return self.policy.block.fit(inputs, targets, self.qtdnn_gradient_steps, self.qtdnn_batch_size)
 
     def _update_critics(self, replay_data: QuantumReplayBufferSamples) -> th.Tensor:
         """
@@ -483,11 +482,11 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         self.policy.update_average()
 
     def _record_training(self) -> None:
-        """Hand the losses that are still on the device and the backend's counters over to the logger."""
+        """Hand the losses that are still on the device and the block's counters over to the logger."""
         record_losses(self.logger, self._losses)
         self._losses = {}
-        if self.policy.quantum_layer is not None:
-            record_backend(self.logger, self.policy.quantum_layer.backend)
+        for name, value in self.policy.block.usage().items():
+            self.logger.record(f"quantum/{name}", value)
 
     def dump_logs(self) -> None:
         """Write log data."""
@@ -573,6 +572,6 @@ class QuantumTD3(DurableSaves, CheckedTD3):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts, variables = super()._get_torch_save_params()
-        if self.policy.quantum_layer is not None:
-            state_dicts = [*state_dicts, "policy.quantum_layer.optimizer"]
+        if self.policy.block.optimizer is not None:
+            state_dicts = [*state_dicts, f"policy.{self.policy.block_path}.optimizer"]
         return state_dicts, variables

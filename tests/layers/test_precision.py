@@ -135,10 +135,13 @@ def test_blocks_name_their_argument(kind: Any) -> None:
 
 
 def test_makers_name_what_is_accepted() -> None:
-    with pytest.raises(ValueError, match="block='pqs' is unknown, accepted are 'fc', 'rbg', 'zeros'"):
+    with pytest.raises(
+        ValueError, match=r"block='pqs' is unknown, accepted are 'pqc', 'fc', 'rbg', 'zeros'.*; did you mean 'pqc'"
+    ):
         make_block("pqs", PaperCircuit(3, 2))
     with pytest.raises(
-        ValueError, match=r"encoding_kwargs \['angle'\] do not fit encoding='rms', accepted are \['angle_scale'"
+        ValueError,
+        match=r"encoding_kwargs \['angle'\] do not fit encoding='rms', accepted are \['angle_scale'.*mean 'angle_scale'",
     ):
         make_encoding("rms", PaperCircuit(3, 2), {"angle": 1})
 

@@ -77,7 +77,7 @@ def test_huge_observations_work() -> None:
 
 
 def test_set_backend_without_a_circuit() -> None:
-    with pytest.raises(ValueError, match='block is not "pqc"'):
+    with pytest.raises(ValueError, match="there is no circuit to run: the block is 'zeros'"):
         pendulum(policy_kwargs={"block": "zeros"}).set_backend("aer")
 
 

@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+from sb3_quantum.circuits.checks import meant
 from sb3_quantum.qtd3.critics.base import Critic
 from sb3_quantum.qtd3.critics.categorical import CategoricalCritic
 from sb3_quantum.qtd3.critics.crossq import CrossQCritic
@@ -29,13 +30,16 @@ def check_critic(name: str, kwargs: dict[str, Any] | None, layer_norm: bool = Fa
     :raises ValueError: if the name is unknown, or the critic does not have one of the arguments
     """
     if name not in CRITICS:
-        raise ValueError(f"critic={name!r} is unknown, accepted are {', '.join(map(repr, CRITICS))}")
+        raise ValueError(f"critic={name!r} is unknown, accepted are {', '.join(map(repr, CRITICS))}{meant([name], CRITICS)}")
     parameters = [inspect.signature(cls.__init__).parameters for cls in CRITICS[name].__mro__ if issubclass(cls, Critic)]
     accepted = sorted(set().union(*parameters) - _NOT_ACCEPTED)
     unknown = sorted((kwargs or {}).keys() - set(accepted))
     if unknown:
         names = ", ".join(map(repr, accepted))
-        raise ValueError(f"critic_kwargs has {', '.join(map(repr, unknown))}, accepted for critic={name!r} are {names}")
+        raise ValueError(
+            f"critic_kwargs has {', '.join(map(repr, unknown))}, accepted for critic={name!r} are {names}"
+            f"{meant(unknown, accepted)}"
+        )
     if layer_norm and "layer_norm" not in accepted:
         raise ValueError(f'critic_layer_norm=True is for critic="twin", and critic={name!r} has a normalization of its own')
     return CRITICS[name]

@@ -6,6 +6,7 @@ import torch as th
 from gymnasium import spaces
 from torch.nn import functional as F
 
+from sb3_quantum.circuits.checks import names_checked
 from sb3_quantum.qtd3.critics.crossq import CrossQCritic
 
 
@@ -32,6 +33,7 @@ class CategoricalCritic(CrossQCritic):
     edges: th.Tensor
     centres: th.Tensor
 
+    @names_checked({})
     def __init__(
         self,
         observation_space: spaces.Space,

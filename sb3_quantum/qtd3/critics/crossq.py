@@ -11,6 +11,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 from torch.nn import functional as F
 
+from sb3_quantum.circuits.checks import names_checked
 from sb3_quantum.common.buffers import QuantumReplayBufferSamples
 from sb3_quantum.qtd3.critics.base import Critic
 from sb3_quantum.qtd3.critics.batch_renorm import BatchRenorm
@@ -69,6 +70,7 @@ class CrossQCritic(Critic):
 
     has_target: ClassVar[bool] = False
 
+    @names_checked({})
     def __init__(
         self,
         observation_space: spaces.Space,

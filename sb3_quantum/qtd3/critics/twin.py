@@ -9,6 +9,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 from torch.nn import functional as F
 
+from sb3_quantum.circuits.checks import names_checked
 from sb3_quantum.common.buffers import QuantumReplayBufferSamples
 from sb3_quantum.layers import mlp
 from sb3_quantum.qtd3.critics.base import Critic
@@ -47,6 +48,7 @@ class TwinCritic(Critic):
     :param kwargs: see :class:`~sb3_quantum.qtd3.critics.base.Critic`
     """
 
+    @names_checked({})
     def __init__(
         self,
         observation_space: spaces.Space,
