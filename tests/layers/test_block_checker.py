@@ -168,7 +168,7 @@ FAULTS: dict[str, tuple[type[Block], dict[str, Any], str]] = {
     ),
     "no probe": (
         Twice,
-        {"act": lambda self, x, r, bits=False, std=0: BlockStep(self(x, r), Pairs(x, self(x, r).round() if bits else self(x, r)))},
+        {"act": lambda self, x, r, bits=False, std=0: BlockStep(self(x, r), Pairs(x, self(x, r).round()))},
         "must come back with a probe",
     ),
     "a gradient that is withheld": (FCBlock, {"surrogate": fc(th.Tensor.detach)}, "but the surrogate passes no gradient"),

@@ -68,7 +68,7 @@ def test_mean_field_refuses_what_it_does_not_know() -> None:
         def program(self) -> Program:  # type: ignore[override]
             return Program(self.n_qubits, (Gate("swap", (0, 1)), Gate("ccx", (0, 1))), 0, 0, (2,))
 
-    with pytest.raises(ValueError, match="block='mean_field' does not fit .*but the circuit has ccx, swap"):
+    with pytest.raises(ValueError, match=r"block='mean_field' does not fit .*but the circuit has ccx, swap"):
         make_block("mean_field", Swapped(3, 1))
     bad = inputs(2)
     bad[1, 3] = math.nan
@@ -186,13 +186,21 @@ def test_acting_bits_have_the_estimators_gradient_too() -> None:
         (lambda: make_block("bernoulli", ANSATZ, {"estimator": "zrg"}), ValueError, "estimator='zrg' is.*did you mean 'zgr'"),
         (lambda: make_block("fc", ANSATZ, {"width": 3}), ValueError, "block_kwargs of block='fc': 'width' is unknown"),
         (lambda: make_block("fc", ANSATZ, 3), ValueError, "block_kwargs must be a dictionary"),
-        (lambda: make_block("pqc", ANSATZ, {"gradient": "x"}), ValueError, "'gradient' is unknown, it belongs into policy_kwargs"),
+        (
+            lambda: make_block("pqc", ANSATZ, {"gradient": "x"}),
+            ValueError,
+            "'gradient' is unknown, it belongs into policy_kwargs",
+        ),
         (lambda: make_block(3, ANSATZ), ValueError, "block must be one of 'pqc'.* or a subclass of Block"),
         (lambda: make_block(nn.Linear, ANSATZ), ValueError, "or a subclass of Block with a name, or an instance"),
         (lambda: make_block(Block, ANSATZ), ValueError, "or a subclass of Block with a name, or an instance"),
         (lambda: make_block(QuantumLayer(3, 2), ANSATZ), ValueError, "block='pqc' cannot be an instance"),
         (lambda: make_block(FCBlock(PaperCircuit(3, 2)), ANSATZ), ValueError, "block='fc' has 16 inputs, and .* has 30"),
-        (lambda: make_block(FCBlock(ANSATZ), ANSATZ, {"width": 3}), ValueError, "are for a block that is named, but block is an"),
+        (
+            lambda: make_block(FCBlock(ANSATZ), ANSATZ, {"width": 3}),
+            ValueError,
+            "are for a block that is named, but block is an",
+        ),
         (lambda: BernoulliBlock(ANSATZ, estimators="zgr"), TypeError, "BernoulliBlock: 'estimators' is unknown, did you mean"),
         (lambda: MeanFieldBlock(ANSATZ, n_cz=1), TypeError, "MeanFieldBlock: 'n_cz' is unknown"),
         # The same hint everywhere
@@ -201,7 +209,11 @@ def test_acting_bits_have_the_estimators_gradient_too() -> None:
         (lambda: check_critic("crossq", {"momentun": 1}), ValueError, "critic_kwargs has 'momentun'.*did you mean 'momentum'"),
         (lambda: TwinCritic(layer_nrom=True), TypeError, "TwinCritic: 'layer_nrom' is unknown, did you mean 'layer_norm'"),
         (lambda: CrossQCritic(normaliser=None), TypeError, "CrossQCritic: 'normaliser' is unknown, did you mean 'normalizer'"),
-        (lambda: CategoricalCritic(momentun=1), TypeError, "CategoricalCritic: 'momentun' is unknown, did you mean 'momentum'"),
+        (
+            lambda: CategoricalCritic(momentun=1),
+            TypeError,
+            "CategoricalCritic: 'momentun' is unknown, did you mean 'momentum'",
+        ),
     ],
 )
 def test_names_and_what_was_meant(call: Any, error: type[Exception], message: str) -> None:

@@ -83,6 +83,8 @@ class RandomBlock(Block):
         """
         :param state: what :meth:`get_extra_state` returned
         """
+        if state.is_meta:  # of networks that are made for their shapes alone
+            return
         if is_perturbed(state):
             self._stream.seed(seed_of(state))
         else:
