@@ -9,7 +9,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_quantum import QuantumTD3
-from sb3_quantum.robustness import evaluate, main, plot, settings
+from sb3_quantum.robustness import check_comparable, evaluate, main, plot, settings
 from tests.envs import SMALL
 from tests.qtd3.test_train import pendulum
 from tests.zoo.helpers import quick_zoo
@@ -35,6 +35,15 @@ def test_same_seeds_same_returns(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert capsys.readouterr().out.count("      400 ") == 6  # circuits of two episodes of 200 steps
     plot(first + third, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_a_block_that_draws_bits_is_compared_by_readout(capsys: pytest.CaptureFixture[str]) -> None:
+    model = pendulum(policy_kwargs={"block": "mean_field"})
+    assert check_comparable(pendulum(), Path("model.zip")) and not check_comparable(model, Path("model.zip"))
+    rows = evaluate(model, "Pendulum-v1", {"no circuit": (None, {})}, ["sample", "mean"], 1, 7)
+    assert len({tuple(row["returns"]) for row in rows}) == 2 and "no circuit" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"model.zip has no circuit: its block is 'fc', which acts alike everywhere"):
+        check_comparable(pendulum(policy_kwargs={"block": "fc"}), Path("model.zip"))
 
 
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

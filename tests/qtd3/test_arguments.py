@@ -26,7 +26,7 @@ from sb3_quantum import MlpPolicy, QuantumReplayBuffer, QuantumTD3
 from sb3_quantum.backends import BACKEND_ARGUMENTS, StatevectorBackend
 from sb3_quantum.circuits import PaperCircuit
 from sb3_quantum.circuits.checks import parameters
-from sb3_quantum.layers import QuantumLayer
+from sb3_quantum.layers import BLOCKS, Block, FCBlock, QuantumLayer
 from sb3_quantum.qtd3.actions import check_action_space
 from sb3_quantum.qtd3.arguments import ALGORITHM, POLICY
 from tests.envs import SMALL, CountingEnv
@@ -125,7 +125,11 @@ ROWS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "circuit": (("paper", "brickwork", PaperCircuit(3, 2)), NO_CHOICE),
     "circuit_kwargs": ((None, *KWARGS), NO_DICTIONARY),
     "n_links": ((0, *INTEGERS), NO_INTEGER),
-    "block": (("pqc", "fc", "rbg", "zeros"), NO_CHOICE),
+    "block": (
+        (*BLOCKS, np.str_("fc"), FCBlock, FCBlock(PaperCircuit(3, 2))),
+        (*NO_CHOICE, nn.Linear, Block, QuantumLayer(3, 2)),
+    ),
+    "block_kwargs": ((None, *KWARGS), NO_DICTIONARY),
     "encoding": (("rms", "raw"), NO_CHOICE),
     "encoding_kwargs": ((None, *KWARGS), NO_DICTIONARY),
     "pre_arch": ((None, *WIDTHS), NO_WIDTHS),

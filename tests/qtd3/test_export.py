@@ -32,6 +32,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "fc": {"block": "fc"},
     "rbg": {"block": "rbg"},
     "zeros": {"block": "zeros"},
+    "mean_field": {"block": "mean_field"},
+    "bernoulli": {"block": "bernoulli"},
 }
 
 
@@ -79,7 +81,7 @@ def test_onnx_equals_predict(model: QuantumTD3, tmp_path: Path) -> None:
     assert np.allclose(through_onnx(tmp_path / "policy.onnx"), deployed(model), atol=1e-5)
 
 
-@pytest.mark.parametrize("block", ["pqc", "zeros"])
+@pytest.mark.parametrize("block", ["pqc", "zeros", "mean_field"])
 def test_exported_program_equals_predict(block: str) -> None:
     model = trained(block=block)
     shapes = ({0: th.export.Dim("batch")},)

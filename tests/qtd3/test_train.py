@@ -358,7 +358,8 @@ def test_fits_to_recent_pairs_are_drawn_from_them(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("dtype", [th.bfloat16, th.float16])
 @pytest.mark.parametrize(
-    "settings", [{"gradient": "exact"}, {"policy_kwargs": {"block": "fc"}}, {"policy_kwargs": {"block": "rbg"}}]
+    "settings",
+    [{"gradient": "exact"}, *({"policy_kwargs": {"block": block}} for block in ("fc", "rbg", "mean_field", "bernoulli"))],
 )
 def test_a_training_under_autocast(settings: dict[str, Any], dtype: th.dtype) -> None:
     """Networks may compute in half precision; actions, circuit pairs and parameters stay in single."""
