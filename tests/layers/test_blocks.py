@@ -194,7 +194,7 @@ def test_acting_bits_have_the_estimators_gradient_too() -> None:
         (lambda: make_block(3, ANSATZ), ValueError, "block must be one of 'pqc'.* or a subclass of Block"),
         (lambda: make_block(nn.Linear, ANSATZ), ValueError, "or a subclass of Block with a name, or an instance"),
         (lambda: make_block(Block, ANSATZ), ValueError, "or a subclass of Block with a name, or an instance"),
-        (lambda: make_block(QuantumLayer(3, 2), ANSATZ), ValueError, "block='pqc' cannot be an instance"),
+        (lambda: make_block(QuantumLayer(3, 2), ANSATZ), ValueError, "block='pqc' must be named, no instance"),
         (lambda: make_block(FCBlock(PaperCircuit(3, 2)), ANSATZ), ValueError, "block='fc' has 16 inputs, and .* has 30"),
         (
             lambda: make_block(FCBlock(ANSATZ), ANSATZ, {"width": 3}),

@@ -39,7 +39,7 @@ def block_class(block: "str | type[Block] | Block") -> type[Block]:
         )
     if found.of_policy and found is not block:
         raise ValueError(
-            f"block={found.name!r} cannot be an instance: it is made of the policy's arguments (circuit, backend, qtdnn_...)"
+            f"block={found.name!r} must be named, no instance: the policy makes it of its arguments (circuit, qtdnn_...)"
         )
     return found
 
