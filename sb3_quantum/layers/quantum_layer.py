@@ -234,6 +234,11 @@ class QuantumLayer(Block):
     def fitted_logits(self, inputs: th.Tensor) -> th.Tensor:
         return self.qtdnn(inputs)
 
+    def prior_bits(self, inputs: th.Tensor) -> th.Tensor:
+        # Without a prior, the one that is the default: what a run without it gives up
+        prior = self.qtdnn.prior
+        return prior.bits(inputs) if prior.n_logits else super().prior_bits(inputs)
+
     def fit_surrogate(
         self, inputs: th.Tensor, targets: th.Tensor | None = None, gradient_steps: int = 1, batch_size: int | None = None
     ) -> th.Tensor:

@@ -25,7 +25,6 @@ from sb3_quantum.layers import (
     gradient_fidelity,
     shot_fidelity,
 )
-from sb3_quantum.priors import make_prior
 from sb3_quantum.qtd3.harmless import HarmlessCallback, harmless
 from sb3_quantum.qtd3.interruption import walk
 from sb3_quantum.qtd3.qtd3 import QuantumTD3
@@ -124,13 +123,11 @@ def _measure(
         statistics = circuit_statistics(layer.ansatz, fixed_inputs, simulated=False)
         return {**{f"quantum/{key}": value for key, value in statistics.items()}, **measured}
     random = th.randn(weights.shape, generator=th.Generator().manual_seed(seed)).to(weights)
-    # Without a prior, the one that is the default: what a run without it gives up
-    prior = layer.qtdnn.prior if layer.qtdnn.prior.n_logits else make_prior("auto", layer.ansatz)
     measured = {
         **measured,
         **{f"qtdnn/{key}": value for key, value in gradient_fidelity(layer, fixed_inputs, weights).items()},
         "qtdnn/cosine_random": gradient_fidelity(layer, fixed_inputs, random)["cosine"],
-        "qtdnn/cosine_prior": gradient_fidelity(layer, fixed_inputs, weights, prior.bits)["cosine"],
+        "qtdnn/cosine_prior": gradient_fidelity(layer, fixed_inputs, weights, layer.prior_bits)["cosine"],
         "qtdnn/cosine_prednn": _prednn_cosine(model, layer, inputs, weights),
         **{f"qtdnn/{key}": value for key, value in fit_quality(layer, fixed_inputs).items()},
         **{f"quantum/{key}": value for key, value in circuit_statistics(layer.ansatz, fixed_inputs).items()},
