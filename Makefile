@@ -11,7 +11,8 @@ CHECKPOINT_FREQ ?= 25000
 
 LINT_PATHS = sb3_quantum sb3_quantum_autoload.py setup.py benchmarks examples tests docs/conf.py
 
-.PHONY: train humanoid test lint format type docs fidelity links-cut speed wall-clock reliability fake-device clean
+.PHONY: demo train humanoid test coverage lint format type docs fidelity links-cut speed wall-clock reliability fake-device \
+	release-check clean
 
 $(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +20,10 @@ $(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt torch
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[zoo,hub,aer,ibm,dask,study,plots,docs,tests]"
 	touch $@
+
+# About a minute: an agent that visibly learns, and pictures of it in demo/
+demo: $(VENV)/installed
+	$(BIN)/python -m sb3_quantum.demo $(ARGS)
 
 # Trains through the zoo, with a progress bar and checkpoints; started again, it continues the run
 train: $(VENV)/installed
@@ -31,6 +36,10 @@ humanoid: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --durations=10
+
+# The same with the share of lines that ran
+coverage: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 --cov=sb3_quantum --cov-report=term:skip-covered
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check $(LINT_PATHS)
@@ -70,6 +79,10 @@ reliability: $(VENV)/installed
 # All tests as where a GPU is, without one (tests/fake_device.py); docs/reliability.md has the last result
 fake-device: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --fake-device
+
+# Builds the release into dist/, and tries the wheel on every Python that is here (PYTHONS="python3.11 ..." for some of them)
+release-check:
+	.ci/release-check $(PYTHONS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info docs/_build

@@ -29,7 +29,7 @@ def returns_of(
     normalizer = None if isinstance(envs[0], VecEnv) else model.get_vec_normalize_env()
     if normalizer is None:
         warn_if_not_normalized(model, envs[0])
-    observations: dict[int, Any] = {i: _reset(env, first_seed + i) for i, env in enumerate(envs)}
+    observations: dict[int, Any] = {i: reset(env, first_seed + i) for i, env in enumerate(envs)}
     returns = np.zeros(episodes)
     while observations:
         running = list(observations)
@@ -38,7 +38,7 @@ def returns_of(
             batch if normalizer is None else normalizer.normalize_obs(batch), deterministic=deterministic
         )
         for i, action in zip(running, actions, strict=True):
-            observations[i], reward, done = _step(envs[i], action)
+            observations[i], reward, done = step(envs[i], action)
             returns[i] += reward
             if done:
                 del observations[i]
@@ -83,16 +83,28 @@ def warn_if_not_normalized(model: BaseAlgorithm, env: gym.Env | VecEnv) -> None:
         )
 
 
-def _reset(env: gym.Env | VecEnv, seed: int) -> Any:
-    """The first observation of an episode, without a batch dimension."""
+def reset(env: gym.Env | VecEnv, seed: int) -> Any:
+    """
+    Start an episode.
+
+    :param env: an environment, or one environment behind a ``VecEnv``'s wrappers
+    :param seed: reset seed
+    :return: the first observation, without a batch dimension
+    """
     if isinstance(env, VecEnv):
         env.seed(seed)
         return _first(env.reset())
     return env.reset(seed=seed)[0]
 
 
-def _step(env: gym.Env | VecEnv, action: np.ndarray) -> tuple[Any, float, bool]:
-    """The next observation, the reward, and whether the episode is over."""
+def step(env: gym.Env | VecEnv, action: np.ndarray) -> tuple[Any, float, bool]:
+    """
+    Take one step.
+
+    :param env: an environment, or one environment behind a ``VecEnv``'s wrappers
+    :param action: without a batch dimension
+    :return: the next observation, the reward, and whether the episode is over
+    """
     if isinstance(env, VecEnv):
         observations, rewards, dones, _ = env.step(action[None])
         return _first(observations), float(rewards[0]), bool(dones[0])

@@ -1,0 +1,230 @@
+"""A film of an agent, with the circuit that acts beside it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from stable_baselines3.common.vec_env import VecEnv
+
+from sb3_quantum.backends import StatevectorBackend
+from sb3_quantum.circuits import Circuit
+from sb3_quantum.common.evaluation import reset, step
+from sb3_quantum.plots.figure import new_figure
+from sb3_quantum.qtd3 import QuantumTD3
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: what a film can be written as
+FILM_SUFFIXES = (".gif", ".mp4", ".webp")
+_ORANGE, _BLUE = "#D55E00", "#0072B2"
+
+
+class CircuitPanel:
+    """
+    A small drawing of a circuit that can be redrawn in every frame: a square for every gate of one qubit, coloured by its
+    first angle, an orange line for every gate of two, and a bar for every expected bit at the end of its wire.
+
+    :param ansatz: the circuit
+    :param axes: where it is drawn
+    """
+
+    def __init__(self, ansatz: Circuit, axes: "Axes"):
+        from matplotlib.collections import LineCollection
+
+        self.ansatz = ansatz
+        self._columns, n_columns = _columns(ansatz)
+        gates = list(zip(ansatz.program.gates, self._columns, strict=True))
+        self._one = [(gate, column) for gate, column in gates if gate.name not in ("cz", "rzz")]
+        self._two = [(gate, column) for gate, column in gates if gate.name in ("cz", "rzz")]
+        self._end = n_columns + 0.5
+        n_qubits = ansatz.n_qubits
+        axes.set_xlim(-1, n_columns + 0.32 * n_columns)
+        axes.set_ylim(n_qubits - 0.3, -0.7)
+        axes.axis("off")
+        axes.hlines(np.arange(n_qubits), -0.8, self._end, color="0.75", linewidth=0.8, zorder=0)
+        self._squares = axes.scatter(
+            [column for _, column in self._one],
+            [gate.qubits[0] for gate, _ in self._one],
+            c=np.zeros(len(self._one)),
+            cmap="twilight_shifted",
+            vmin=-np.pi,
+            vmax=np.pi,
+            marker="s",
+            s=2.2e4 / max(n_qubits, n_columns) ** 1.75,
+            edgecolors="0.4",
+            linewidths=0.4,
+        )
+        self._links = LineCollection([], colors=_ORANGE, linewidths=2, capstyle="round")
+        axes.add_collection(self._links)
+        length = 0.3 * n_columns
+        axes.barh(np.arange(n_qubits), length, 0.7, left=self._end, color="0.92")
+        self._bars = axes.barh(np.arange(n_qubits), 0, 0.7, left=self._end, color=_BLUE)
+        self._length = length
+
+    def draw(self, inputs: th.Tensor, bits: th.Tensor) -> None:
+        """
+        Show one circuit.
+
+        :param inputs: circuit inputs, ``(1, n_inputs)``
+        :param bits: its expected bits, ``(1, n_qubits)``
+        """
+        angles = self.ansatz.gate_angles(inputs)[0].double().cpu().numpy()
+        first = np.array([angles[gate.angles[0]] if gate.angles else 0.0 for gate, _ in self._one])
+        self._squares.set_array(np.remainder(first + np.pi, 2 * np.pi) - np.pi)
+        chosen = self.ansatz.choices(inputs)[0].tolist() if self.ansatz.program.n_choices else []
+        segments = []
+        for gate, column in self._two:
+            ends = gate.qubits if gate.choice is None else chosen[gate.choice]
+            if ends[0] != ends[1]:
+                segments.append([(column, ends[0]), (column, ends[1])])
+        self._links.set_segments(segments)
+        for bar, bit in zip(self._bars, bits[0].tolist(), strict=True):
+            bar.set_width(self._length * bit)
+
+
+def _columns(ansatz: Circuit) -> tuple[list[int], int]:
+    """The column of every gate, and how many columns there are. A gate whose qubits rows choose blocks all wires."""
+    free = [0] * ansatz.n_qubits
+    columns = []
+    for gate in ansatz.program.gates:
+        if gate.choice is not None or not gate.qubits:
+            wires = range(ansatz.n_qubits)
+        elif len(gate.qubits) == 2:
+            wires = range(min(gate.qubits), max(gate.qubits) + 1)
+        else:
+            wires = range(gate.qubits[0], gate.qubits[0] + 1)
+        column = max(free[wire] for wire in wires)
+        columns.append(column)
+        for wire in wires:
+            free[wire] = column + 1
+    return columns, max(free)
+
+
+def film_frames(
+    model: QuantumTD3,
+    make_env: Callable[[], gym.Env | VecEnv],
+    length: int,
+    seed: int = 0,
+    every: int = 1,
+    width: int = 720,
+) -> Iterator[np.ndarray]:
+    """
+    Let a model act, deterministically, and draw what it does beside the circuit that it does it with. The expected bits are
+    those of the exact simulator.
+
+    :param model: a model with a circuit
+    :param make_env: makes one environment whose ``render()`` gives an image
+    :param length: how many steps; an episode that ends is followed by another
+    :param seed: reset seed of the first episode
+    :param every: a frame in every so many steps
+    :param width: of a frame, in pixels
+    :return: frames, ``(height, width, 3)``, uint8
+    :raises ImportError: if matplotlib is missing
+    :raises ValueError: if the policy has no circuit, or the environment draws no images
+    """
+    layer = model.policy.quantum_layer
+    if layer is None:
+        raise ValueError('a film shows the circuit that acts, and this policy has none: its block is not "pqc"')
+    env = make_env()
+    draw = env.render
+    obs = reset(env, seed)
+    if not isinstance(draw(), np.ndarray):
+        raise ValueError('the environment draws no images; it needs env_kwargs=dict(render_mode="rgb_array")')
+    scene = _Scene(layer.ansatz, width)
+    exact = StatevectorBackend(layer.ansatz)
+    total, step_of_episode = 0.0, 0
+    for place in range(length):
+        if place % every == 0:
+            with th.no_grad():
+                tensor, _ = model.policy.obs_to_tensor(obs)
+                inputs, _ = model.policy.deployed_actor.encode(tensor)
+                bits = exact.expected_bits(inputs)
+            image = draw()
+            assert isinstance(image, np.ndarray)
+            yield scene.frame(image, inputs, bits, f"step {step_of_episode}    return {total:,.0f}")
+        action, _ = model.predict(obs, deterministic=True)
+        obs, reward, done = step(env, action)
+        total, step_of_episode = total + reward, step_of_episode + 1
+        if done:
+            seed += 1
+            obs, total, step_of_episode = reset(env, seed), 0.0, 0
+    env.close()
+
+
+def write_film(frames: Iterator[np.ndarray], path: Path, fps: int) -> int:
+    """
+    Write frames as a film.
+
+    :param frames: ``(height, width, 3)``, uint8
+    :param path: of the film; ``.gif`` and ``.webp`` are animated images, ``.mp4`` needs moviepy
+    :param fps: frames per second
+    :return: how many frames there were
+    :raises ImportError: if Pillow or moviepy is missing
+    :raises ValueError: if the suffix is none of :data:`FILM_SUFFIXES`
+    """
+    suffix = path.suffix.lower()
+    if suffix not in FILM_SUFFIXES:
+        raise ValueError(f"a film must end with {', '.join(FILM_SUFFIXES)}, got {path}")
+    images = list(frames)
+    if suffix == ".mp4":
+        try:
+            from moviepy import ImageSequenceClip
+        except ImportError as error:
+            raise ImportError('mp4 needs moviepy: pip install "sb3-quantum[hub]"; .gif does not') from error
+        ImageSequenceClip(images, fps=fps).write_videofile(str(path), logger=None)
+        return len(images)
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError('films need Pillow: pip install "sb3-quantum[plots]"') from error
+    pictures = [Image.fromarray(image) for image in images]
+    if suffix == ".gif" and images:  # one palette, from some of them, without dithering: half the size
+        some = images[:: max(len(images) // 8, 1)]
+        palette = Image.fromarray(np.concatenate(some)).quantize(128)
+        pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    options: dict[str, Any] = {"quality": 70, "method": 4} if suffix == ".webp" else {"optimize": True}
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, **options)
+    return len(images)
+
+
+class _Scene:
+    """The figure that frames are drawn in: the environment on the left, the circuit on the right."""
+
+    def __init__(self, ansatz: Circuit, width: int):
+        self.figure = new_figure(width / 100, width / 200, dpi=100)
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        self.canvas = FigureCanvasAgg(self.figure)
+        self._left = self.figure.add_axes((0.0, 0.0, 0.5, 1.0))
+        self._left.axis("off")
+        self._image: Any = None
+        right = self.figure.add_axes((0.52, 0.1, 0.47, 0.76))
+        self._panel = CircuitPanel(ansatz, right)
+        self.figure.text(0.53, 0.91, f"the circuit of this step: {ansatz.n_qubits} qubits", fontsize=9.5, weight="bold")
+        self.figure.text(
+            0.53, 0.04, "squares: rotation angles    orange: CZ    bars: expected bits", fontsize=7.5, color="0.3"
+        )
+        self._text = self._left.text(
+            0.03,
+            0.96,
+            "",
+            transform=self._left.transAxes,
+            fontsize=9.5,
+            va="top",
+            bbox=dict(facecolor="white", edgecolor="none"),
+        )
+
+    def frame(self, image: np.ndarray, inputs: th.Tensor, bits: th.Tensor, text: str) -> np.ndarray:
+        """One frame, ``(height, width, 3)``."""
+        if self._image is None:
+            self._image = self._left.imshow(image)
+        else:
+            self._image.set_data(image)
+        self._text.set_text(text)
+        self._panel.draw(inputs, bits)
+        self.canvas.draw()
+        return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
