@@ -40,24 +40,25 @@ def _plain(axes: "Axes", label: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def seeds_figure(variants: dict[str, Groups]) -> "Figure":
+def seeds_figure(variants: dict[str, Groups], places: dict[str, int]) -> "Figure":
     """
     Every run as a dot, and the interquartile mean of each arm with its interval.
 
     :param variants: arms of every variant
+    :param places: in the order of colours, by arm
     :return: the figure
     """
     heights = [max(len(groups), 1) for groups in variants.values()]
     figure = new_figure(8, 1.2 + 0.38 * sum(heights) + 0.5 * len(heights), layout="constrained")
     panels = figure.subplots(len(variants), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (variant, groups) in zip(panels, variants.items(), strict=True):
-        for place, cells in enumerate(groups.values()):
+        for row, (arm, cells) in enumerate(groups.items()):
             values = np.array([cell.returns.mean() for cell in cells])
-            look = _look(place)
-            axes.plot(values, np.full(len(values), place) + 0.18, "o", markersize=4, alpha=0.6, color=look["color"])
+            look = _look(places[arm])
+            axes.plot(values, np.full(len(values), row) + 0.18, "o", markersize=4, alpha=0.6, color=look["color"])
             middle, low, high = iqm(values)
             errors = [[middle - low], [high - middle]] if np.isfinite(low) else None
-            axes.errorbar(middle, place, xerr=errors, marker="D", capsize=3, color=look["color"])
+            axes.errorbar(middle, row, xerr=errors, marker="D", capsize=3, color=look["color"])
         axes.set_yticks(range(len(groups)), list(groups))
         axes.invert_yaxis()
         axes.set_title(variant, loc="left", fontsize=10)
@@ -74,11 +75,12 @@ def _clip(axes: "Axes", groups: Groups) -> None:
         axes.set_xlim(values.min() - margin, values.max() + margin)
 
 
-def curves_figure(variants: dict[str, Groups], hours: bool) -> "Figure":
+def curves_figure(variants: dict[str, Groups], places: dict[str, int], hours: bool) -> "Figure":
     """
     Return in training: the mean over an arm's seeds, and their range.
 
     :param variants: arms of every variant
+    :param places: in the order of colours, by arm
     :param hours: whether against CPU hours, or against environment steps
     :return: the figure
     """
@@ -86,7 +88,7 @@ def curves_figure(variants: dict[str, Groups], hours: bool) -> "Figure":
     panels = figure.subplots(len(variants), 1, squeeze=False)[:, 0]
     column, scale = ("cpu_minutes", 60.0) if hours else ("steps", 1000.0)
     for axes, (variant, groups) in zip(panels, variants.items(), strict=True):
-        for place, (arm, cells) in enumerate(groups.items()):
+        for arm, cells in groups.items():
             curves = [
                 cell.curve for cell in cells if len(cell.curve.get("return", ())) and np.isfinite(cell.curve[column]).all()
             ]
@@ -94,11 +96,11 @@ def curves_figure(variants: dict[str, Groups], hours: bool) -> "Figure":
                 continue
             end = min(float(curve[column][-1]) for curve in curves)
             start = max(float(curve[column][0]) for curve in curves)
-            places = np.linspace(min(start, end), end, 60)
-            values = np.stack([np.interp(places, curve[column], curve["return"]) for curve in curves])
-            axes.plot(places / scale, values.mean(0), label=arm, **_look(place))
+            along = np.linspace(min(start, end), end, 60)
+            values = np.stack([np.interp(along, curve[column], curve["return"]) for curve in curves])
+            axes.plot(along / scale, values.mean(0), label=arm, **_look(places[arm]))
             axes.fill_between(
-                places / scale, values.min(0), values.max(0), color=_look(place)["color"], alpha=0.12, linewidth=0
+                along / scale, values.min(0), values.max(0), color=_look(places[arm])["color"], alpha=0.12, linewidth=0
             )
         axes.set_ylabel("return")
         axes.set_title(variant, loc="left", fontsize=10)
@@ -110,11 +112,12 @@ def curves_figure(variants: dict[str, Groups], hours: bool) -> "Figure":
     return figure
 
 
-def profiles_figure(variants: dict[str, Groups]) -> "Figure":
+def profiles_figure(variants: dict[str, Groups], places: dict[str, int]) -> "Figure":
     """
     Performance profiles: the share of episodes with more than a return, with a band for the seeds.
 
     :param variants: arms of every variant
+    :param places: in the order of colours, by arm
     :return: the figure
     """
     figure = new_figure(8, 0.8 + 3.4 * len(variants), layout="constrained")
@@ -122,11 +125,11 @@ def profiles_figure(variants: dict[str, Groups]) -> "Figure":
     for axes, (variant, groups) in zip(panels, variants.items(), strict=True):
         every = np.concatenate([cell.returns for cells in groups.values() for cell in cells] or [np.zeros(1)])
         thresholds = np.linspace(every.min(), every.max(), 200)
-        for place, (arm, cells) in enumerate(groups.items()):
+        for arm, cells in groups.items():
             if cells:
                 share, low, high = profile([cell.returns for cell in cells], thresholds)
-                axes.plot(thresholds, share, label=arm, **_look(place))
-                axes.fill_between(thresholds, low, high, color=_look(place)["color"], alpha=0.12, linewidth=0)
+                axes.plot(thresholds, share, label=arm, **_look(places[arm]))
+                axes.fill_between(thresholds, low, high, color=_look(places[arm])["color"], alpha=0.12, linewidth=0)
         axes.set_ylim(-0.02, 1.02)
         axes.set_ylabel("share of episodes with more")
         axes.set_title(variant, loc="left", fontsize=10)

@@ -50,10 +50,13 @@ def write_report(study: Study, source: Path, folder: Path) -> Path:
     write_text(folder / "seeds.csv", seeds_table(groups))
     there = {variant: {arm: cells for arm, cells in arms.items() if cells} for variant, arms in groups.items()}
     there = {variant: arms for variant, arms in there.items() if arms}
-    figures.write(figures.seeds_figure(there), folder / "seeds.png")
-    figures.write(figures.curves_figure(there, hours=False), folder / "curves.png")
-    figures.write(figures.curves_figure(there, hours=True), folder / "hours.png")
-    figures.write(figures.profiles_figure(there), folder / "profiles.png")
+    # An arm looks alike in every variant
+    short = list(dict.fromkeys(arm.name.removeprefix(f"{arm.variant}-") for arm in study.arms))
+    places = {arm.name: short.index(arm.name.removeprefix(f"{arm.variant}-")) for arm in study.arms}
+    figures.write(figures.seeds_figure(there, places), folder / "seeds.png")
+    figures.write(figures.curves_figure(there, places, hours=False), folder / "curves.png")
+    figures.write(figures.curves_figure(there, places, hours=True), folder / "hours.png")
+    figures.write(figures.profiles_figure(there, places), folder / "profiles.png")
     forms = source if source.is_dir() else None
     return page(study, found, groups, forms).write(folder)
 

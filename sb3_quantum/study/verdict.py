@@ -51,18 +51,18 @@ class Verdict:
 def verdicts(comparisons: list[tuple[Comparison, np.ndarray, np.ndarray]]) -> list[Verdict]:
     """
     :param comparisons: each with the mean returns of both arms' runs, ``(seeds,)``
-    :return: what came of each; p-values are corrected for those that were run
+    :return: what came of each; p-values are corrected for all of them
     """
-    run = [place for place, (_, tested, against) in enumerate(comparisons) if min(len(tested), len(against)) >= 2]
-    differences = {place: difference(*comparisons[place][1:]) for place in run}
-    corrected = dict(zip(run, holm([differences[place].p for place in run]), strict=True))
-    found = []
-    for place, (comparison, tested, against) in enumerate(comparisons):
-        if place in corrected:
-            found.append(_verdict(comparison, tested, against, differences[place], corrected[place], len(run)))
-        else:
-            found.append(_not_run(comparison, tested, against))
-    return found
+    run = [min(len(tested), len(against)) >= 2 for _, tested, against in comparisons]
+    differences = [
+        difference(tested, against) if there else None for there, (_, tested, against) in zip(run, comparisons, strict=True)
+    ]
+    # Those that are not run yet count: what is found does not fade as the study grows
+    corrected = holm([math.nan if found is None else found.p for found in differences])
+    return [
+        _not_run(*asked) if found is None else _verdict(*asked, found, p, len(comparisons))
+        for asked, found, p in zip(comparisons, differences, corrected, strict=True)
+    ]
 
 
 def _verdict(

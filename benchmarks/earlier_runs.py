@@ -1,0 +1,124 @@
+"""
+Runs that are older than ``python -m sb3_quantum.study``: taken over as cells of the studies that their scripts have become.
+
+Settings, seeds, budgets and evaluation (100 episodes on the same reset seeds) are the studies'; what was not measured then,
+such as ablations, is not there. They are of other machines, on which the same seed learns something else: floating point
+numbers are rounded differently, and trainings amplify it.
+
+    python benchmarks/earlier_runs.py pendulum_links_cut wall_clock wall_clock_candidates
+    python -m sb3_quantum.study report wall_clock
+    python benchmarks/earlier_runs.py --curves       # runs of humanoid_recipe, which have evaluations of five episodes only
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sb3_quantum.study import Cell, Study, read_study
+from sb3_quantum.study.cell import COLUMNS, identity
+from sb3_quantum.study.folder import keep_form
+from sb3_quantum.study.packed import put
+
+RESULTS = Path(__file__).parent / "results"
+#: files of every study, and what its arms were called
+FILES = {
+    "pendulum_links_cut": ("links_cut/*.json", "links_cut_dense/*.json"),
+    "wall_clock": ("wall_clock/45min-*.json",),
+    "wall_clock_candidates": ("wall_clock/xeon/10min-*.json",),
+}
+LINKS_CUT = {"links_cut": {"default": "pqc"}, "links_cut_dense": {"default": "dense", "no_entanglement": "n_cz0"}}
+
+
+def arm_of(path: Path, figures: dict[str, Any]) -> str:
+    """
+    :param path: of a run's figures
+    :param figures: what is in it
+    :return: the arm's name today
+    """
+    arm = figures["arm"]
+    if "readout" in figures:
+        return f"{figures['readout']}-{LINKS_CUT[path.parent.name].get(arm, arm)}"
+    return arm.replace(".", "_").replace("-", "_")
+
+
+def curve_of(figures: dict[str, Any]) -> dict[str, np.ndarray]:
+    """
+    :param figures: of a run
+    :return: its curve, with the evaluation at the end; empty if there is none
+    """
+    if "curve" not in figures:
+        return {}
+    end = {**figures, "return": float(np.mean(figures["returns"]))}
+    points = [point for point in figures["curve"] if point["minutes"] < figures["minutes"]] + [end]
+    names = {"cpu_minutes": "minutes"}
+    return {
+        column: np.array([point.get(names.get(column, column), np.nan) for point in points], dtype=float) for column in COLUMNS
+    }
+
+
+def cells(study: Study) -> Iterator[Cell]:
+    """
+    :param study: one of :data:`FILES`
+    :return: its earlier runs
+    """
+    for pattern in FILES[study.name]:
+        for path in sorted(RESULTS.glob(pattern)):
+            figures = json.loads(path.read_text())
+            arm = study.arm(arm_of(path, figures))
+            manifest = {
+                **identity(study, arm, figures["seed"]),
+                "study_hash": study.hash,
+                "status": "complete",
+                "trained": True,
+                "taken_over": str(path.relative_to(RESULTS)),
+                **{key: figures[key] for key in ("steps", "updates")},
+                "cpu_minutes": figures.get("minutes"),
+            }
+            yield Cell(manifest, curve_of(figures), {"returns": figures["returns"], "first_seed": 10_000})
+
+
+def curves(folder: Path) -> None:
+    """
+    Print a table: the last evaluation of every run, and those at 5 and 10 minutes.
+
+    :param folder: where the CSV files are
+    """
+    print(
+        "| arm | seed | 5 min | 10 min | end: minutes, return | steps/s | updates/s |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        sep="\n",
+    )
+    for path in sorted(folder.glob("*.csv")):
+        with path.open() as file:
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        arm, _, seed = path.stem.rpartition("-")
+        at = [next((f"{row['return']:.0f}" for row in rows if abs(row["cpu_minutes"] - m) < 0.3), "") for m in (5, 10)]
+        last, seconds = rows[-1], rows[-1]["cpu_minutes"] * 60
+        print(
+            f"| {arm} | {seed} | {at[0]} | {at[1]} | {last['cpu_minutes']:.1f}, {last['return']:.0f} "
+            f"| {last['steps'] / seconds:.0f} | {last['updates'] / seconds:.1f} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("studies", nargs="*", choices=[*FILES, []], help="whose earlier runs are taken over")
+    parser.add_argument("--out", type=Path, default=Path("logs/studies"), help="folder of the studies' folders")
+    parser.add_argument("--curves", action="store_true", help="print the table of humanoid_recipe's runs")
+    args = parser.parse_args()
+    for name in args.studies:
+        study = read_study(name)
+        keep_form(study, args.out / name)
+        taken = [put(args.out / name, cell, "") for cell in cells(study)]
+        print(f"{name}: {sum(taken)} of {len(taken)} runs were taken over")
+    if args.curves:
+        curves(RESULTS / "humanoid_recipe")
+
+
+if __name__ == "__main__":
+    main()

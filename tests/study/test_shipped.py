@@ -1,0 +1,114 @@
+"""Studies that come with the package: their settings are those of the zoo, of the paper and of the earlier runs."""
+
+import ast
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from sb3_quantum import PAPER
+from sb3_quantum.study import Study, read_study
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture()
+def earlier_runs(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import earlier_runs
+
+    return earlier_runs
+
+
+def test_the_papers_arm_has_the_papers_settings() -> None:
+    study = read_study("pendulum_links_cut")
+    ours = study.arm("sample-paper").settings
+    base = study.arm("sample-pqc").settings
+    for name, value in PAPER.items():
+        if name == "policy_kwargs":
+            kept = {**value, "n_links": 0, "readout": "sample", "eval_readout": "sample"}
+            assert ours[name] == kept
+        elif name not in base:
+            assert ours[name] == value, name
+
+
+@pytest.mark.parametrize("name", ["wall_clock", "humanoid"])
+def test_shipped_settings_are_those_of_the_zoo(name: str) -> None:
+    zoo = dict(yaml.safe_load((ROOT / "hyperparams" / "qtd3.yml").read_text())["Humanoid-v4"])
+    assert zoo.pop("policy") == "MlpPolicy" and zoo.pop("noise_type") == "normal" and zoo.pop("n_timesteps") == 2e6
+    call = ast.parse(zoo.pop("policy_kwargs"), mode="eval").body
+    assert isinstance(call, ast.Call)
+    zoo["policy_kwargs"] = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    zoo["action_noise"] = zoo.pop("noise_std")
+    assert read_study(name).arm("shipped").settings == zoo
+
+
+@pytest.mark.parametrize("arm", ["sb3_td3", "sb3_tqc", "sb3_crossq"])
+def test_arms_of_others_have_the_settings_of_the_zoo(arm: str) -> None:
+    rl_zoo3 = pytest.importorskip("rl_zoo3")
+    ours = dict(read_study("humanoid_recipe").arm(arm).settings)
+    path = Path(rl_zoo3.__file__).parent / "hyperparams" / f"{ours.pop('algo')}.yml"
+    theirs = {"policy_kwargs": "{}", **yaml.safe_load(path.read_text())["Humanoid-v4"]}
+    assert theirs.pop("policy") == "MlpPolicy" and theirs.pop("n_timesteps") > 0
+    assert theirs.pop("noise_type", "normal") == "normal" and theirs.pop("noise_std", None) == ours.pop("action_noise", None)
+    theirs["policy_kwargs"] = eval(theirs["policy_kwargs"])
+    assert ours == {"n_envs": 1, **theirs}
+
+
+@pytest.mark.parametrize("name", ["humanoid_recipe", "humanoid_links", "humanoid_links_cut"])
+def test_recipes_look_back_as_far_and_have_one_kind_of_critics(name: str) -> None:
+    for arm in read_study(name).arms:
+        kwargs = arm.settings["policy_kwargs"]
+        if "algo" not in arm.settings:
+            # As far back in updates, however seldom the actor is updated
+            assert kwargs["actor_average_tau"] == pytest.approx(1e-3 * arm.settings.get("policy_delay", 2))
+            assert not (kwargs.get("critic_layer_norm") and "critic" in kwargs)
+
+
+def test_the_two_studies_of_humanoid_differ_in_the_links_alone() -> None:
+    linked, cut = read_study("humanoid_links"), read_study("humanoid_links_cut")
+    settings = dict(cut.arm("pqc").settings)
+    settings["policy_kwargs"] = {key: value for key, value in settings["policy_kwargs"].items() if key != "n_links"}
+    assert settings == linked.arm("pqc").settings and linked.evaluation == cut.evaluation
+    recipe = dict(read_study("humanoid_recipe").arm("bf16_decay").settings)
+    # What the recipe undoes of the settings that it began with
+    recipe["policy_kwargs"] = {key: value for key, value in recipe["policy_kwargs"].items() if key != "critic_layer_norm"}
+    rates = dict.fromkeys(("learning_rate", "qf_learning_rate"), "lin_0.001_0.0001")
+    assert {**recipe, **rates} == linked.arm("pqc").settings
+
+
+def cells_of(earlier_runs: Any, study: Study) -> list[Any]:
+    return list(earlier_runs.cells(study))
+
+
+@pytest.mark.parametrize(("name", "count"), [("pendulum_links_cut", 58), ("wall_clock", 15), ("wall_clock_candidates", 10)])
+def test_earlier_runs_are_cells_of_the_studies(name: str, count: int, earlier_runs: Any) -> None:
+    study = read_study(name)
+    cells = cells_of(earlier_runs, study)
+    assert len(cells) == count == len({(cell.arm, cell.seed) for cell in cells})
+    for cell in cells:
+        assert cell.changes(study) == [] and len(cell.returns) == study.evaluation.episodes
+        raw = json.loads((earlier_runs.RESULTS / cell.manifest["taken_over"]).read_text())
+        assert raw["seed"] == cell.seed and raw["returns"] == cell.returns.tolist()
+        budget = study.arm(cell.arm).budget
+        assert raw["minutes" if budget.unit == "cpu_minutes" else "steps"] == budget.amount
+        if cell.curve:
+            assert cell.curve["return"][-1] == np.mean(raw["returns"]) and (np.diff(cell.curve["steps"]) > 0).all()
+
+
+def test_earlier_runs_are_reported(
+    earlier_runs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sb3_quantum.study.report import write_report
+
+    monkeypatch.setattr(sys, "argv", ["earlier_runs.py", "wall_clock", "--curves", "--out", str(tmp_path)])
+    earlier_runs.main()
+    printed = capsys.readouterr().out
+    assert "15 of 15 runs were taken over" in printed and "| bf16 | 0 | 710 | 5273 |" in printed
+    write_report(read_study("wall_clock"), tmp_path / "wall_clock", tmp_path / "page")
+    text = (tmp_path / "page" / "README.md").read_text()
+    assert "shipped and zeros cannot be told apart with 3 and 2 seeds" in text and "older than this file" in text
