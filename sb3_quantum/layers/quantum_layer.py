@@ -21,6 +21,7 @@ from sb3_quantum.layers.gradients import FITTED_GRADIENTS, check_gradient, diffe
 from sb3_quantum.layers.optimizers import follow
 from sb3_quantum.layers.qtdnn import QtDNN
 from sb3_quantum.layers.readout import check_readout, read
+from sb3_quantum.priors import Prior
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -234,10 +235,9 @@ class QuantumLayer(Block):
     def fitted_logits(self, inputs: th.Tensor) -> th.Tensor:
         return self.qtdnn(inputs)
 
-    def prior_bits(self, inputs: th.Tensor) -> th.Tensor:
+    def reference_prior(self) -> Prior:
         # Without a prior, the one that is the default: what a run without it gives up
-        prior = self.qtdnn.prior
-        return prior.bits(inputs) if prior.n_logits else super().prior_bits(inputs)
+        return self.qtdnn.prior if self.qtdnn.prior.n_logits else super().reference_prior()
 
     def fit_surrogate(
         self, inputs: th.Tensor, targets: th.Tensor | None = None, gradient_steps: int = 1, batch_size: int | None = None

@@ -127,7 +127,7 @@ def _measure(
         **measured,
         **{f"qtdnn/{key}": value for key, value in gradient_fidelity(layer, fixed_inputs, weights).items()},
         "qtdnn/cosine_random": gradient_fidelity(layer, fixed_inputs, random)["cosine"],
-        "qtdnn/cosine_prior": gradient_fidelity(layer, fixed_inputs, weights, layer.prior_bits)["cosine"],
+        "qtdnn/cosine_prior": gradient_fidelity(layer, fixed_inputs, weights, layer.reference_prior().bits)["cosine"],
         "qtdnn/cosine_prednn": _prednn_cosine(model, layer, inputs, weights),
         **{f"qtdnn/{key}": value for key, value in fit_quality(layer, fixed_inputs).items()},
         **{f"quantum/{key}": value for key, value in circuit_statistics(layer.ansatz, fixed_inputs).items()},

@@ -11,7 +11,7 @@ from torch import nn
 from sb3_quantum.backends import Backend
 from sb3_quantum.circuits import Circuit
 from sb3_quantum.circuits.checks import check_instance
-from sb3_quantum.priors import make_prior
+from sb3_quantum.priors import Prior, make_prior
 
 #: what a block may say of the gradient of its surrogate, and how that is said to people; ``check_block`` holds it to it
 CLAIMS = {
@@ -200,14 +200,11 @@ class Block(nn.Module, ABC):
         """
         return th.logit(self.surrogate(inputs), eps=1e-6)
 
-    def prior_bits(self, inputs: th.Tensor) -> th.Tensor:
+    def reference_prior(self) -> Prior:
         """
-        What is known of the circuit without a fit, for the same measurements: by the default prior.
-
-        :param inputs: ``(batch, n_inputs)``
-        :return: expected outputs, ``(batch, n_outputs)``
+        :return: what is known of the circuit without a fit, for the same measurements: the default prior
         """
-        return make_prior("auto", self.ansatz).bits(inputs)
+        return make_prior("auto", self.ansatz)
 
     def seed(self, seed: int | None) -> None:
         """
