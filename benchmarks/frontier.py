@@ -8,35 +8,41 @@ d(w . expected bits)/d(angles) of both, w normal, mean over states, live angles 
 circuit from a dead one: the norm of the exact gradient and the spread of the expected bits over the states (both vanish on a
 barren plateau, which is no surrogate's fault), and Meyer-Wallach's entanglement.
 
-Every prior is measured alone and after so many fits of the default recipe, with probes and without; a fit is what one update
-of ``QuantumTD3`` does, on 256 recorded pairs.
+A full run has three parts. ``map``: every prior without a fit, over all shapes. ``curves``: three circuits, every prior after
+so many fits of the default recipe, with probes and without; a fit is what one update of ``QuantumTD3`` does, on 256 recorded
+pairs. ``growth``: cosine and cost of the priors from 10 to 40 qubits, against a witness that is exact there too.
 
     python benchmarks/frontier.py --quick --json frontier.json       # three circuits, within a minute
     python benchmarks/frontier.py --json benchmarks/results/frontier.json     # hours; goes on where it was cut
-    python benchmarks/frontier.py --data benchmarks/results/frontier.json --plot docs/images/frontier.png
+    python benchmarks/frontier.py --data benchmarks/results/frontier.json --plot docs/images
 """
 
 import argparse
+import itertools
 import json
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch as th
+from frontier_figures import draw_growth, draw_map
+from priors import costs, fidelity
 
 from sb3_quantum import QuantumLayer, QuantumTD3
 from sb3_quantum.circuits import PaperCircuit
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.layers import circuit_statistics, gradient_fidelity
-from sb3_quantum.plots.figure import new_figure
 from sb3_quantum.priors import PRIORS
 
 #: circuits of --quick, which are also those of the issue's figures: qubits, layers, CZ gates a layer
 QUICK = {"paper_10": (10, 10, 1), "dense_5": (10, 5, 5), "dense_10": (10, 10, 5)}
-QUBITS, LAYERS, CZ = (4, 6, 8, 10, 12), (2, 3, 5, 7, 10, 15), (0, 1, 2, 3, 5)
+QUBITS, LAYERS, SEEDS = (4, 6, 8, 10, 12), (2, 3, 5, 7, 10, 15), (0, 1, 2)
+#: circuits that grow: layers, and how pairs of qubits are drawn (see ``priors.py``); ``free`` ones have one CZ gate a layer
+GROWING = {"paper": (10, "free"), "matching": (5, "matching"), "bricks": (8, "bricks")}
+WIDTHS = (10, 14, 20, 30, 40)
+PARTS = ("map", "curves", "growth")
 #: recorded pairs, their share of an update, states of a measurement, dimensions and spread of the manifold in radians
 PAIRS, BATCH, HELD_OUT, DIMENSIONS, SPREAD, INDEX_SPREAD = 4096, 256, 128, 20, 0.5, 0.25
 FITS = (0, 500, 2000, 8000)
@@ -87,13 +93,14 @@ def measure_circuit(
     :param shape: qubits, layers, CZ gates a layer
     :param kind: a key of INPUTS
     :param priors: to be measured
-    :param fits: numbers of fits, in rising order
+    :param fits: numbers of fits, in rising order, 0 first
     :param seed: of everything
     :return: plain data
     """
     circuit, rng = PaperCircuit(*shape), np.random.default_rng(seed)
+    fitted = max(fits) > 0
     inputs = INPUTS[kind](circuit, PAIRS + HELD_OUT, rng)
-    held_out, inputs = inputs[:HELD_OUT], inputs[HELD_OUT:]
+    held_out, inputs = inputs[:HELD_OUT], inputs[HELD_OUT:] if fitted else inputs[:0]
     weights = th.as_tensor(rng.normal(size=(HELD_OUT, circuit.n_qubits))).float()
     witness = QuantumLayer(circuit=circuit, gradient="exact", qtdnn_prior="none", seed=0)
     leaf = held_out.clone().requires_grad_(True)
@@ -109,19 +116,20 @@ def measure_circuit(
         **{name: statistics_[name] for name in ("marginal_std", "entanglement", "input_std")},
         "cosine": {},
     }
-    targets = witness.measure(inputs, draw=False).expected_bits
+    targets = witness.measure(inputs, draw=False).expected_bits if fitted else th.zeros(0)
     for prior in priors:
-        for probed in (False, True):
+        for probed in (False, True) if fitted else (False,):
             th.manual_seed(seed)
             layer = QuantumLayer(circuit=circuit, qtdnn_prior=prior, seed=0)
-            near = inputs + circuit.join(PROBE * th.randn(PAIRS, circuit.n_angles), th.zeros(PAIRS, circuit.n_indices))
+            rows = len(inputs)
+            near = inputs + circuit.join(PROBE * th.randn(rows, circuit.n_angles), th.zeros(rows, circuit.n_indices))
             near_targets = witness.measure(near, draw=False).expected_bits if probed else targets
             curve, done = {}, 0
             for many in fits:
                 for _ in range(many - done):
-                    rows = th.randint(PAIRS, (BATCH,))
-                    pairs = th.cat([inputs[rows], near[rows]]) if probed else inputs[rows]
-                    outputs = th.cat([targets[rows], near_targets[rows]]) if probed else targets[rows]
+                    drawn = th.randint(PAIRS, (BATCH,))
+                    pairs = th.cat([inputs[drawn], near[drawn]]) if probed else inputs[drawn]
+                    outputs = th.cat([targets[drawn], near_targets[drawn]]) if probed else targets[drawn]
                     layer.fit_surrogate(pairs, outputs, batch_size=128)
                 done = many
                 curve[str(many)] = round(gradient_fidelity(layer, held_out, weights)["cosine"], 4)
@@ -135,7 +143,7 @@ def milliseconds(circuits: dict[str, tuple[dict[str, Any], str | None]], rounds:
 
     :param circuits: for every arm a policy's ``circuit_kwargs`` and the prior, the library's own if ``None``
     :param rounds: updates of each
-    :return: medians in milliseconds
+    :return: the fastest of each, in milliseconds
     """
     models, times = {}, {name: [] for name in circuits}  # type: dict[str, QuantumTD3], dict[str, list[float]]
     for name, (circuit_kwargs, prior) in circuits.items():
@@ -147,7 +155,7 @@ def milliseconds(circuits: dict[str, tuple[dict[str, Any], str | None]], rounds:
             start = time.perf_counter()
             model.train(gradient_steps=1, batch_size=BATCH)
             times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: round(statistics.median(values), 2) for name, values in times.items()}
+    return {name: round(min(values), 2) for name, values in times.items()}
 
 
 def quick() -> dict[str, Any]:
@@ -192,46 +200,54 @@ def _quick_row(circuit: PaperCircuit, seed: int) -> dict[str, float]:
     return row
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
+def measure_growth(name: str, n_qubits: int, rows: int = 4, seeds: int = 4) -> dict[str, Any]:
     """
-    Three maps for 10 qubits (cosine of the mean field and of pairs without a fit, norm of the exact gradient), layers across
-    and CZ gates upwards; inputs as of a trained policy.
+    Cosine and cost of the priors on a circuit that may be wide.
 
-    :param rows: what :func:`measure_circuit` returned, over all shapes
-    :param path: of the picture
+    :param name: a key of GROWING
+    :param n_qubits: its width
+    :param rows: states
+    :param seeds: circuits
+    :return: plain data: means over the circuits, operations of each prior and milliseconds of 128 gradients
     """
-    chosen = [row for row in rows if row["qubits"] == 10 and row["inputs"] == "trained"]
-    layers, gates = sorted({row["layers"] for row in chosen}), sorted({row["n_cz"] for row in chosen})
+    layers, kind = GROWING[name]
+    case = (n_qubits, layers, 1 if kind == "free" else n_qubits // 2, kind)
+    found = {"circuit": name, "qubits": n_qubits, "layers": layers, "n_cz": case[2], **fidelity(case, SPREAD, rows, seeds)}
+    for prior, cost in costs(case, (128,)).items():
+        found[f"{prior}_operations"], found[f"{prior}_ms"] = cost["operations"], round(cost["128"][1], 2)
+    return found
 
-    def alone(prior: str) -> Callable[[dict[str, Any]], float]:
-        return lambda row: row["cosine"][prior]["0"]
 
-    maps = [
-        ("Mean field alone: cosine", alone("mean_field"), 0, 1),
-        ("Pair correlations alone: cosine", alone("pair_correlations"), 0, 1),
-    ]
-    figure = new_figure(11, 3.6)
-    axes = figure.subplots(1, 3)
-    for axis, (title, value, low, high) in zip(
-        axes, [*maps, ("Norm of the exact gradient", lambda row: row["gradient_norm"], 0, None)], strict=True
-    ):
-        grid = np.full((len(gates), len(layers)), np.nan)
-        for row in chosen:
-            grid[gates.index(row["n_cz"]), layers.index(row["layers"])] = value(row)
-        image = axis.imshow(grid, origin="lower", aspect="auto", cmap="cividis", vmin=low, vmax=high)
-        for (y, x), number in np.ndenumerate(grid):
-            if np.isfinite(number):
-                dark = (number - low) / ((high or np.nanmax(grid)) - low) < 0.6
-                axis.text(x, y, f"{number:.2f}", ha="center", va="center", color="white" if dark else "black", fontsize=8)
-        axis.set_xticks(range(len(layers)), [str(n) for n in layers])
-        axis.set_yticks(range(len(gates)), [str(n) for n in gates])
-        axis.set_xlabel("layers")
-        axis.set_title(title, fontsize=10)
-        figure.colorbar(image, ax=axis, shrink=0.85)
-    axes[0].set_ylabel("CZ gates a layer")
-    figure.suptitle("10 qubits, inputs as a trained policy spreads them (0.5 rad)", fontsize=11)
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
+def gates_of(n_qubits: int) -> list[int]:
+    """
+    :param n_qubits: qubits of a circuit
+    :return: numbers of CZ gates a layer that are measured, from none to as many as fit
+    """
+    return sorted({n for n in (0, 1, 2, 3, n_qubits // 2) if 2 * n <= n_qubits})
+
+
+def missing(part: str, args: argparse.Namespace, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """
+    Measure what is not there yet.
+
+    :param part: one of PARTS
+    :param args: of the command
+    :param rows: what there is
+    :return: the other rows, one after the other
+    """
+    if part == "growth":
+        known = {(row["circuit"], row["qubits"]) for row in rows}
+        for name, width in itertools.product(GROWING, args.widths):
+            if (name, width) not in known:
+                yield measure_growth(name, width)
+        return
+    curves = part == "curves"
+    shapes = [(q, n, c) for q in args.qubits for n in args.layers for c in args.cz or gates_of(q) if 2 * c <= q]
+    done = {(row["qubits"], row["layers"], row["n_cz"], row["inputs"], row["seed"]) for row in rows}
+    seeds = args.seeds[:1] if curves else args.seeds
+    for kind, shape, seed in itertools.product(args.inputs, QUICK.values() if curves else shapes, seeds):
+        if (*shape, kind, seed) not in done:
+            yield measure_circuit(shape, kind, args.priors, args.fits if curves else (0,), seed)
 
 
 def main() -> None:
@@ -239,40 +255,41 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three circuits, within a minute")
     parser.add_argument("--json", type=Path, help="write what was measured")
     parser.add_argument("--data", type=Path, help="measure nothing, read this file of a full run")
-    parser.add_argument("--plot", type=Path, help="draw the map")
-    parser.add_argument("--qubits", type=int, nargs="+", default=QUBITS)
-    parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
-    parser.add_argument("--cz", type=int, nargs="+", default=CZ)
+    parser.add_argument("--plot", type=Path, help="draw the figures into this folder")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--qubits", type=int, nargs="+", default=QUBITS, help="of the map")
+    parser.add_argument("--layers", type=int, nargs="+", default=LAYERS, help="of the map")
+    parser.add_argument("--cz", type=int, nargs="+", help="of the map: gates a layer, by default 0, 1, 2, 3 and all")
     parser.add_argument("--inputs", nargs="+", choices=sorted(INPUTS), default=sorted(INPUTS))
     parser.add_argument("--priors", nargs="+", choices=sorted(PRIORS), default=sorted(PRIORS))
-    parser.add_argument("--fits", type=int, nargs="+", default=FITS)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--fits", type=int, nargs="+", default=FITS, help="of the curves")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="of the map; curves are of the first one")
+    parser.add_argument("--widths", type=int, nargs="+", default=WIDTHS, help="of the growth")
     args = parser.parse_args()
-    if args.quick:
-        found: dict[str, Any] = quick()
-        for name, row in found.items():
-            print(name, row)
-    elif args.data is not None:
+    th.set_num_threads(1)
+    found: dict[str, Any] = {}
+    if args.data is not None:
         found = json.loads(args.data.read_text())
     else:
-        found = {"circuits": []}
-        done = set()
-        if args.json is not None and args.json.exists():  # a run that was cut goes on
+        if args.json is not None and args.json.exists() and not args.quick:  # a run that was cut goes on
             found = json.loads(args.json.read_text())
-            done = {(r["qubits"], r["layers"], r["n_cz"], r["inputs"], r["seed"]) for r in found["circuits"]}
-        for kind in args.inputs:
-            for shape in [(q, n, c) for q in args.qubits for n in args.layers for c in args.cz if 2 * c <= q]:
-                for seed in args.seeds:
-                    if (*shape, kind, seed) in done:
-                        continue
-                    found["circuits"].append(measure_circuit(shape, kind, args.priors, args.fits, seed))
-                    print(json.dumps(found["circuits"][-1]), flush=True)
-                    if args.json is not None:
-                        write_text(args.json, json.dumps(found, indent=1) + "\n")
+        if not QUICK.keys() <= found.keys():
+            found.update(quick())
+            for name in QUICK:
+                print(name, found[name], flush=True)
+        for part in () if args.quick else args.parts:
+            rows = found.setdefault(part, [])
+            for row in missing(part, args, rows):
+                rows.append(row)
+                print(json.dumps(row), flush=True)
+                if args.json is not None:
+                    write_text(args.json, json.dumps(found, indent=1) + "\n")
     if args.json is not None:
         write_text(args.json, json.dumps(found, indent=1) + "\n")
     if args.plot is not None:
-        plot(found["circuits"], args.plot)
+        for kind in sorted({row["inputs"] for row in found.get("map", [])}):
+            draw_map(found["map"], kind, args.plot / f"frontier_{kind}.png")
+        draw_growth(found.get("growth", []), found.get("curves", []), args.plot / "frontier_growth.png")
 
 
 if __name__ == "__main__":

@@ -11,16 +11,19 @@ same seeds and differ in how the circuit is differentiated, ``paper`` in what it
 - ``unfitted``: the qtDNN is never fitted, so that its mean-field prior is all there is
 - ``paper``: ``PAPER``'s qtDNN, fit, encoding and raw observations, under the same PROTOCOL
 
-``--circuit dense`` has five CZ gates in every layer, where the mean field is no longer the circuit, and one more arm:
-``no_entanglement``, the same circuit without a CZ. ``--circuit wide`` has 127 qubits.
+Other circuits: ``--circuit dense`` has five CZ gates in every layer, between qubits that the policy chooses, ``deep`` has 14
+layers of them between fixed neighbours: there the mean field's gradient has a cosine of 0.5 when a training begins. Both have
+one more arm, ``no_entanglement``, the same rotations without a CZ. ``wide`` has 127 qubits.
 
 Two readouts, in training and in evaluation: the expected bits (``mean``, 20,000 steps) and one sampled bitstring
 (``sample``, 40,000 steps). Each run writes its model and a JSON file, and is skipped when that is there already;
-``--report`` trains nothing and prints the table of what there is.
+``--report`` trains nothing and prints the table of what there is. ``--live`` asks the trained models of the default arm for
+the cosines of the priors on states of their own episodes, and writes them to ``live.json``.
 
     python benchmarks/links_cut.py --out logs/links_cut
     python benchmarks/links_cut.py --out benchmarks/results/links_cut --report     # the published runs
     python benchmarks/links_cut.py --circuit dense --out logs/links_cut_dense
+    python benchmarks/links_cut.py --circuit dense --out logs/links_cut_dense --live
 """
 
 import argparse
@@ -34,8 +37,12 @@ import numpy as np
 import torch as th
 
 from sb3_quantum import PAPER, QuantumTD3
+from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.common import interquartile_mean, interval, returns_of
 from sb3_quantum.common.durable import write_text
+from sb3_quantum.layers import gradient_fidelity
+from sb3_quantum.priors import PRIORS, make_prior
+from sb3_quantum.qtd3.callbacks import measure_fidelity
 
 ENV = "Pendulum-v1"
 #: steps of a training by readout
@@ -60,12 +67,13 @@ ARMS: dict[str, dict[str, Any]] = {
     "exact": dict(gradient="exact"),
     "unfitted": dict(qtdnn_learning_rate=0.0),
     "paper": PAPER,
-    "no_entanglement": dict(policy_kwargs=dict(circuit_kwargs=dict(n_cz=0))),
+    "no_entanglement": dict(policy_kwargs=dict(circuit="paper", circuit_kwargs=dict(n_cz=0))),
 }
 #: the policy's arguments of each circuit
 CIRCUITS: dict[str, dict[str, Any]] = {
     "paper": {},
     "dense": dict(n_layers=10, circuit_kwargs=dict(n_cz=5)),
+    "deep": dict(circuit="brickwork", n_layers=14),
     "wide": dict(n_qubits=127),
 }
 #: what the others are compared with
@@ -131,6 +139,43 @@ def run(folder: Path, arm: str, readout: str, seed: int, steps: int, episodes: i
     return figures
 
 
+def live(model: QuantumTD3, n_states: int = 256, episodes: int = 4) -> dict[str, float]:
+    """
+    What the priors are worth where a trained policy goes.
+
+    :param model: a trained model
+    :param n_states: states, drawn of those of its episodes
+    :param episodes: that it plays
+    :return: for each prior the cosine between its gradient and the exact one, of the actor loss; the same for the qtDNN
+        (``cosine``); norm of the exact gradient of random combinations of the bits; statistics of the circuit
+    """
+    env, states = gym.make(ENV), []
+    for episode in range(episodes):
+        observation, _ = env.reset(seed=FIRST_RESET_SEED + episode)
+        ended = False
+        while not ended:
+            states.append(observation)
+            observation, _, terminated, truncated, _ = env.step(model.predict(observation, deterministic=True)[0])
+            ended = terminated or truncated
+    chosen = np.random.default_rng(0).choice(len(states), min(n_states, len(states)), replace=False)
+    observations = th.as_tensor(np.array(states)[chosen])
+    measured = measure_fidelity(model, observations)
+    layer = model.policy.quantum_layer
+    assert layer is not None
+    inputs, links = (part.detach() for part in model.actor.encode(observations))
+    expected = layer.surrogate(inputs).detach().requires_grad_(True)
+    loss = -model.critic.q1_forward(observations, model.actor.decode(expected, links)).mean()
+    (weights,) = th.autograd.grad(loss, expected)
+    priors = {name: make_prior(name, layer.ansatz).bits for name in PRIORS if name != "none"}
+    found = {name: gradient_fidelity(layer, inputs, weights, bits)["cosine"] for name, bits in priors.items()}
+    keys = ("qtdnn/cosine", "quantum/marginal_std", "quantum/input_std", "quantum/entanglement", "quantum/use_q_shuffled")
+    found |= {key.split("/")[1]: measured[key] for key in keys}
+    leaf = inputs.clone().requires_grad_(True)
+    random = th.randn(weights.shape, generator=th.Generator().manual_seed(0))
+    (gradient,) = th.autograd.grad((StatevectorBackend(layer.ansatz).expected_bits(leaf) * random).sum(), leaf)
+    return {**found, "gradient_norm": float(gradient.norm(dim=1).mean())}
+
+
 def report(folder: Path) -> None:
     """
     Print every arm's means per seed and interval, and whether the tested one's clears it.
@@ -161,18 +206,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("logs/links_cut"), help="folder of models and figures")
     parser.add_argument("--circuit", choices=CIRCUITS, default="paper")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, help="all by default; no_entanglement with the dense circuit only")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, help="all by default; no_entanglement with dense circuits only")
     parser.add_argument("--readouts", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--steps", type=int, help="instead of 20,000 and 40,000, to try the script out")
     parser.add_argument("--episodes", type=int, default=EPISODES)
+    parser.add_argument("--live", action="store_true", help="measure the models that there are")
     parser.add_argument("--report", action="store_true", help="print what there is")
     args = parser.parse_args()
-    arms = args.arms or [arm for arm in ARMS if args.circuit == "dense" or arm != "no_entanglement"]
+    arms = args.arms or [arm for arm in ARMS if args.circuit in ("dense", "deep") or arm != "no_entanglement"]
     th.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
     if args.report:
         report(args.out)
+        return
+    if args.live:
+        models = {path.stem: path for path in sorted(args.out.glob(f"*-{TESTED}-*.zip"))}
+        measured = {name: live(QuantumTD3.load(path)) for name, path in models.items()}
+        rounded = {name: {key: round(value, 4) for key, value in row.items()} for name, row in measured.items()}
+        print("\n".join(f"{name}: {row}" for name, row in rounded.items()))
+        write_text(args.out / "live.json", json.dumps(rounded, indent=1) + "\n")
         return
     for readout in args.readouts:
         for arm in arms:

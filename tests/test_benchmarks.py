@@ -63,7 +63,7 @@ def test_offline_recipes_make_pairs_of_their_own_kind() -> None:
 
 
 def test_links_are_cut_in_every_arm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from links_cut import ARMS, report, run, train
+    from links_cut import ARMS, live, report, run, train
 
     for arm in ARMS:
         model = train(arm, "sample", seed=0, steps=8)
@@ -72,6 +72,11 @@ def test_links_are_cut_in_every_arm(tmp_path: Path, capsys: pytest.CaptureFixtur
     for arm, n_cz in (("default", 5), ("no_entanglement", 0)):
         circuit = train(arm, "mean", seed=0, steps=8, circuit="dense").policy.ansatz
         assert circuit.kwargs == {"n_qubits": 10, "n_layers": 10, "n_cz": n_cz}
+    for arm, family in (("default", "brickwork"), ("no_entanglement", "paper")):
+        model = train(arm, "mean", seed=0, steps=8, circuit="deep")
+        circuit = model.policy.ansatz
+        assert circuit.family == family and circuit.n_layers == 14 and getattr(circuit, "n_cz", 0) == 0
+    assert live(model, n_states=8, episodes=1)["mean_field"] == pytest.approx(1, abs=1e-3)
     figures = run(tmp_path, "default", "mean", seed=0, steps=8, episodes=2)
     assert figures["steps"] == 8 and len(figures["returns"]) == 2
     # Done before: read, not run
@@ -194,7 +199,7 @@ def test_wall_clock_ends_by_the_clock(
 
 
 def test_the_frontier_of_small_circuits(tmp_path: Path) -> None:
-    from frontier import INPUTS, _quick_row, measure_circuit, plot, uniform_inputs
+    from frontier import INPUTS, _quick_row, measure_circuit, uniform_inputs
 
     from sb3_quantum.circuits import PaperCircuit
 
@@ -202,6 +207,8 @@ def test_the_frontier_of_small_circuits(tmp_path: Path) -> None:
     assert free["entanglement"] < 1e-5 and free["cosine"]["mean_field"]["0"] == pytest.approx(1, abs=1e-3)
     assert set(free["cosine"]) == {"mean_field", "mean_field, probed", "none", "none, probed"}
     assert free["cosine"]["none"]["0"] < 0.9 and set(free["cosine"]["none"]) == {"0", "2"}
+    alone = measure_circuit((3, 2, 0), "trained", ["mean_field"], [0], seed=0)
+    assert alone["cosine"] == {"mean_field": {"0": free["cosine"]["mean_field"]["0"]}}  # the same states, no pairs
     row = _quick_row(PaperCircuit(3, 4, 3), seed=0)
     assert set(row) == {"prior", "mean_field", "fitted", "gradient_norm", "marginal_std"}
     assert row["mean_field"] < row["prior"] <= 1
@@ -209,6 +216,72 @@ def test_the_frontier_of_small_circuits(tmp_path: Path) -> None:
         inputs = make(PaperCircuit(3, 2, 2), 50, np.random.default_rng(0))
         assert inputs.shape == (50, 20)
     assert float(uniform_inputs(PaperCircuit(3, 2), 500, np.random.default_rng(0)).std(0).max()) > 1.5
-    measured = json.loads((BENCHMARKS / "results" / "frontier.json").read_text())["circuits"]
-    plot(measured, tmp_path / "frontier.png")
-    assert (tmp_path / "frontier.png").stat().st_size > 10_000
+
+
+def test_a_frontier_that_was_cut_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import frontier
+
+    families = {name: {"prior": 1.0} for name in frontier.QUICK}
+    monkeypatch.setattr(frontier, "quick", lambda: families)
+    monkeypatch.setattr(frontier, "HELD_OUT", 4)
+    path = tmp_path / "frontier.json"
+    arguments = ["frontier.py", "--json", str(path), "--layers", "2", "--cz", "0", "--priors", "mean_field"]
+    arguments += ["--parts", "map", "--inputs", "trained", "--qubits"]
+    monkeypatch.setattr("sys.argv", [*arguments, "3"])
+    frontier.main()
+    first = json.loads(path.read_text())
+    assert first.keys() == {*families, "map"} and [row["seed"] for row in first["map"]] == [0, 1, 2]
+    monkeypatch.setattr("sys.argv", [*arguments, "3", "4"])
+    measured = []
+    monkeypatch.setattr(frontier, "measure_circuit", lambda *args: measured.append(args) or {"qubits": args[0][0]})
+    frontier.main()
+    assert [args[0][0] for args in measured] == [4, 4, 4]
+    assert json.loads(path.read_text())["map"][:3] == first["map"]
+
+
+def test_priors_on_circuits_that_grow() -> None:
+    """The witness of cosines is exact: on the paper's circuit, the engine that splits says the same at 20 qubits."""
+    import torch as th
+    from frontier import measure_growth
+    from priors import exact_gradient, make_case
+
+    from sb3_quantum.backends import StatevectorBackend
+
+    row = measure_growth("matching", 4, rows=2, seeds=1)
+    assert row["mean_field"] < row["pair_correlations"] <= 1.000001
+    assert 0 < row["mean_field_operations"] < row["pair_correlations_operations"]
+    circuit, inputs, pairs = make_case(20, 6, 1, "free", 0.5, 2, 0)
+    angles = circuit.split(inputs)[0].reshape(2, 6, 20, 2)
+    leaf = inputs.clone().requires_grad_(True)
+    z = 1 - 2 * StatevectorBackend(circuit).expected_bits(leaf)[:, [3, 17]]
+    (theirs,) = th.autograd.grad(z.sum(), leaf)
+    ours = sum(exact_gradient(angles, pairs, [output], th.ones(2, 1))[1] for output in (3, 17))
+    assert th.allclose(ours.flatten(1), circuit.split(theirs)[0], atol=1e-4)
+
+
+def test_the_published_frontier_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import frontier
+
+    data = BENCHMARKS / "results" / "frontier.json"
+    monkeypatch.setattr("sys.argv", ["frontier.py", "--data", str(data), "--plot", str(tmp_path)])
+    frontier.main()
+    assert all((tmp_path / name).stat().st_size > 10_000 for name in ("frontier_trained.png", "frontier_growth.png"))
+    published = json.loads(data.read_text())
+    for name in ("paper_10", "dense_5", "dense_10"):
+        keys = {"prior", "fitted", "mean_field", "gradient_norm", "marginal_std", "ms_per_update"}
+        assert set(published[name]) == keys
+
+
+def test_a_circuit_of_ones_own_is_the_familys(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import own_circuit
+    import torch as th
+
+    from sb3_quantum.backends import StatevectorBackend
+
+    family, indices, own = own_circuit.both(3, 4)
+    angles = th.randn(5, family.n_angles, generator=th.Generator().manual_seed(0))
+    bits = StatevectorBackend(family).expected_bits(family.join(angles, indices.expand(5, -1)))
+    assert th.allclose(StatevectorBackend(own).expected_bits(angles), bits, atol=1e-6)
+    monkeypatch.setattr("sys.argv", ["own_circuit.py", "--qubits", "3", "--layers", "2", "--rounds", "1"])
+    own_circuit.main()
+    assert capsys.readouterr().out.count("times") == 6
