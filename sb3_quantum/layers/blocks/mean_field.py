@@ -10,6 +10,9 @@ from sb3_quantum.circuits.tracing import computable, full_precision, in_graph
 from sb3_quantum.layers.blocks.random_bits import RandomBlock
 from sb3_quantum.priors import make_prior
 
+#: inputs of a circuit whose gates are looked at before they are needed
+LOOKED_AT = 2**16
+
 
 class MeanFieldBlock(RandomBlock):
     """
@@ -31,7 +34,9 @@ class MeanFieldBlock(RandomBlock):
     @names_checked({})
     def __init__(self, ansatz: Circuit):
         super().__init__(ansatz)
-        unknown = sorted({gate.name for gate in ansatz.program.gates} - set(KINDS))
+        # Settings of strangers may ask for any number of gates: those are looked at when the prior needs them
+        gates = ansatz.program.gates if ansatz.n_inputs <= LOOKED_AT else ()
+        unknown = sorted({gate.name for gate in gates} - set(KINDS))
         if unknown:
             raise ValueError(
                 f"block='mean_field' does not fit {ansatz}: it knows the gates {', '.join(KINDS)}, but the circuit has "
