@@ -11,7 +11,6 @@ import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sb3_quantum.common import returns_of
-from sb3_quantum.layers import FITTED_GRADIENTS, QuantumLayer
 from sb3_quantum.qtd3 import QuantumTD3, measure_fidelity
 from sb3_quantum.study.interventions import Pool, applies, information, recorded, replaced
 from sb3_quantum.study.spec import Evaluation
@@ -108,17 +107,16 @@ def evaluate(model: OffPolicyAlgorithm, make_env: Callable[[], gym.Env], evaluat
 
 
 def _looked_at(model: QuantumTD3, pool: Pool, seed: int) -> dict[str, Any]:
-    """What the circuit does over the states that were met, and whether its gradient is the qtDNN's."""
-    layer = model.policy.quantum_layer
+    """What the block's bits say of the states that were met, and whether the circuit's gradient is the qtDNN's."""
+    block = model.policy.deployed_actor.block
+    exact = block.backend is None or block.backend.exact
     found: dict[str, Any] = {}
-    if layer is None:
-        return {}
     chosen = np.random.default_rng(seed).permutation(len(pool.outputs))[:N_STATES]
     try:
-        if isinstance(model.policy.deployed_actor.block, QuantumLayer) and layer.backend.exact:
+        if block.draws("sample") and exact:
             with th.no_grad():
-                found["information"] = round(information(layer.backend.expected_bits(pool.inputs)), 4)
-        if model.gradient in FITTED_GRADIENTS:
+                found["information"] = round(information(block.run(pool.inputs, "mean")), 4)
+        if block.backend is not None and block.fitted:
             measured = measure_fidelity(model, pool.observations(chosen))
             found["fidelity"] = {key: round(value, 5) for key, value in measured.items()}
     # A cell is not lost for it

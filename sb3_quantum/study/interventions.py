@@ -9,7 +9,6 @@ import torch as th
 
 from sb3_quantum.backends import Measurement
 from sb3_quantum.circuits import Circuit
-from sb3_quantum.layers import QuantumLayer
 from sb3_quantum.layers.readout import read
 from sb3_quantum.priors import make_prior
 from sb3_quantum.qtd3 import QuantumTD3
@@ -141,9 +140,10 @@ def applies(name: str, model: QuantumTD3) -> bool:
     :param model: a model
     :return: whether it has a meaning for the model's block
     """
+    block = model.policy.block
     if name in ("mean_field", "fresh_angles"):
-        return isinstance(model.policy.actor.block, QuantumLayer)
-    return model.policy.quantum_kwargs["block"] != "zeros"
+        return block.backend is not None
+    return block.reads_inputs or block.draws("sample")
 
 
 def _replacement(name: str, circuit: Circuit, pool: Pool, readout: str, rng: np.random.Generator) -> Replace:

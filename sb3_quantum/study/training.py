@@ -226,8 +226,8 @@ def _begun(study: Study, arm: Arm, cell: Cell, clock: Clock) -> tuple[OffPolicyA
 
 def _usage(model: OffPolicyAlgorithm) -> dict[str, Any]:
     """What the training asked of a backend."""
-    layer = model.policy.quantum_layer if isinstance(model, QuantumTD3) else None
-    return {} if layer is None else asdict(layer.backend.usage)
+    backend = model.policy.block.backend if isinstance(model, QuantumTD3) else None
+    return {} if backend is None else asdict(backend.usage)
 
 
 def versions() -> dict[str, str]:
