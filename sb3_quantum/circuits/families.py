@@ -4,7 +4,7 @@ from typing import Any
 
 from sb3_quantum.circuits.base import Circuit
 from sb3_quantum.circuits.brickwork import BrickworkCircuit
-from sb3_quantum.circuits.checks import check_keywords, parameters, unknown_names
+from sb3_quantum.circuits.checks import check_keywords, meant, parameters, shown, unknown_names
 from sb3_quantum.circuits.paper import PaperCircuit
 from sb3_quantum.circuits.qiskit_circuit import QiskitCircuit
 
@@ -38,8 +38,7 @@ def make_circuit(
                 raise ValueError(f"{name}={value!r} was given beside circuit={circuit}, which has {getattr(circuit, name)}")
         return circuit
     if not isinstance(circuit, str) or circuit not in CIRCUITS:
-        known = ", ".join(map(repr, CIRCUITS))
-        raise ValueError(f"circuit={circuit!r} is unknown, accepted are {known} or a Circuit instance")
+        raise unknown_circuit(circuit)
     kwargs = check_keywords("circuit_kwargs", circuit_kwargs)
     accepted = parameters(CIRCUITS[circuit]) or []
     for name, value in short.items():
@@ -54,3 +53,14 @@ def make_circuit(
         return CIRCUITS[circuit](**{**short, **kwargs})
     except TypeError as error:
         raise ValueError(f"circuit_kwargs={kwargs!r} do not fit circuit={circuit!r}: {error}") from error
+
+
+def unknown_circuit(circuit: Any) -> ValueError:
+    """
+    :param circuit: what was given as one
+    :return: an error that says what is accepted, and how a circuit of Qiskit's becomes that
+    """
+    known = ", ".join(map(repr, CIRCUITS))
+    hint = "; Qiskit's own come in as QiskitCircuit(circuit)" if type(circuit).__name__ == "QuantumCircuit" else ""
+    said = f"circuit={shown(circuit)} is unknown, accepted are {known} or a Circuit instance"
+    return ValueError(f"{said}{hint}{meant([circuit], CIRCUITS)}")

@@ -1,7 +1,7 @@
 """Any circuit of Qiskit's, and OpenQASM 3 text, as a family of circuits."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -166,6 +166,8 @@ def _chosen(circuit: "QuantumCircuit", what: str, names: Any) -> "list[Parameter
         if names not in known and not several:
             raise ValueError(f"{what}={names!r} is no parameter of the circuit, which has {_listed(known)}")
         return [known[names]] if names in known else [known[name] for name in sorted(several, key=_number)]
+    if not isinstance(names, Iterable):
+        raise ValueError(f"{what} must be a ParameterVector, parameters, or names, got {names!r}")
     found = []
     for item in names:
         name = item if isinstance(item, str) else getattr(item, "name", None)

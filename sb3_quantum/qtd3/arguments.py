@@ -31,6 +31,7 @@ from sb3_quantum.circuits.checks import (
     shown,
     unknown_names,
 )
+from sb3_quantum.circuits.families import unknown_circuit
 from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.layers import BLOCKS, ENCODINGS, GRADIENTS, QTDNN_FEATURES, READOUTS, Block, block_class
 from sb3_quantum.priors import PRIORS
@@ -94,7 +95,9 @@ def _policy_kwargs(name: str, value: Any) -> dict[str, Any]:
 def _circuit(name: str, value: Any) -> Any:
     if isinstance(value, Circuit):
         return value
-    return check_choice(name, value, CIRCUITS)
+    if not isinstance(value, str) or value not in CIRCUITS:
+        raise unknown_circuit(value)
+    return str(value)
 
 
 def _prior(name: str, value: Any) -> str:

@@ -12,6 +12,7 @@ from qiskit.circuit import Parameter, ParameterExpression, ParameterVector
 from qiskit.circuit.library import UnitaryGate, zz_feature_map
 from qiskit.quantum_info import Operator, Statevector, random_unitary
 
+from sb3_quantum import QuantumTD3
 from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.circuits import QiskitCircuit, make_circuit, shift_rule
 from tests.circuits.test_families import qiskit_bits
@@ -288,6 +289,7 @@ def rotated(*angles: Parameter) -> QuantumCircuit:
         (rotated(X[0], X[1]), X[:2], [X[1]], "'x\\[1\\]' are listed twice"),
         (rotated(Parameter("a b"), Parameter("a_b")), None, None, "would both be called 'a_b'"),
         ("OPENQASM 3.0; rx(", None, None, "no OpenQASM 3 that Qiskit can read"),
+        (rotated(X[0]), 3, None, "inputs must be a ParameterVector, parameters, or names, got 3"),
         (5, None, None, "must be a Qiskit QuantumCircuit or OpenQASM 3 text, got int"),
     ],
 )
@@ -363,6 +365,12 @@ def test_modifiers_within_the_limits_are_read(call: str, matrix: np.ndarray) -> 
     n_qubits = len(matrix).bit_length() - 1
     mine = QiskitCircuit(HEAD + f"qubit[{n_qubits}] q; rx(a) q[0]; " + call)
     assert Operator(mine.to_qiskit(th.zeros(1), measure=False)).equiv(matrix)
+
+
+def test_a_circuit_of_qiskits_is_told_how_it_comes_in() -> None:
+    for make in (make_circuit, lambda given: QuantumTD3("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(circuit=given))):
+        with pytest.raises(ValueError, match=r"or a Circuit instance; Qiskit's own come in as QiskitCircuit\(circuit\)"):
+            make(rotated(X[0]))
 
 
 def test_measurements_at_the_end_are_left_out() -> None:
