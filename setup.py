@@ -1,11 +1,29 @@
-"""Only what setup.cfg cannot say: two files go into site-packages itself, also in editable installs."""
+"""Only what setup.cfg cannot say: a README whose links work anywhere, and two files that go into site-packages itself."""
 
+import re
+from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
 AUTOLOAD = ("sb3_quantum_autoload.py", "sb3_quantum_autoload.pth")
+ROOT = Path(__file__).parent
+
+
+def long_description() -> str:
+    """README.md with absolute links, as a package index shows it away from the repository."""
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    url = config["metadata"]["url"]
+
+    def absolute(link: "re.Match[str]") -> str:
+        # Images have to be the file itself, not GitHub's page about it
+        kind = "raw" if link["image"] else "blob"
+        return f"{link['image']}[{link['text']}]({url}/{kind}/main/{link['target']})"
+
+    pattern = r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|!\[[^\]]*\]\([^)]*\))*)\]\((?P<target>(?!https?:|#)[^)]+)\)"
+    return re.sub(pattern, absolute, (ROOT / "README.md").read_text(encoding="utf-8"))
 
 
 class BuildPyWithAutoload(build_py):
@@ -29,4 +47,8 @@ class BuildPyWithAutoload(build_py):
         return outputs if self.editable_mode else [*outputs, *map(str, self._targets())]
 
 
-setup(cmdclass={"build_py": BuildPyWithAutoload})
+setup(
+    cmdclass={"build_py": BuildPyWithAutoload},
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
+)

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -24,12 +25,19 @@ def test_wheel_carries_everything(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("sb3_quantum-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
+        metadata = next(archive.read(name).decode() for name in names if name.endswith("METADATA"))
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "sb3_quantum").rglob("*.py")}
     assert modules <= names and len(modules) > 20
     data = {"sb3_quantum/hyperparams/qtd3.yml", "sb3_quantum/hyperparams/qtd3-paper.yml", "sb3_quantum/py.typed"}
     data |= {str(path.relative_to(ROOT)) for path in (ROOT / "sb3_quantum" / "study" / "files").glob("*.yml")}
     assert data | {"sb3_quantum_autoload.py", "sb3_quantum_autoload.pth"} <= names
     assert not {name for name in names if name.startswith(("tests", "benchmarks", "examples", "docs"))}
+    # A package index shows README away from the repository: no link may be relative, and the files behind them are there
+    links = re.findall(r"\]\(([^)]+)\)", metadata)
+    ours = [link for link in links if link.startswith("https://github.com/sb3-quantum/sb3-quantum/")]
+    assert all(link.startswith("https://") for link in links) and len(ours) > 20
+    files = [match[1] for link in ours if (match := re.search(r"/(?:blob|raw)/main/([^#]+)", link))]
+    assert len(files) > 20 and all((ROOT / file).is_file() for file in files)
     # torch fails to import where an entry point's module is gone
     assert not any(name.endswith("entry_points.txt") for name in names)
 
