@@ -41,7 +41,7 @@ def _run_one(study: Study, out: Path, args: argparse.Namespace) -> int:
     """One cell in this process."""
     from sb3_quantum.study.clock import Stop
     from sb3_quantum.study.folder import check_void, keep_form
-    from sb3_quantum.study.runner import STOPPED
+    from sb3_quantum.study.processes import STOPPED
     from sb3_quantum.study.training import Stopped, run_cell
 
     cells = study.cells()

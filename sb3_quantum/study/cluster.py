@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.study.cell import folder_of
+from sb3_quantum.study.processes import STOPPED, cell_on_worker
 from sb3_quantum.study.progress import Key, Progress
-from sb3_quantum.study.runner import STOPPED, command, complain, end_processes, outcome, prepare, start
+from sb3_quantum.study.runner import complain, outcome, prepare
 from sb3_quantum.study.spec import Arm, Study, StudyError
 
 if TYPE_CHECKING:
@@ -71,30 +72,6 @@ def connect(address: str) -> "Client":
         raise StudyError(f"no Dask scheduler answers at {address!r}: {error}") from error
 
 
-def cell_on_worker(form: str, out: str, key: Key, index: int, checkpoint_minutes: float, alive: str) -> int:
-    """
-    What a worker does: a cell in a process of its own, which ends when the worker does, or when nobody waits for it any more.
-
-    :param form: the copy of the study's file
-    :param out: the study's folder
-    :param key: of the cell
-    :param index: of the cell
-    :param checkpoint_minutes: between two checkpoints
-    :param alive: file that is there as long as somebody waits
-    :return: the process's exit status
-    """
-    folder = folder_of(Path(out), *key)
-    if not Path(form).exists():
-        raise StudyError(f"{form} is not there: a worker must see the study's folder under the same path")
-    process = start(command(Path(form), Path(out), index, checkpoint_minutes, os.getpid()), folder)
-    while process.poll() is None:
-        time.sleep(LOOK)
-        if not Path(alive).exists():
-            end_processes([process])
-            return STOPPED
-    return process.returncode
-
-
 def _run(
     client: "Client",
     study: Study,
@@ -110,7 +87,7 @@ def _run(
     progress = Progress(out, done, keys, max(1, len(client.scheduler_info()["workers"])))
     futures = {
         key: client.submit(
-            cell_on_worker, str(form), str(out), key, numbers[key], checkpoint_minutes, str(alive),
+            cell_on_worker, str(form), str(out), str(folder_of(out, *key)), numbers[key], checkpoint_minutes, str(alive),
             key=f"{alive.name}-{key[0]}-{key[1]}", pure=False, priority=-numbers[key], retries=LOST,
         )
         for key in keys

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -11,17 +10,12 @@ from pathlib import Path
 from sb3_quantum.study.cell import Cell, DamagedCellError, folder_of, read_cell
 from sb3_quantum.study.folder import check_void, find, keep_form
 from sb3_quantum.study.models import check_arms
+from sb3_quantum.study.processes import STOPPED, command, end_processes, start
 from sb3_quantum.study.progress import Key, Progress
 from sb3_quantum.study.spec import Arm, Study, StudyError
 
-#: exit status of a cell that was asked to stop
-STOPPED = 130
 #: seconds between two looks at the processes
 LOOK = 0.2
-#: seconds that a process has to write its checkpoint in when it is asked to stop
-GRACE = 120.0
-#: what keeps libraries from using more than one thread
-ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 
 
 def selected(study: Study, arms: list[str] | None, seeds: list[int] | None) -> list[tuple[Arm, int]]:
@@ -66,35 +60,6 @@ def prepare(
     wanted = {(arm.name, seed) for arm, seed in cells}
     check_arms(list({arm.name: arm for arm, _ in left}.values()), study.environment)
     return form, [cell for cell in done if (cell.arm, cell.seed) in wanted], left
-
-
-def command(form: Path, out: Path, index: int, checkpoint_minutes: float, parent: int | None) -> list[str]:
-    """
-    :param form: the copy of the study's file
-    :param out: the study's folder
-    :param index: of the cell
-    :param checkpoint_minutes: between two checkpoints
-    :param parent: process that the cell must not outlive
-    :return: the command line of one cell
-    """
-    words = [sys.executable, "-m", "sb3_quantum.study", "run", str(form), "--out", str(out), "--cell", str(index)]
-    words += ["--checkpoint-minutes", str(checkpoint_minutes)]
-    return words if parent is None else [*words, "--parent", str(parent)]
-
-
-def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
-    """
-    Start a cell. What it prints goes into its folder; Ctrl-C does not reach it, but the end of this process does.
-
-    :param words: of :func:`command`
-    :param folder: of the cell
-    :return: the process
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("ab") as log:
-        return subprocess.Popen(
-            words, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **ONE_THREAD}, start_new_session=True
-        )
 
 
 def outcome(folder: Path) -> Cell | None:
@@ -171,22 +136,3 @@ def run_locally(
         print(f"{progress.n_done} cells are there; the same command goes on with the rest", flush=True)
         return STOPPED
     return 1 if progress.n_failed else 0
-
-
-def end_processes(processes: list[subprocess.Popen[bytes]]) -> None:
-    """
-    Ask processes to stop, and wait for it; a second Ctrl-C, or too long a wait, ends them at once.
-
-    :param processes: of cells
-    """
-    for process in processes:
-        with suppress(ProcessLookupError):
-            process.terminate()
-    end = time.monotonic() + GRACE
-    try:
-        for process in processes:
-            process.wait(max(0.1, end - time.monotonic()))
-    except (KeyboardInterrupt, subprocess.TimeoutExpired):
-        for process in processes:
-            process.kill()
-            process.wait()

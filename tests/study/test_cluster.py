@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,12 +12,13 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
-from sb3_quantum.study import StudyError, parse_study
+from sb3_quantum.study import StudyError, parse_study, processes
 from sb3_quantum.study import cluster as cluster_module
 from sb3_quantum.study.cell import folder_of, read_cell
-from sb3_quantum.study.cluster import cell_on_worker, run_on_cluster
+from sb3_quantum.study.cluster import run_on_cluster
 from sb3_quantum.study.folder import keep_form
-from sb3_quantum.study.runner import STOPPED, selected
+from sb3_quantum.study.processes import STOPPED, cell_on_worker
+from sb3_quantum.study.runner import selected
 from tests.study.helpers import small
 
 #: long enough to be killed in
@@ -103,8 +106,16 @@ def test_a_scheduler_that_goes_away(
 
 def test_a_cell_that_nobody_waits_for_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     form = keep_form(small(), tmp_path)
-    monkeypatch.setattr(cluster_module, "LOOK", 0.01)
-    monkeypatch.setattr(cluster_module, "command", lambda *_: ["sleep", "100"])
-    assert cell_on_worker(str(form), str(tmp_path), ("pqc", 0), 0, 10, str(tmp_path / ".alive")) == STOPPED
-    with pytest.raises(StudyError, match="must see the study's folder"):
-        cell_on_worker(str(form) + "x", str(tmp_path), ("pqc", 0), 0, 10, str(tmp_path / ".alive"))
+    monkeypatch.setattr(processes, "LOOK", 0.01)
+    monkeypatch.setattr(processes, "command", lambda *_: ["sleep", "100"])
+    folder, alive = str(tmp_path / "pqc" / "0"), str(tmp_path / ".alive")
+    assert cell_on_worker(str(form), str(tmp_path), folder, 0, 10, alive) == STOPPED
+    with pytest.raises(FileNotFoundError, match="must see the study's folder"):
+        cell_on_worker(str(form) + "x", str(tmp_path), folder, 0, 10, alive)
+
+
+def test_workers_import_nothing_that_is_heavy() -> None:
+    code = (
+        "import sys, sb3_quantum.study.processes; print([name for name in ('torch', 'numpy', 'yaml') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True).stdout.strip() in ("[]", "")

@@ -1,0 +1,88 @@
+"""Cells in processes of their own. Imports nothing but the standard library: a cluster's workers hold no more than this."""
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+#: exit status of a cell that was asked to stop
+STOPPED = 130
+#: seconds between two looks at a process
+LOOK = 0.5
+#: seconds that a process has to write its checkpoint in when it is asked to stop
+GRACE = 120.0
+#: what keeps libraries from using more than one thread
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
+
+
+def command(form: Path, out: Path, index: int, checkpoint_minutes: float, parent: int) -> list[str]:
+    """
+    :param form: the copy of the study's file
+    :param out: the study's folder
+    :param index: of the cell
+    :param checkpoint_minutes: between two checkpoints
+    :param parent: process that the cell must not outlive
+    :return: the command line of one cell
+    """
+    words = [sys.executable, "-m", "sb3_quantum.study", "run", str(form), "--out", str(out), "--cell", str(index)]
+    return [*words, "--checkpoint-minutes", str(checkpoint_minutes), "--parent", str(parent)]
+
+
+def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    """
+    Start a cell. What it prints goes into its folder; Ctrl-C does not reach it, but the end of this process does.
+
+    :param words: of :func:`command`
+    :param folder: of the cell
+    :return: the process
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            words, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **ONE_THREAD}, start_new_session=True
+        )
+
+
+def end_processes(processes: list[subprocess.Popen[bytes]]) -> None:
+    """
+    Ask processes to stop, and wait for it; a second Ctrl-C, or too long a wait, ends them at once.
+
+    :param processes: of cells
+    """
+    for process in processes:
+        with suppress(ProcessLookupError):
+            process.terminate()
+    end = time.monotonic() + GRACE
+    try:
+        for process in processes:
+            process.wait(max(0.1, end - time.monotonic()))
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def cell_on_worker(form: str, out: str, folder: str, index: int, checkpoint_minutes: float, alive: str) -> int:
+    """
+    What a worker does: a cell in a process of its own, which ends when the worker does, or when nobody waits for it any more.
+
+    :param form: the copy of the study's file
+    :param out: the study's folder
+    :param folder: of the cell
+    :param index: of the cell
+    :param checkpoint_minutes: between two checkpoints
+    :param alive: file that is there as long as somebody waits
+    :return: the process's exit status
+    :raises FileNotFoundError: if the worker does not see the study's folder
+    """
+    if not Path(form).exists():
+        raise FileNotFoundError(f"{form} is not there: a worker must see the study's folder under the same path")
+    process = start(command(Path(form), Path(out), index, checkpoint_minutes, os.getpid()), Path(folder))
+    while process.poll() is None:
+        time.sleep(LOOK)
+        if not Path(alive).exists():
+            end_processes([process])
+            return STOPPED
+    return process.returncode
