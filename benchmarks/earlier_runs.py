@@ -5,7 +5,7 @@ Settings, seeds, budgets and evaluation (100 episodes on the same reset seeds) a
 such as ablations, is not there. They are of other machines, on which the same seed learns something else: floating point
 numbers are rounded differently, and trainings amplify it.
 
-    python benchmarks/earlier_runs.py pendulum_links_cut wall_clock wall_clock_candidates
+    python benchmarks/earlier_runs.py pendulum_links_cut pendulum_circuits wall_clock wall_clock_candidates
     python -m sb3_quantum.study report wall_clock
     python benchmarks/earlier_runs.py --curves       # runs of humanoid_recipe, which have evaluations of five episodes only
 """
@@ -19,19 +19,24 @@ from typing import Any
 
 import numpy as np
 
-from sb3_quantum.study import Cell, Study, read_study
+from sb3_quantum.study import Arm, Cell, Study, read_study
 from sb3_quantum.study.cell import COLUMNS, identity
 from sb3_quantum.study.folder import keep_form
 from sb3_quantum.study.packed import put
 
 RESULTS = Path(__file__).parent / "results"
-#: files of every study, and what its arms were called
+#: files of every study
 FILES = {
-    "pendulum_links_cut": ("links_cut/*.json", "links_cut_dense/*.json"),
+    "pendulum_links_cut": ("links_cut/*-[0-9].json", "links_cut_dense/*-[0-9].json"),
+    "pendulum_circuits": ("links_cut/mean-default-[0-9].json", "links_cut_dense/*-[0-9].json"),
     "wall_clock": ("wall_clock/45min-*.json",),
     "wall_clock_candidates": ("wall_clock/xeon/10min-*.json",),
 }
-LINKS_CUT = {"links_cut": {"default": "pqc"}, "links_cut_dense": {"default": "dense", "no_entanglement": "n_cz0"}}
+#: what arms were called in ``links_cut.py``, by folder
+LINKS_CUT = {
+    "links_cut": {"default": "pqc"},
+    "links_cut_dense": {"default": "dense", "no_entanglement": "n_cz0", "frozen": "dense_frozen"},
+}
 
 
 def arm_of(path: Path, figures: dict[str, Any]) -> str:
@@ -42,7 +47,7 @@ def arm_of(path: Path, figures: dict[str, Any]) -> str:
     """
     arm = figures["arm"]
     if "readout" in figures:
-        return f"{figures['readout']}-{LINKS_CUT[path.parent.name].get(arm, arm)}"
+        return LINKS_CUT[path.parent.name].get(arm, arm)
     return arm.replace(".", "_").replace("-", "_")
 
 
@@ -69,17 +74,31 @@ def cells(study: Study) -> Iterator[Cell]:
     for pattern in FILES[study.name]:
         for path in sorted(RESULTS.glob(pattern)):
             figures = json.loads(path.read_text())
-            arm = study.arm(arm_of(path, figures))
-            manifest = {
-                **identity(study, arm, figures["seed"]),
-                "study_hash": study.hash,
-                "status": "complete",
-                "trained": True,
-                "taken_over": str(path.relative_to(RESULTS)),
-                **{key: figures[key] for key in ("steps", "updates")},
-                "cpu_minutes": figures.get("minutes"),
-            }
-            yield Cell(manifest, curve_of(figures), {"returns": figures["returns"], "first_seed": 10_000})
+            name = arm_of(path, figures)
+            names = (name, f"{figures.get('readout')}-{name}")
+            # A run may be of an arm that another study has
+            for arm in [arm for arm in study.arms if arm.name in names]:
+                yield cell_of(study, arm, path, figures)
+
+
+def cell_of(study: Study, arm: Arm, path: Path, figures: dict[str, Any]) -> Cell:
+    """
+    :param study: one of :data:`FILES`
+    :param arm: of the run
+    :param path: of the run's figures
+    :param figures: what is in it
+    :return: the run as a cell
+    """
+    manifest = {
+        **identity(study, arm, figures["seed"]),
+        "study_hash": study.hash,
+        "status": "complete",
+        "trained": True,
+        "taken_over": str(path.relative_to(RESULTS)),
+        **{key: figures[key] for key in ("steps", "updates")},
+        "cpu_minutes": figures.get("minutes"),
+    }
+    return Cell(manifest, curve_of(figures), {"returns": figures["returns"], "first_seed": 10_000})
 
 
 def curves(folder: Path) -> None:

@@ -113,7 +113,7 @@ def test_averaged_weights_are_deployed_and_the_others_are_there_too() -> None:
     assert point["own_return"] != point["return"] and model.policy.deployed_actor is model.policy.actor_average
 
 
-@pytest.mark.parametrize("block", ["fc", "rbg", "zeros"])
+@pytest.mark.parametrize("block", ["fc", "rbg", "zeros", "mean_field", "bernoulli"])
 def test_blocks_without_a_circuit_have_fewer_ablations(block: str) -> None:
     found = evaluate(model_of(block=block), maker(ENV), Evaluation(episodes=2, ablations=ABLATIONS, fidelity=True), 0)
     assert set(found.get("ablations", ())) == (set() if block == "zeros" else {"shuffled", "zeros"})

@@ -11,7 +11,10 @@ import pytest
 import yaml
 
 from sb3_quantum import PAPER
-from sb3_quantum.study import Study, read_study
+from sb3_quantum.layers import BLOCKS
+from sb3_quantum.study import Study, make_model, read_study
+from sb3_quantum.study.file import shipped
+from sb3_quantum.study.settings import check_names, n_envs_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +25,31 @@ def earlier_runs(monkeypatch: pytest.MonkeyPatch) -> Any:
     import earlier_runs
 
     return earlier_runs
+
+
+@pytest.mark.parametrize("name", [name for name in shipped() if name != "quick"])
+def test_every_arm_has_settings_that_there_are(name: str) -> None:
+    study = read_study(name)
+    for arm in study.arms:
+        check_names(arm.settings)
+    # As many evaluations as there are points need as many rollouts
+    assert all(arm.budget.amount >= study.evaluation.points for arm in study.arms)
+
+
+def test_arms_of_one_environment_can_be_made() -> None:
+    """All of Pendulum's; Humanoid's have the same blocks."""
+    study = read_study("pendulum_links_cut")
+    for arm in study.arms:
+        model = make_model(arm, study.environment, 0, buffer_size=2 * n_envs_of(arm.settings))
+        assert model.actor.n_links == 0  # type: ignore[attr-defined]
+        readout = arm.variant
+        assert model.policy.readout == model.policy.eval_readout == readout and model.batch_size == 64  # type: ignore[attr-defined]
+        assert arm.budget.amount == {"mean": 20_000, "sample": 40_000}[readout]
+    wanted = {"mean": 12, "sample": 13}
+    assert {name: sum(arm.variant == name for arm in study.arms) for name in wanted} == wanted
+    assert {study.arm(f"mean-{name}").settings["policy_kwargs"].get("block", "pqc") for name in ("fc", "rbg", "zeros")} < set(
+        BLOCKS
+    )
 
 
 def test_the_papers_arm_has_the_papers_settings() -> None:
@@ -85,7 +113,10 @@ def cells_of(earlier_runs: Any, study: Study) -> list[Any]:
     return list(earlier_runs.cells(study))
 
 
-@pytest.mark.parametrize(("name", "count"), [("pendulum_links_cut", 58), ("wall_clock", 15), ("wall_clock_candidates", 10)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("pendulum_links_cut", 60), ("pendulum_circuits", 17), ("wall_clock", 15), ("wall_clock_candidates", 10)],
+)
 def test_earlier_runs_are_cells_of_the_studies(name: str, count: int, earlier_runs: Any) -> None:
     study = read_study(name)
     cells = cells_of(earlier_runs, study)
