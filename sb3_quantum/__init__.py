@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sb3_quantum.backends import check_backend
     from sb3_quantum.common import QuantumDictReplayBuffer, QuantumNStepReplayBuffer, QuantumReplayBuffer
-    from sb3_quantum.layers import QtDNN, QuantumLayer
+    from sb3_quantum.layers import Block, QtDNN, QuantumLayer, check_block
     from sb3_quantum.paper import PAPER
     from sb3_quantum.qtd3 import CnnPolicy, FidelityCallback, MlpPolicy, MultiInputPolicy, QuantumTD3
 
@@ -22,6 +22,8 @@ _HOMES = {
     "FidelityCallback": "sb3_quantum.qtd3",
     "QuantumLayer": "sb3_quantum.layers",
     "QtDNN": "sb3_quantum.layers",
+    "Block": "sb3_quantum.layers",
+    "check_block": "sb3_quantum.layers",
     "QuantumReplayBuffer": "sb3_quantum.common",
     "check_backend": "sb3_quantum.backends",
     "QuantumDictReplayBuffer": "sb3_quantum.common",
@@ -30,6 +32,7 @@ _HOMES = {
 
 __all__ = [
     "PAPER",
+    "Block",
     "CnnPolicy",
     "FidelityCallback",
     "MlpPolicy",
@@ -42,6 +45,7 @@ __all__ = [
     "QuantumTD3",
     "__version__",
     "check_backend",
+    "check_block",
 ]
 
 

@@ -59,8 +59,8 @@ class Block(nn.Module, ABC):
 
     A subclass has a :attr:`name`, a :attr:`summary` and a :attr:`claim`, and says what :meth:`forward` and :meth:`surrogate`
     are. All else has a default, that of a plain layer which is trained with the actor: its parameters are the actor's, its
-    target's follow them, and its state is its ``state_dict``, generators included. The block of your own is named by a line
-    in :data:`~sb3_quantum.layers.BLOCKS`, or given to the policy as a class or an instance.
+    target's follow them, and its state is its ``state_dict``, generators included. A block of your own is named by adding it
+    to :data:`~sb3_quantum.layers.BLOCKS`, or given to the policy as a class or an instance.
 
     :param ansatz: the circuit in whose place it stands
     """
