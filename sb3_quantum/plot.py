@@ -5,6 +5,10 @@ A run is the folder that the zoo made for it, or a folder of TensorBoard files. 
 FidelityCallback; a progress bar brings one along. Runs of other algorithms, such as TD3, are drawn with their returns.
 
     python -m sb3_quantum.plot logs/qtd3/Pendulum-v1_1 logs/td3/Pendulum-v1_1 --labels qtd3 td3 --output runs.png
+
+Runs that are given one label are seeds of one arm: their mean is drawn, with its 95 % interval.
+
+    python -m sb3_quantum.plot logs/qtd3/Pendulum-v1_* logs/td3/Pendulum-v1_* --labels qtd3 qtd3 qtd3 td3 td3 td3
 """
 
 import argparse
@@ -12,10 +16,25 @@ import sys
 from pathlib import Path
 
 from sb3_quantum.common.durable import replacing
-from sb3_quantum.plots import load_run, runs_figure
+from sb3_quantum.plots import Run, arms_figure, load_run, runs_figure
 
 #: what a figure can be written as
 SUFFIXES = (".pdf", ".png", ".svg")
+
+
+def unique_labels(folders: list[Path]) -> list[str]:
+    """
+    Names of runs that tell them apart: their folders', with as many of the folders above as it takes.
+
+    :param folders: of the runs
+    :return: a name for each; equal ones only for equal folders
+    """
+    parts = [folder.resolve().parts for folder in folders]
+    for depth in range(1, max(map(len, parts)) + 1):
+        labels = ["/".join(part[-depth:]) for part in parts]
+        if len(set(labels)) == len(set(parts)):
+            break
+    return labels
 
 
 def main() -> None:
@@ -30,7 +49,7 @@ def main() -> None:
     parser.add_argument("--title", default="")
     args = parser.parse_args()
     try:
-        labels = args.labels or [None] * len(args.runs)
+        labels = args.labels or unique_labels(args.runs)
         if len(labels) != len(args.runs):
             raise ValueError(f"{len(args.runs)} runs need as many labels, got {len(labels)}")
         if args.output.suffix.lower() not in SUFFIXES:
@@ -38,10 +57,18 @@ def main() -> None:
         if args.window < 1:
             raise ValueError(f"--window must be >= 1, got {args.window}")
         runs = [load_run(folder, label) for folder, label in zip(args.runs, labels, strict=True)]
+        arms: dict[str, list[Run]] = {}
+        for run in runs:
+            arms.setdefault(run.label, []).append(run)
+        grouped = len(arms) < len(runs)
         with replacing(args.output) as partial:
-            runs_figure(runs, args.window, args.title).savefig(partial, dpi=150)
+            figure = arms_figure(arms, args.window, args.title) if grouped else runs_figure(runs, args.window, args.title)
+            figure.savefig(partial, dpi=150)
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+    print(f"{args.output}: {len(runs)} run{'s' if len(runs) > 1 else ''}{f' in {len(arms)} arms' if grouped else ''}")
+    if all(run.cosine is None for run in runs):
+        print("no run has a gradient cosine: FidelityCallback records it, and so does a progress bar (--progress)")
 
 
 if __name__ == "__main__":

@@ -208,7 +208,7 @@ def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
     returns, cosines, circuits = panels
     shown: defaultdict[Any, dict[str, dict[str, Any]]] = defaultdict(dict)
     for place, run in enumerate(runs):
-        look = _look(place)
+        look = look_of(place)
         shown[returns].update(_draw_returns(returns, run, window, look))
         shown[cosines].update(_draw_cosines(cosines, run, look))
         if run.circuits is not None:
@@ -236,13 +236,16 @@ def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
         kinds = [Line2D([], [], label=name, **{"color": "0.35", **kind}) for name, kind in shown[axes].items()]
         if kinds:
             axes.legend(handles=kinds, fontsize=9, framealpha=0.85)
-    handles = [Line2D([], [], linewidth=2, **_look(place)) for place in range(len(runs))]
+    handles = [Line2D([], [], linewidth=2, **look_of(place)) for place in range(len(runs))]
     figure.legend(handles, [run.label for run in runs], loc="outside upper center", ncols=_columns(runs), title=title or None)
     return figure
 
 
-def _look(place: int) -> dict[str, Any]:
-    """Colour and dashes of the run in a place."""
+def look_of(place: int) -> dict[str, Any]:
+    """
+    :param place: of a run or an arm among those that are drawn together
+    :return: its colour and dashes
+    """
     return {"color": COLOURS[place % len(COLOURS)], "linestyle": STYLES[place // len(COLOURS) % len(STYLES)]}
 
 
