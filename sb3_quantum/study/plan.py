@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import TrainFrequencyUnit
 
 from sb3_quantum.circuits.checks import check_int
 from sb3_quantum.study.agents import acts_deterministically
@@ -88,29 +90,32 @@ def measure(study: Study, arm: Arm) -> float:
     :return: minutes of a whole cell on one thread of this machine; episodes of the evaluations are taken to be as long as the
         environment lets them be
     """
-    n_envs, evaluation = n_envs_of(arm.settings), study.evaluation
-    small = make_model(arm, study.environment, 0, learning_starts=0, buffer_size=10_000)
-    frequency = small.train_freq.frequency if small.train_freq.unit.value == "step" else 200  # type: ignore[union-attr]
-    rollout = frequency * n_envs
-    # Once to fill the buffer and to compile what is compiled
-    batch = check_int("batch_size", small.batch_size)
-    starts = rollout * (math.ceil(batch / rollout) + ROLLOUTS)
-    model = make_model(arm, study.environment, 0, learning_starts=starts, buffer_size=10_000)
-    watch = _Rollouts()
-    model.learn(starts + rollout * (ROLLOUTS + 5), watch, log_interval=10**9)
-    without = [time for steps, updates, time in watch.times if steps > starts - rollout * ROLLOUTS and updates == 0]
-    updating = [(updates, time) for _, updates, time in watch.times if updates > 0][5:]
-    per_step = float(np.median(np.diff(without))) / rollout
-    each = np.diff([updates for updates, _ in updating]).mean() if len(updating) > 1 else 1.0
-    per_update = max(0.0, float(np.median(np.diff([time for _, time in updating]))) - rollout * per_step) / max(each, 1.0)
+    evaluation = study.evaluation
+    model = make_model(arm, study.environment, 0, learning_starts=0, buffer_size=10_000)
     if arm.budget.unit == "cpu_minutes":
         training = arm.budget.amount
     else:
-        training = _training_seconds(arm, per_step, per_update, float(each) / rollout) / 60
+        training = _training_minutes(study, arm, model)
     episodes = evaluation.episodes * (2 + len(evaluation.ablations)) + 2 * evaluation.points * evaluation.point_episodes
-    assert model.env is not None
-    model.env.close()
     return training + episodes * _episode_seconds(study, model, evaluation) / 60
+
+
+def _training_minutes(study: Study, arm: Arm, small: OffPolicyAlgorithm) -> float:
+    """From the medians of a few rollouts before learning starts, and of a few with updates."""
+    frequency = small.train_freq
+    by_steps = frequency.unit is TrainFrequencyUnit.STEP  # type: ignore[union-attr]
+    rollout = n_envs_of(arm.settings) * (frequency.frequency if by_steps else EPISODE // 5)  # type: ignore[union-attr]
+    n, warm = (ROLLOUTS, 5) if by_steps else (3, 1)
+    starts = rollout * (math.ceil(check_int("batch_size", small.batch_size) / rollout) + n)
+    model, watch = make_model(arm, study.environment, 0, learning_starts=starts, buffer_size=10_000), _Rollouts()
+    model.learn(starts + rollout * (n + warm), watch, log_interval=10**9)
+    without = [time for steps, updates, time in watch.times if steps > starts - rollout * n and updates == 0]
+    updating = [(updates, time) for _, updates, time in watch.times if updates > 0][warm:]
+    per_step = float(np.median(np.diff(without))) / rollout
+    each = float(np.diff([updates for updates, _ in updating]).mean()) if len(updating) > 1 else 1.0
+    with_updates = float(np.median(np.diff([time for _, time in updating]))) if len(updating) > 1 else rollout * per_step
+    per_update = max(0.0, with_updates - rollout * per_step) / max(each, 1.0)
+    return _training_seconds(arm, per_step, per_update, each / rollout) / 60
 
 
 def _training_seconds(arm: Arm, per_step: float, per_update: float, updates_per_step: float) -> float:
