@@ -30,9 +30,10 @@ train: $(VENV)/installed
 	$(BIN)/python -m sb3_quantum.train --algo qtd3 --env $(ENV) $(if $(STEPS),-n $(STEPS)) --progress \
 		--resume --checkpoint-freq $(CHECKPOINT_FREQ) $(ARGS)
 
-# Two million steps with the wall-clock settings (or STEPS), in as many pieces as it takes; logs/humanoid has what came of it
+# Two million steps with the shipped settings, in as many pieces as it takes; logs/studies/humanoid has what came of it
 humanoid: $(VENV)/installed
-	$(BIN)/python benchmarks/humanoid.py $(if $(STEPS),--steps $(STEPS)) $(ARGS)
+	$(BIN)/python -m sb3_quantum.study run humanoid $(ARGS)
+	$(BIN)/python -m sb3_quantum.study report humanoid
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --durations=10
@@ -70,7 +71,8 @@ speed: $(VENV)/installed
 	$(BIN)/python benchmarks/scaling.py --json benchmarks/results/scaling.json
 
 wall-clock: $(VENV)/installed
-	$(BIN)/python benchmarks/wall_clock.py --minutes 45 --seeds 0 1
+	$(BIN)/python -m sb3_quantum.study run wall_clock $(ARGS)
+	$(BIN)/python -m sb3_quantum.study report wall_clock
 
 # What a run survives: kills, power cuts (as root), mutated files and more; docs/reliability.md has the last figures
 reliability: $(VENV)/installed

@@ -24,11 +24,11 @@ import numpy as np
 import torch as th
 from stable_baselines3 import TD3
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from wall_clock import quantum
 
 from sb3_quantum import PAPER, QuantumTD3
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.plots.figure import new_figure
+from sb3_quantum.study import make_model, read_study
 
 ENV = "Humanoid-v4"
 WARM_UP = 300
@@ -37,6 +37,14 @@ QUICK = ("sb3_td3", "default", "paper", "zeros", "wall_clock")
 COMMON: dict[str, Any] = dict(buffer_size=20_000, learning_starts=WARM_UP, batch_size=256, seed=0)
 #: in the order of Algorithm 1
 PHASES = ("act", "circuit", "env", "store", "sample", "qtdnn fit", "critics", "actor", "soft update", "update", "rest")
+
+
+def shipped() -> OffPolicyAlgorithm:
+    """
+    :return: the shipped settings for this environment, as the study wall_clock has them
+    """
+    study = read_study("wall_clock")
+    return make_model(study.arm("shipped"), study.environment, 0, buffer_size=20_000, learning_starts=WARM_UP)
 
 
 def sbx_td3() -> OffPolicyAlgorithm:
@@ -56,7 +64,7 @@ MAKERS: dict[str, Callable[[], OffPolicyAlgorithm]] = {
     "fc": lambda: QuantumTD3("MlpPolicy", ENV, policy_kwargs=dict(block="fc"), **COMMON),
     "rbg": lambda: QuantumTD3("MlpPolicy", ENV, policy_kwargs=dict(block="rbg"), **COMMON),
     "zeros": lambda: QuantumTD3("MlpPolicy", ENV, policy_kwargs=dict(block="zeros"), **COMMON),
-    "wall_clock": lambda: quantum(0, buffer_size=20_000, learning_starts=WARM_UP),
+    "wall_clock": shipped,
 }
 
 

@@ -3,15 +3,12 @@
 import inspect
 import itertools
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from torch import nn
 
 from sb3_quantum import FidelityCallback, QuantumTD3
 from tests.qtd3.test_train import pendulum
@@ -92,21 +89,6 @@ def test_links_are_cut_in_every_arm(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "default's interval does not clear that of noise" in printed
 
 
-def test_humanoid_script_goes_on_where_it_was(tmp_path: Path) -> None:
-    """The script behind `make humanoid`, on a small environment and in two pieces."""
-    command = [sys.executable, str(BENCHMARKS / "humanoid.py"), "--env", "Pendulum-v1", "--folder", str(tmp_path)]
-    command += ["--episodes", "3", "--eval-freq", "200", "--checkpoint-freq", "200", "--num-threads", "1"]
-    for steps in (250, 450):
-        subprocess.run([*command, "--steps", str(steps)], check=True, timeout=180, capture_output=True)
-        results = json.loads((tmp_path / "results.json").read_text())
-        assert results["steps"] == steps and results["episodes"] == 3
-        assert results["min"] <= results["interquartile_mean"] <= results["max"] < 0
-    # As if it had been one piece
-    assert [step for step, _ in results["curve"]] == [200, 400]
-    assert (tmp_path / "curve.png").stat().st_size > 1000 and (tmp_path / results["agent"]).is_file()
-    assert (tmp_path / "log.txt").read_text().count("$ ") == 2
-
-
 def ticking(seconds: float) -> Callable[[], float]:
     """A clock that is so much later whenever it is read, so that no test depends on a machine's speed."""
     ticks = itertools.count()
@@ -139,63 +121,17 @@ def test_phases_are_timed_without_those_inside_of_them(monkeypatch: pytest.Monke
 def test_live_runs_undo_all_shipped_settings() -> None:
     """The live figures are the defaults', whatever is shipped for the environment."""
     from tangent_fidelity import LIVE_DEFAULTS, STEPS_PER_UPDATE
-    from wall_clock import shipped
 
+    from sb3_quantum.study import read_study
+
+    shipped = read_study("wall_clock").arm("shipped").settings
     undone = dict(option.split(":") for option in LIVE_DEFAULTS[1:])
     defaults = {name: parameter.default for name, parameter in inspect.signature(QuantumTD3.__init__).parameters.items()}
     # The zoo's settings for all MuJoCo environments, which the live runs keep
-    kept = {"learning_starts", "noise_std", "train_freq", "gradient_steps", "learning_rate"}
-    assert set(undone) == set(shipped()) - kept
+    kept = {"learning_starts", "action_noise", "train_freq", "gradient_steps", "learning_rate"}
+    assert set(undone) == set(shipped) - kept
     assert undone.pop("n_envs") == str(STEPS_PER_UPDATE) and undone.pop("policy_kwargs") == "dict()"
     assert undone == {name: str(defaults[name]) for name in undone}
-
-
-@pytest.mark.parametrize(
-    "arm",
-    ["shipped", "td3", "td3_same", "td3_tau", "td3_batch_128", "zeros", "mean", "mean_zeros", "norm_tau_0.02", "n_envs_8"],
-)
-def test_wall_clock_arms(arm: str) -> None:
-    """Controls differ from the shipped settings in what they say, and in nothing else; candidates are of an earlier form."""
-    from wall_clock import ARMS, shipped
-
-    model = ARMS[arm](3)
-    same, candidate = arm != "td3", arm == "n_envs_8"
-    shipped_batch = arm in ("shipped", "zeros", "td3_batch_128")
-    assert model.seed == 3 and model.batch_size == (shipped()["batch_size"] if shipped_batch else 256)
-    assert model.n_envs == (shipped()["n_envs"] if same else 1)
-    assert (model.get_vec_normalize_env() is not None) == (arm in ("td3_same", "td3_tau", "td3_batch_128"))
-    assert model.tau == (0.005 if arm in ("td3", "td3_same", "td3_batch_128", "n_envs_8") else shipped()["tau"])
-    assert model.learning_rate == (shipped()["learning_rate"] if same else 1e-3)
-    assert isinstance(model, QuantumTD3) == (not arm.startswith("td3"))
-    if isinstance(model, QuantumTD3):
-        assert (model.policy.quantum_layer is None) == arm.endswith("zeros")
-        normalized = shipped()["policy_kwargs"]["critic_layer_norm"] and not candidate
-        assert any(isinstance(module, nn.LayerNorm) for module in model.critic.modules()) == normalized
-        assert model.qf_learning_rate == (None if candidate else shipped()["qf_learning_rate"])
-        earlier = arm in ("norm_tau_0.02", "n_envs_8")
-        assert model.policy.readout == ("sample" if earlier else shipped()["policy_kwargs"]["readout"])
-        assert model.qtdnn_batch_size == (128 if earlier else shipped()["qtdnn_batch_size"])
-
-
-def test_wall_clock_ends_by_the_clock(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import wall_clock
-
-    monkeypatch.setattr(wall_clock, "ENV", "Pendulum-v1")
-    monkeypatch.setattr(wall_clock, "EVAL_EVERY", 0.02)
-    monkeypatch.setattr(wall_clock, "EPISODES", 2)
-    monkeypatch.setitem(wall_clock.ARMS, "zeros", lambda seed: pendulum(policy_kwargs=dict(block="zeros"), seed=seed))
-    monkeypatch.setattr(time, "process_time", ticking(0.01))
-    wall_clock.run(tmp_path, "zeros", 0.05, 1)
-    (path,) = tmp_path.glob("*.json")
-    figures = json.loads(path.read_text())
-    # The clock is read twice per step, 0.01 s apart, and stands still during evaluations
-    assert figures["steps"] == pytest.approx(0.05 * 60 / 0.02, abs=3) and len(figures["returns"]) == 2
-    assert [point["minutes"] for point in figures["curve"]] == pytest.approx([0.02, 0.04], abs=0.001)
-    wall_clock.run(tmp_path, "zeros", 0.05, 1)  # is there already
-    wall_clock.report(tmp_path, tmp_path / "curves.png")
-    assert "zeros" in capsys.readouterr().out and (tmp_path / "curves.png").stat().st_size > 1000
 
 
 def test_the_frontier_of_small_circuits(tmp_path: Path) -> None:
