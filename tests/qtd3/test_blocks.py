@@ -17,7 +17,7 @@ from sb3_quantum.hub import load_safe, save_safe
 from sb3_quantum.hub.model_card import model_card
 from sb3_quantum.hub.report import evaluate
 from sb3_quantum.hub.strict import ModelFileError
-from sb3_quantum.layers import BLOCKS, Block, BlockStep, Pairs, check_block
+from sb3_quantum.layers import BLOCKS, BernoulliBlock, Block, BlockStep, Pairs, check_block
 from sb3_quantum.qtd3.callbacks import measure_fidelity
 from tests.qtd3.test_save_load import OBS, same
 from tests.qtd3.test_train import equal, pendulum, weights
@@ -168,6 +168,17 @@ def test_a_block_of_ones_own(how: str, registered: None, tmp_path: Path) -> None
     with pytest.raises(ModelFileError, match="block='scaled' is unknown"):
         load_safe(tmp_path)
     BLOCKS["scaled"] = Scaled
+
+
+def test_the_models_seed_governs_an_instance() -> None:
+    given = BernoulliBlock(PaperCircuit(3, 2))
+    found = []
+    for seed in (1, 1, 2):
+        model = pendulum(policy_kwargs={"block": given}, seed=seed)
+        inputs = th.zeros(20, given.n_inputs, device=model.device)
+        found.append(model.actor.block(inputs, "sample"))
+    assert th.equal(found[0], found[1]) and not th.equal(found[0], found[2])
+    assert th.equal(model.actor.block.linear.weight.cpu(), given.linear.weight)
 
 
 class Remembering(Scaled):

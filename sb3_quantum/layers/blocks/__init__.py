@@ -4,6 +4,8 @@ import copy
 import inspect
 from typing import Any
 
+import torch as th
+
 from sb3_quantum.circuits import Circuit
 from sb3_quantum.circuits.checks import check_choice, check_keywords, parameters, shown, unknown_names
 from sb3_quantum.layers.blocks.base import CLAIMS, Block, BlockStep, Pairs
@@ -93,6 +95,8 @@ def make_block(
     kwargs = check_block_kwargs(block, block_kwargs)
     if isinstance(block, Block):
         made = copy.deepcopy(block)
+        # As of a block that is made here: the model's seed governs what it draws
+        made.seed(int(th.randint(2**62, ())))
     else:
         made = block_class(block).for_policy(ansatz, {"readout": readout, **(settings or {})}, **kwargs)
     if made.n_inputs != ansatz.n_inputs:
