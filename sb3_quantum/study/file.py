@@ -73,7 +73,7 @@ def parse_study(text: str, where: str = "the study") -> Study:
             evaluation=_evaluation(data.get("evaluation") or {}, where),
             arms=arms,
             comparisons=_comparisons(data.get("comparisons") or [], arms, where),
-            thresholds=tuple(check_number("thresholds", value) for value in data.get("thresholds") or []),
+            thresholds=tuple(check_number("thresholds", value) for value in _listed(where, "thresholds", data)),
             text=text,
         )
     except StudyError:
@@ -119,6 +119,22 @@ def _mapping(what: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
+def _listed(where: str, key: str, data: Mapping[str, Any]) -> list[Any]:
+    """A list, empty if there is none."""
+    value = data.get(key)
+    if not isinstance(value, list | type(None)):
+        raise StudyError(f"{where}: {key} must be a list, got {shown(value)}")
+    return value or []
+
+
+def _names(where: str, key: str, data: Mapping[str, Any]) -> list[str]:
+    """A list of names, empty if there is none."""
+    names = _listed(where, key, data)
+    if not all(isinstance(name, str) for name in names):
+        raise StudyError(f"{where}: {key} must be a list of names, got {shown(names)}")
+    return names
+
+
 def _known(what: str, given: Collection[Any], known: Collection[str], where: str) -> None:
     """Refuse names that nobody reads, with the nearest known one."""
     message = unknown_names(given, known, {})
@@ -132,7 +148,7 @@ def _environment(value: Any, where: str) -> Environment:
     if not isinstance(data.get("id"), str):
         raise StudyError(f"{where}: environment must be an id, or a mapping with one, got {shown(value)}")
     kwargs = _mapping(f"{where}: kwargs of the environment", data.get("kwargs") or {})
-    return Environment(data["id"], kwargs, tuple(data.get("packages") or ()))
+    return Environment(data["id"], kwargs, tuple(_names(where, "packages", data)))
 
 
 def _budget(value: Any, where: str) -> Budget:
@@ -165,7 +181,7 @@ def _evaluation(value: Any, where: str) -> Evaluation:
     checked: dict[str, Any] = {}
     for key, given in data.items():
         if key == "ablations":
-            checked[key] = tuple(given or ())
+            checked[key] = tuple(_names(where, key, data))
             _known("ablation", checked[key], ABLATIONS, where)
         elif key == "deterministic":
             checked[key] = None if given is None else check_flag(key, given)
@@ -190,7 +206,7 @@ def _arms(data: dict[str, Any], where: str) -> tuple[Arm, ...]:
             raise StudyError(f"{where}: names of arms and variants are letters, digits and underscores, got {name!r}")
     base = _mapping(f"{where}: base", data.get("base") or {})
     for name, arm in given.items():
-        _known("variant", arm.get("variants") or (), variants, f"{where}: arm {name!r}")
+        _known("variant", _names(f"{where}: arm {name!r}", "variants", arm), variants, f"{where}: arm {name!r}")
     arms = []
     for variant, changes in (variants or {"": {}}).items():
         for name in given:

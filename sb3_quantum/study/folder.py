@@ -76,16 +76,29 @@ def keep_form(study: Study, out: Path) -> Path:
     :raises StudyError: if the folder is another study's
     """
     folder = out / FORMS
-    for other in sorted(folder.glob("*.yml")):
-        name = parse_study(other.read_text(), str(other)).name
-        if name != study.name:
-            raise StudyError(f"{out} holds the study {name!r}, not {study.name!r}; --out names another folder")
-        break
     path = folder / f"{study.hash}.yml"
-    if not path.exists():
+    whole = False
+    for other in sorted(folder.glob("*.yml")):
+        form = read_form(other)
+        if form is not None and form.name != study.name:
+            raise StudyError(f"{out} holds the study {form.name!r}, not {study.name!r}; --out names another folder")
+        whole = whole or (form is not None and other == path)
+    if not whole:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(path, study.text)
     return path
+
+
+def read_form(path: Path) -> Study | None:
+    """
+    :param path: of a form
+    :return: the study as it was then; ``None`` if the file is missing or damaged
+    """
+    try:
+        form = parse_study(path.read_text(), str(path))
+    except (OSError, UnicodeDecodeError, StudyError):
+        return None
+    return form if form.hash == path.stem else None
 
 
 def check_void(study: Study, out: Path, renew: bool) -> None:
@@ -125,11 +138,9 @@ def stated_beforehand(comparison: Comparison, cells: list[Cell], out: Path | Non
     if any(cell.manifest.get("taken_over") for cell in cells):
         return "some of its runs are older than this file"
     for form in sorted({cell.manifest["study_hash"] for cell in cells}):
-        path = None if out is None else out / FORMS / f"{form}.yml"
-        try:
-            known = [] if path is None else parse_study(path.read_text(), str(path)).comparisons
-        except (OSError, StudyError):
+        known = None if out is None else read_form(out / FORMS / f"{form}.yml")
+        if known is None:
             return "the file under which its cells were begun is not there any more"
-        if (comparison.tested, comparison.against) not in [(each.tested, each.against) for each in known]:
+        if (comparison.tested, comparison.against) not in [(each.tested, each.against) for each in known.comparisons]:
             return "it was added after some of its cells were begun"
     return ""

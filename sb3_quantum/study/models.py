@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_quantum import QuantumTD3
 from sb3_quantum.circuits.checks import check_choice, check_number
-from sb3_quantum.study.settings import BESIDE, NOISES, UNKNOWN_STEPS, algorithm_of, check_names, n_envs_of, rate, steps_for
+from sb3_quantum.study.settings import BESIDE, NOISES, UNKNOWN_STEPS, algorithm_of, check_settings, n_envs_of, rate, steps_for
 from sb3_quantum.study.spec import Arm, Budget, Environment, StudyError
 
 
@@ -79,7 +79,7 @@ def make_model(arm: Arm, environment: Environment, seed: int, **changes: Any) ->
     :raises StudyError: if a setting is unknown or wrong; the message names the arm
     """
     try:
-        check_names(arm.settings)
+        check_settings(arm.settings)
         algorithm = algorithm_of(arm.settings)
         steps = total_steps(arm.settings, arm.budget)
         arguments = {key: value for key, value in arm.settings.items() if key not in BESIDE}
@@ -96,11 +96,11 @@ def make_model(arm: Arm, environment: Environment, seed: int, **changes: Any) ->
             # Checkpoints append to the rows' files; what is learnt is the same
             arguments["replay_buffer_kwargs"] = {"storage": "memmap", **(arguments.get("replay_buffer_kwargs") or {})}
         return algorithm(arm.settings.get("policy", "MlpPolicy"), env, seed=seed, device="cpu", **arguments)
-    # What constructors raise for arguments that they cannot use
-    except (ValueError, TypeError, AssertionError, ImportError, KeyError) as error:
-        if isinstance(error, StudyError):
-            raise
-        raise StudyError(f"arm {arm.name!r}: {error}") from error
+    except StudyError:
+        raise
+    # Whatever a constructor makes of arguments that it cannot use
+    except Exception as error:
+        raise StudyError(f"arm {arm.name!r}: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
 def steps_to_learn(arm: Arm) -> int:
@@ -139,14 +139,14 @@ def check_arms(arms: list[Arm], environment: Environment) -> None:
     for arm in arms:
         try:
             # Names before numbers: what the study itself reads is one of them
-            check_names(arm.settings)
+            check_settings(arm.settings)
             model = make_model(arm, environment, arm.seeds[0], buffer_size=2 * n_envs_of(arm.settings))
             assert model.env is not None
             model.env.close()
         except StudyError as error:
             problems.append(str(error))
-        except (ValueError, ImportError) as error:
-            problems.append(f"arm {arm.name!r}: {error}")
+        except Exception as error:
+            problems.append(f"arm {arm.name!r}: {' '.join(str(error).split()) or type(error).__name__}")
     if problems:
         raise StudyError("; ".join(dict.fromkeys(problems)))
 

@@ -33,6 +33,9 @@ BESIDE = ("algo", "policy", "n_envs", "normalize", "noise_type", "noise_std")
 UNKNOWN_STEPS = 10**9
 #: kinds of noise, as the zoo names them
 NOISES = ("normal", "ornstein-uhlenbeck")
+#: whole numbers of every algorithm with their least values, and shares: SB3 takes anything for them, and fails in its training
+_WHOLE = {"buffer_size": 1, "batch_size": 1, "learning_starts": 0, "n_steps": 1, "policy_delay": 1}
+_SHARES = ("gamma", "tau")
 #: what the study gives to the algorithm itself
 _OURS = {
     "seed": "seeds are the study's",
@@ -71,12 +74,12 @@ def algorithm_of(settings: Mapping[str, Any]) -> type[OffPolicyAlgorithm]:
         raise ImportError(f"algo={settings['algo']!r} needs {module.replace('_', '-')}: {error}") from error
 
 
-def check_names(settings: Mapping[str, Any]) -> None:
+def check_settings(settings: Mapping[str, Any]) -> None:
     """
-    Refuse settings that nobody reads.
+    Refuse settings that nobody reads, and numbers that SB3 itself does not look at.
 
     :param settings: of an arm
-    :raises ValueError: if there is one; the message names it, and what it is close to
+    :raises ValueError: if there is one; the message names it, and what it is close to or what is accepted
     """
     algorithm = algorithm_of(settings)
     arguments = [name for name in parameters(algorithm) or () if name not in _OURS]
@@ -95,6 +98,13 @@ def check_names(settings: Mapping[str, Any]) -> None:
         message = unknown_names(settings["normalize"], known, {})
     if message:
         raise ValueError(message)
+    for name in settings:
+        if name in _WHOLE:
+            check_int(name, settings[name], least=_WHOLE[name])
+        elif name in _SHARES:
+            check_number(name, settings[name], least=0, most=1)
+    if not isinstance(settings.get("normalize"), bool | Mapping | type(None)):
+        raise ValueError(f"normalize must be true, false or keyword arguments of VecNormalize, got {settings['normalize']!r}")
 
 
 def _named(key: str, value: Any, known: Mapping[str, Any]) -> str:

@@ -223,6 +223,11 @@ def test_more_arms_seeds_and_comparisons_void_nothing(copy: Path) -> None:
 def test_a_folder_is_of_one_study(whole: Path) -> None:
     with pytest.raises(StudyError, match="holds the study 'small', not 'other'"):
         keep_form(small(name="other"), whole)
+    # A copy that is damaged is written anew
+    form = keep_form(small(), whole)
+    for damaged in (b"", b"\xff", b"name: small", small(seeds="9").text.encode()):
+        form.write_bytes(damaged)
+        assert keep_form(small(), whole) == form and form.read_text() == small().text
 
 
 def test_a_cell_is_trained_by_one_process(copy: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from distributed import LocalCluster
@@ -75,7 +76,7 @@ class Gone:
         self.status, self.task = status, task
 
     def submit(self, *args: object, **kwargs: object) -> object:
-        return type("Future", (), {"status": self.task})()
+        return type("Future", (), {"status": self.task, "key": kwargs["key"], "cancelled": lambda self: True})()
 
     def scheduler_info(self) -> dict[str, dict[str, int]]:
         return {"workers": {"a": 1}}
@@ -111,3 +112,26 @@ def test_a_cell_that_nobody_waits_for_ends(tmp_path: Path, monkeypatch: pytest.M
 def test_workers_import_nothing_that_is_heavy() -> None:
     code = "import sys, sb3_quantum.study.processes; print([name for name in ('torch', 'yaml') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_ctrl_c_takes_waiting_cells_out_of_the_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Waiting(Gone):
+        cancelled: ClassVar[list[str]] = []
+
+        def processing(self) -> dict[str, list[str]]:
+            assert not list(tmp_path.glob(".alive-*"))
+            return {"a worker": []}
+
+        def cancel(self, futures: list[object]) -> None:
+            self.cancelled.extend(map(str, futures))
+
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster_module, "connect", lambda address: Waiting("running", "pending"))
+    monkeypatch.setattr(cluster_module, "_look", interrupt)
+    monkeypatch.setattr(cluster_module, "LOOK", 0.01)
+    assert run_on_cluster(small(), tmp_path, selected(small(), None, [0]), "tcp://a:1") == STOPPED
+    assert len(Waiting.cancelled) == 2 and "the same command goes on with the rest" in capsys.readouterr().out

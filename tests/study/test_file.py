@@ -1,12 +1,19 @@
 """What a study's file may say, and what is said of one that cannot be used."""
 
+import copy
+import functools
+import operator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from sb3_quantum.study import StudyError, parse_study, read_study
 from sb3_quantum.study.file import shipped
 from sb3_quantum.study.models import check_arms, make_model, total_steps
+from sb3_quantum.study.settings import check_settings
 from tests.study.helpers import SMALL, small
 
 
@@ -65,6 +72,11 @@ def test_files_that_cannot_be_used(old: str, new: str, message: str | None) -> N
         ("pqc: {policy_kwargs: {gamma: 0.9}}", "it belongs beside policy_kwargs"),
         ("pqc: {policy_kwargs: {block: pcq}}", "block='pcq' is unknown"),
         ("pqc: {gamma: 2}", "gamma must be"),
+        ("td3: {algo: td3, gamma: 2}", "gamma must be a number >= 0 and <= 1, got 2"),
+        ("td3: {algo: td3, batch_size: x}", "batch_size must be an integer >= 1, got 'x'"),
+        ("pqc: {buffer_size: 0}", "buffer_size must be an integer >= 1, got 0"),
+        ("pqc: {normalize: []}", "normalize must be true, false or keyword arguments"),
+        ("td3: {algo: td3, train_freq: [1]}", "arm 'td3': "),
         ("pqc: {learning_rate: 1e-3}", "learning_rate='1e-3'"),
         ("pqc: {learning_rate: {start: 1.0, end: 0.1}}", "learning_rate needs start, end and steps"),
         ("pqc: {algo: qtd4}", "algo 'qtd4' is unknown, did you mean 'qtd3'?"),
@@ -187,3 +199,42 @@ def test_rates_noise_and_normalization() -> None:
     assert type(td3.action_noise).__name__.startswith("Ornstein") and tqc.action_noise._sigma == pytest.approx(0.2)
     assert td3.get_vec_normalize_env().gamma == 0.9 and not crossq.get_vec_normalize_env().norm_obs
     assert tqc.train_freq.frequency == 2 and tqc.get_vec_normalize_env() is None and tqc.n_envs == 2
+
+
+def places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where values stand in nested dictionaries and lists."""
+    yield path
+    for key in data if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else ():
+        yield from places(data[key], (*path, key))
+
+
+def test_whatever_stands_in_a_file_is_a_sentence() -> None:
+    """Every value of a file by something else: it is accepted, or refused in one sentence."""
+    whole = {
+        **yaml.safe_load(SMALL),
+        "variants": {"one": {"tau": 0.1}},
+        "environment": {"id": "Pendulum-v1", "kwargs": {"g": 1.0}, "packages": ["math"]},
+        "evaluation": {"episodes": 2, "ablations": ["zeros"], "deterministic": None, "fidelity": True},
+        "comparisons": [["pqc", "zeros"], {"tested": "one-zeros", "against": "one-b", "margin": 1, "claim": "c"}],
+    }
+    whole["arms"]["b"] = {"from": "pqc", "note": "n", "seeds": [1, 2], "budget": {"updates": 3}, "variants": ["one"]}
+    parse_study(yaml.dump(whole))
+    refused = 0
+    for place in places(whole):
+        for odd in (None, True, -1, 2.5, "x", [], {}, [[]], {"x": {}}, [None], {1: 2}, [["pqc", "zeros"]]):
+            data = copy.deepcopy(whole)
+            if place:
+                *inside, last = place
+                functools.reduce(operator.getitem, inside, data)[last] = odd
+            else:
+                data = odd
+            try:
+                for arm in parse_study(yaml.dump(data)).arms:
+                    check_settings(arm.settings)
+            except StudyError as error:
+                assert "\n" not in str(error), (place, odd)
+                refused += 1
+            except ValueError:
+                # Of settings, which are an arm's own: whoever makes its model adds the arm's name
+                assert place[:1] in (("base",), ("arms",), ("variants",)), (place, odd)
+    assert refused > 200

@@ -14,7 +14,7 @@ from sb3_quantum import PAPER
 from sb3_quantum.layers import BLOCKS
 from sb3_quantum.study import Study, make_model, read_study
 from sb3_quantum.study.file import shipped
-from sb3_quantum.study.settings import check_names, n_envs_of
+from sb3_quantum.study.settings import check_settings, n_envs_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +31,7 @@ def earlier_runs(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_every_arm_has_settings_that_there_are(name: str) -> None:
     study = read_study(name)
     for arm in study.arms:
-        check_names(arm.settings)
+        check_settings(arm.settings)
     # As many evaluations as there are points need as many rollouts
     assert all(arm.budget.amount >= study.evaluation.points for arm in study.arms)
 
