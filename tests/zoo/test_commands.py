@@ -14,6 +14,7 @@ from stable_baselines3.common.monitor import load_results
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sb3_quantum import QuantumReplayBuffer, QuantumTD3
+from sb3_quantum.circuits import BrickworkCircuit
 from sb3_quantum.zoo import hyperparams_path
 from tests.zoo.helpers import SMALL, command, quick_zoo, zoo
 
@@ -97,16 +98,17 @@ def test_train_and_continue(folder: Path) -> None:
 
 
 def test_tracked_in_two_processes(tmp_path: Path) -> None:
-    """Environments in processes of their own and wandb, without its service, through the console script."""
+    """Environments in processes of their own and wandb, without its service, through the console script; another circuit."""
+    circuit = "circuit='brickwork',circuit_kwargs=dict(n_qubits=3,n_layers=2)"
     printed = command(
         tmp_path, "rl_zoo3", "train", *QTD3, "-n", "420", "--vec-env", "subproc", "--eval-freq", "-1", "--log-interval", "1",
-        "--track", "--wandb-project-name", "quantum", "-tags", "tiny", "-params", "n_envs:2", "learning_starts:100", SMALL,
-        WANDB_MODE="offline",
+        "--track", "--wandb-project-name", "quantum", "-tags", "tiny", "-params", "n_envs:2", "learning_starts:100",
+        SMALL.replace("n_qubits=3,n_layers=2", circuit), WANDB_MODE="offline",
     )  # fmt: skip
     assert "hyperparams/qtd3.yml" in printed and "Applying normal noise with std 0.1" in printed
     run = run_of(tmp_path)
     model = load(run / "Pendulum-v1.zip")
-    assert model.num_timesteps == 420 and model.n_envs == 2
+    assert model.num_timesteps == 420 and model.n_envs == 2 and model.policy.ansatz == BrickworkCircuit(3, 2)
     assert len(load_results(str(run))) == 2 and {path.name for path in run.glob("*.csv")} == {"0.monitor.csv", "1.monitor.csv"}
     (record,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"Pendulum-v1__qtd3" in record.read_bytes() and b"n_qubits" in record.read_bytes()
