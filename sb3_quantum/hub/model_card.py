@@ -188,6 +188,7 @@ def _fidelity(model: QuantumTD3, report: Report) -> list[str]:
         block = model.policy.block
         return [] if block.fitted else [f'The gradient of the block `"{block.name}"` is {CLAIMS[block.claim]}.']
     found = {key.split("/")[1]: value for key, value in report.fidelity.items()}
+    untrained = model._n_updates == 0
     lines = ["| | | |", "| --- | --- | --- |"]
     lines += [f"| `{key}` | {found[key]:.3f} | {text} |" for key, text in _READ_ME_ABOUT.items() if key in found]
     return [
@@ -195,6 +196,10 @@ def _fidelity(model: QuantumTD3, report: Report) -> list[str]:
         "A sampled bitstring cannot be differentiated; a small network, the qtDNN, stands in for the circuit where a gradient "
         "is needed. Measured at the end of the training, on states of the evaluation, against exact simulation:",
         "\n".join(lines),
+        *(
+            ["**This model has made no update**: a cosine near 1 is the prior's doing, and says nothing of the agent."]
+            * untrained
+        ),
         "An agent also learns through the classical links beside the circuit, so a high return alone says nothing about the "
         "quantum layer."
         + ("" if model.gradient == "qtdnn" else f' This model is a control: `gradient="{model.gradient}"`.')

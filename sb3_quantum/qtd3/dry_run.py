@@ -1,5 +1,6 @@
 """What a training will ask of the machine that runs its circuits, before anything is sent."""
 
+import warnings
 from typing import TYPE_CHECKING
 
 from sb3_quantum.backends import BudgetError, Usage
@@ -49,15 +50,33 @@ def training_usage(model: "QuantumTD3", total_timesteps: int, reset_num_timestep
     return usage + backend.estimate(actor_updates * circuits, shots, actor_updates * jobs)
 
 
-def check_probes(model: "QuantumTD3", total_timesteps: int, reset_num_timesteps: bool) -> None:
+def _is_empty(model: "QuantumTD3") -> bool:
+    return model.replay_buffer is not None and model.replay_buffer.size() == 0
+
+
+def check_training(model: "QuantumTD3", total_timesteps: int, reset_num_timesteps: bool) -> None:
     """
-    Refuse probing where the backend's budget would not see the training through.
+    Refuse probing where the backend's budget would not see the training through. Warn of a training without an update, and of
+    a trained model that is going to act at random.
 
     :param model: the model
     :param total_timesteps: as for ``learn``
     :param reset_num_timesteps: as for ``learn``
     :raises ValueError: if the budget is too small
     """
+    end = -(-total_timesteps // model.n_envs) * model.n_envs + (0 if reset_num_timesteps else model.num_timesteps)
+    if 0 < total_timesteps and end <= model.learning_starts:
+        warnings.warn(
+            f"no update will be made: the training ends at step {end:,}, and learning_starts={model.learning_starts:,}; train "
+            f"for longer, or lower learning_starts",
+            stacklevel=3,
+        )
+    elif model._n_updates > 0 and reset_num_timesteps and model.learning_starts > 0 and _is_empty(model):
+        warnings.warn(
+            f"this model has made {model._n_updates:,} updates, and will act at random for learning_starts="
+            f"{model.learning_starts:,} steps first; learn(..., reset_num_timesteps=False) continues with its own actions",
+            stacklevel=3,
+        )
     backend = model.policy.block.backend
     if backend is None or model.acting_probe_std == 0:
         return

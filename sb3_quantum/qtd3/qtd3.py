@@ -23,7 +23,7 @@ from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.common.updates import soft_update
 from sb3_quantum.qtd3.arguments import ALGORITHM, ELSEWHERE, SHARED, check_load, check_model, checked
 from sb3_quantum.qtd3.critics import Critic
-from sb3_quantum.qtd3.dry_run import check_probes, training_usage
+from sb3_quantum.qtd3.dry_run import check_training, training_usage
 from sb3_quantum.qtd3.inputs import CheckedTD3
 from sb3_quantum.qtd3.interruption import reason_of, release
 from sb3_quantum.qtd3.networks import ActorStep, QuantumActor
@@ -502,7 +502,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfQuantumTD3:
-        check_probes(self, total_timesteps, reset_num_timesteps)
+        check_training(self, total_timesteps, reset_num_timesteps)
         try:
             return super().learn(
                 total_timesteps=total_timesteps,

@@ -44,6 +44,7 @@ def test_a_wide_circuit_is_published_like_others(hub: LoopbackHub, monkeypatch: 
     assert results["backend"] == "statevector" and len(results["returns"]) == 2 and results["fidelity"]["qtdnn/cosine"] > 0.5
     card = files["README.md"].decode()
     assert "Is the quantum layer trained?" in card and "| qubits | 127 |" in card
+    assert model._n_updates == 0 and "has made no update" in card
 
 
 def test_what_joins_too_many_qubits_is_published_from_its_own_simulator(

@@ -1,9 +1,13 @@
 """The dry run against the counters of a real run."""
 
+import warnings
+from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 
+from sb3_quantum import QuantumTD3
 from sb3_quantum.backends import Usage
 from tests.qtd3.test_train import pendulum
 
@@ -48,3 +52,27 @@ def test_unknown_number_of_updates() -> None:
 
 def test_no_circuit_no_usage() -> None:
     assert pendulum(policy_kwargs={"block": "zeros"}).dry_run(100) == Usage()
+
+
+@pytest.mark.parametrize("steps, warned", [(20, True), (21, False)])
+def test_a_training_without_updates_says_so(steps: int, warned: bool) -> None:
+    model = pendulum(learning_starts=20)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.learn(steps)
+    messages = [str(warning.message) for warning in caught if "no update will be made" in str(warning.message)]
+    assert bool(messages) == warned == (model._n_updates == 0)
+    assert all("ends at step 20" in message and "learning_starts=20" in message for message in messages)
+
+
+def test_a_loaded_model_that_acts_at_random_says_so(tmp_path: Path) -> None:
+    pendulum(learning_starts=5).learn(10).save(tmp_path / "model")
+    model = QuantumTD3.load(tmp_path / "model", env=gym.make("Pendulum-v1"))
+    with pytest.warns(UserWarning, match="made 5 updates, and will act at random for learning_starts=5 steps"):
+        model.learn(6)
+    model = QuantumTD3.load(tmp_path / "model", env=gym.make("Pendulum-v1"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model.learn(6, reset_num_timesteps=False)
+        # What has a buffer of its own is the same training
+        model.learn(6)
