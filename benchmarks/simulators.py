@@ -175,7 +175,9 @@ def measure(
     rows = []
     for form in kept:
         built_too, prebuilt = 1e6 * np.median(times[form], axis=0) / batch
-        rows.append({"engine": form.engine, "form": form.form, "us": float(built_too), "prebuilt_us": float(prebuilt)})
+        best = 1e6 * np.min(times[form], axis=0)[0] / batch
+        row = {"us": float(built_too), "prebuilt_us": float(prebuilt), "best_us": float(best)}
+        rows.append({"engine": form.engine, "form": form.form, **row})
     return rows
 
 
@@ -278,6 +280,7 @@ def report(results: dict[str, Any], missing: dict[str, str]) -> None:
         ("With construction", "median_us"),
         ("Without", "median_us_prebuilt"),
         ("With construction, CZ gates in common", "median_us_shared_cz"),
+        ("With construction, the best round", "best_us"),
     ):
         if not results[key]:
             continue
@@ -292,6 +295,7 @@ def report(results: dict[str, Any], missing: dict[str, str]) -> None:
     for name, figure in results["arithmetic"].items():
         print(f"{name}: {json.dumps(figure, default=float)}")
     print(*verdicts(results["median_us"], missing), sep="\n")
+    print("By the best rounds:", *verdicts(results["best_us"], {}), sep="\n")
     if results["median_us_shared_cz"]:
         print("With CZ gates in common:", *verdicts(results["median_us_shared_cz"], {}), sep="\n")
 
@@ -328,6 +332,8 @@ def run(
         "median_us": table(own, "us"),
         "median_us_prebuilt": table(own, "prebuilt_us"),
         "median_us_shared_cz": table(common, "us"),
+        # On a machine that others use, their work only adds time
+        "best_us": table(own, "best_us"),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES if name in there}},
         "missing_peers": sorted(missing),
         "threads": th.get_num_threads(),
@@ -354,7 +360,7 @@ def main() -> None:
         forms = [form for form in FORMS if form not in SLOW_FORMS]
         results, missing = run(QUICK_SIZES, 2, forms, parts=False, slower=2.0, patience=0.5)
     else:
-        results, missing = run(SIZES, 7, shared_sizes=SHARED_SIZES)
+        results, missing = run(SIZES, 7, shared_sizes=SHARED_SIZES, patience=1.0)
         with tempfile.TemporaryDirectory() as folder:
             results["first_call_s"] = {kind: child(FIRST_CALL, NUMBA_CACHE_DIR=folder) for kind in ("compiled", "cached")}
         results["memory_20_qubits_mb"] = child(MEMORY)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import torch as th
 
+from sb3_quantum.backends.aer_method import aer_method
 from sb3_quantum.backends.base import Backend
 from sb3_quantum.backends.noise import make_noise, plain_noise
 from sb3_quantum.backends.templates import TemplateCache
@@ -52,6 +53,7 @@ class _Circuits:
                 "a GPU needs a build of qiskit-aer for it, such as the package qiskit-aer-gpu"
             )
         model, transpile = make_noise(noise, ansatz)
+        options["method"] = aer_method(ansatz.n_qubits, options["method"])
         self.simulator.set_options(device=device, noise_model=model, **options)
         self.cache = TemplateCache(ansatz, transpile or (lambda circuit: circuit), cache_size)
         # Aer binds many rows of one circuit several times faster than Qiskit does, and a single one slower. It cannot bind the
@@ -151,7 +153,7 @@ class AerBackend(Backend):
     :param seed: seed of the generator that Aer's own seeds are drawn from
     :param noise: see :func:`~sb3_quantum.backends.noise.plain_noise`
     :param method: of simulation. ``"automatic"`` takes a density matrix for noise on few qubits and many shots, otherwise a
-        statevector, with noise one per shot
+        statevector, with noise one per shot; beyond 24 qubits a matrix product state
     :param device: ``"CPU"``, or what else Aer was built for
     :param precision: of the simulation, ``"double"`` or ``"single"``
     :param executor: runs the jobs: the address of a Dask scheduler, or any object with ``submit(function, *arguments)`` that

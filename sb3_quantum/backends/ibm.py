@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sb3_quantum.backends.aer_method import aer_method
 from sb3_quantum.backends.jobs import JobBackend, changed
 from sb3_quantum.backends.sampler import fake_chip
 from sb3_quantum.circuits import CHIPS, Circuit
@@ -81,7 +82,7 @@ class IBMBackend(JobBackend):
         self.local = str(chip).startswith("Fake")
         self._service: Any = None
         if self.local:
-            snapshot, self._chip = _local_chip(chip)
+            snapshot, self._chip = _local_chip(chip, ansatz.n_qubits)
         else:
             self._service = self._connect()
             snapshot = self._chip = self._choose()
@@ -183,11 +184,12 @@ def _sampler_class() -> Any:
     return Sampler
 
 
-def _local_chip(name: str) -> tuple[Any, Any]:
+def _local_chip(name: str, n_qubits: int) -> tuple[Any, Any]:
     """
     A fake chip, and the simulator that the local testing mode runs it on.
 
     :param name: a class of ``qiskit_ibm_runtime.fake_provider``
+    :param n_qubits: that the circuits use
     :return: the chip, and an ``AerSimulator`` with its noise
     :raises ImportError: if qiskit-aer is not installed
     :raises ValueError: if there is none of that name
@@ -213,7 +215,7 @@ def _local_chip(name: str) -> tuple[Any, Any]:
             return self
 
     chip = fake_chip(name)
-    return chip, LocalChip.from_backend(chip)
+    return chip, LocalChip.from_backend(chip, method=aer_method(n_qubits))
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sb3_quantum.backends.aer_method import WHOLE_QUBITS, aer_method
 from sb3_quantum.backends.jobs import JobBackend
+from sb3_quantum.backends.threads import memory_bytes
 from sb3_quantum.circuits import Circuit
 
 if TYPE_CHECKING:
@@ -98,11 +100,19 @@ class SamplerBackend(JobBackend):
         #: an object draws from a generator of its own
         self.reproducible = named
         self._chip: Any = None
+        if sampler == "statevector" and 2**ansatz.n_qubits * 16 > memory_bytes():
+            raise ValueError(
+                f'sampler="statevector" holds all basis states of n_qubits={ansatz.n_qubits}, '
+                f"{2**ansatz.n_qubits / 2**26:,.0f} GiB, but this machine has {memory_bytes() / 2**30:,.0f} GiB of memory; "
+                'use sampler="aer"'
+            )
         if sampler == "aer":
             self._import_aer()
         elif sampler == "fake":
-            self._chip = fake_chip(chip)  # type: ignore[arg-type]
-            self._set_target(self._chip.target, str(chip), getattr(self._chip, "default_rep_delay", 0.0) or 0.0)
+            self._chip = snapshot = fake_chip(chip)  # type: ignore[arg-type]
+            if ansatz.n_qubits > WHOLE_QUBITS:
+                self._chip = self._wide_chip(snapshot)
+            self._set_target(snapshot.target, str(chip), getattr(snapshot, "default_rep_delay", 0.0) or 0.0)
         elif not named:
             self._check_given(sampler, target)
 
@@ -134,6 +144,16 @@ class SamplerBackend(JobBackend):
             raise ImportError('sampler="aer" needs qiskit-aer: pip install "sb3-quantum[aer]"') from error
         return SamplerV2
 
+    def _wide_chip(self, snapshot: Any) -> Any:
+        """A simulator of a chip with as many qubits as no statevector has; the snapshot's own would take one."""
+        try:
+            from qiskit_aer import AerSimulator
+        except ImportError as error:
+            raise ImportError(
+                f'sampler="fake" needs qiskit-aer for more than {WHOLE_QUBITS} qubits: pip install "sb3-quantum[aer]"'
+            ) from error
+        return AerSimulator.from_backend(snapshot, method=aer_method(self.ansatz.n_qubits))
+
     @property
     def kwargs(self) -> dict[str, Any]:
         chip = {} if self.chip is None else {"chip": self.chip}
@@ -143,7 +163,8 @@ class SamplerBackend(JobBackend):
         if self._given:
             return self._given["sampler"]
         if self._named == "aer":
-            return self._import_aer()(seed=seed)
+            options = {"backend_options": {"method": aer_method(self.ansatz.n_qubits)}}
+            return self._import_aer()(seed=seed, options=options)
         from qiskit.primitives import BackendSamplerV2, StatevectorSampler
 
         if self._named == "fake":

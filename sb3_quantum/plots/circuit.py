@@ -23,6 +23,8 @@ _STYLE = {
 }
 #: what the drawing does not say itself
 _CAPTION = "Angles in radians; CZ in orange; every qubit is measured at the end"
+#: qubits that are drawn at most; more of them would be a picture of many pages
+MAX_QUBITS = 24
 #: inches that title and caption take
 _HEAD = 0.75
 _MIN_WIDTH = 6.2
@@ -31,7 +33,8 @@ _MIN_WIDTH = 6.2
 def circuit_figure(ansatz: Circuit, inputs: "th.Tensor | np.ndarray", title: str = "", layers_per_row: int = 5) -> "Figure":
     """
     Draw one circuit with Qiskit's drawer: a box for every rotation, with its angles in radians to two decimals, and a line
-    for every CZ. A numbered line ends each layer. The measurement of all qubits at the end is left out.
+    for every CZ. A numbered line ends each layer. The measurement of all qubits at the end is left out. Of more than 24 qubits
+    those are drawn that gates join, the lowest 24 of them at most; the caption says how many are left out.
 
     :param ansatz: the circuit
     :param inputs: circuit inputs, ``(n_inputs,)`` or ``(1, n_inputs)``
@@ -46,8 +49,12 @@ def circuit_figure(ansatz: Circuit, inputs: "th.Tensor | np.ndarray", title: str
     # About as wide as it will be, because lines are scaled by the width; four columns are a layer's
     figure = new_figure(_INCHES * (4 * min(layers_per_row, ansatz.n_layers) + 1), 1)
     # Rows are drawings of their own: Qiskit's would break in the middle of a layer
+    whole, caption = ansatz.to_qiskit(inputs, measure=False, layers=True), _CAPTION
+    drawn = whole if ansatz.n_qubits <= MAX_QUBITS else _part(whole)
+    if drawn is not whole:
+        caption = f"{drawn.num_qubits} of {ansatz.n_qubits} qubits are drawn, such as gates join. {_CAPTION}"
     rows = []
-    for row, circuit in enumerate(_rows(ansatz, inputs, layers_per_row)):
+    for row, circuit in enumerate(_rows(drawn, layers_per_row)):
         axes = figure.add_axes((0, 0, 1, 1), label=str(row))
         try:
             circuit_drawer(circuit, output="mpl", ax=axes, fold=-1, style=_STYLE)
@@ -65,16 +72,41 @@ def circuit_figure(ansatz: Circuit, inputs: "th.Tensor | np.ndarray", title: str
         top -= row_height
         axes.set_position((0, top / height, row_width / width, row_height / height))
     figure.set_size_inches(width, height)
-    figure.text(0.15 / width, 1 - 0.15 / height, f"{title}\n{_CAPTION}".strip(), va="top", fontsize=11, linespacing=1.4)
+    figure.text(0.15 / width, 1 - 0.15 / height, f"{title}\n{caption}".strip(), va="top", fontsize=11, linespacing=1.4)
     return figure
 
 
-def _rows(ansatz: Circuit, inputs: "th.Tensor | np.ndarray", layers_per_row: int) -> list["QuantumCircuit"]:
+def _part(circuit: "QuantumCircuit") -> "QuantumCircuit":
     """
-    The circuit that is run in pieces of so many layers, its angles rounded. A numbered line behind every layer keeps the gates
+    The same on some of the qubits: those that gates of two qubits stand on, or the lowest ones if there are none. Gates that
+    leave these qubits are not in it.
+    """
+    from qiskit.circuit import QuantumCircuit, QuantumRegister
+
+    joined = {
+        circuit.find_bit(qubit).index
+        for instruction in circuit.data
+        if len(instruction.qubits) == 2 and instruction.operation.name != "barrier"
+        for qubit in instruction.qubits
+    }
+    kept = sorted(joined or range(circuit.num_qubits))[:MAX_QUBITS]
+    # A register each, named as Qiskit calls the qubits of the whole circuit
+    part = QuantumCircuit(*(QuantumRegister(1, f"q{number}") for number in kept))
+    places = {circuit.qubits[number]: part.qubits[at] for at, number in enumerate(kept)}
+    for instruction in circuit.data:
+        operation, qubits = instruction.operation, [places[qubit] for qubit in instruction.qubits if qubit in places]
+        if operation.name == "barrier":
+            part.barrier(label=operation.label)
+        elif len(qubits) == len(instruction.qubits):
+            part.append(operation, qubits)
+    return part
+
+
+def _rows(circuit: "QuantumCircuit", layers_per_row: int) -> list["QuantumCircuit"]:
+    """
+    The circuit in pieces of so many layers, its angles rounded. A numbered line behind every layer keeps the gates
     of the next one from sliding to the left.
     """
-    circuit = ansatz.to_qiskit(inputs, measure=False, layers=True)
     rows = [circuit.copy_empty_like()]
     layers = 0
     for instruction in circuit.data:

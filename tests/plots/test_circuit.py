@@ -1,20 +1,21 @@
 import sys
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch as th
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from sb3_quantum.circuits import PaperCircuit
+from sb3_quantum.circuits import BrickworkCircuit, PaperCircuit
 from sb3_quantum.plots import circuit_figure
-from sb3_quantum.plots.circuit import _rows
+from sb3_quantum.plots.circuit import _part, _rows
 
 #: theta and phi of every qubit, then the CZ's qubits, per layer; the second layer has no CZ
 ANGLES = th.tensor([0.1234, -1.5, 2.0, 0.5, 0, 1, 7.0, 0.004, -3.0, 1.25, 1, 1, 0.3, 0.4, 0.6, 0.7, 1, 0])
 
 
 def test_the_rows_are_the_circuit_that_is_run() -> None:
-    rows = _rows(PaperCircuit(2, 3), ANGLES, 2)
+    rows = _rows(PaperCircuit(2, 3).to_qiskit(ANGLES, measure=False, layers=True), 2)
     gates = [[(gate.operation.name, gate.operation.params) for gate in row.data] for row in rows]
     line = ("barrier", [])
     # 7 radians are 7 - 2 pi
@@ -53,6 +54,26 @@ def test_a_short_row_has_the_same_fonts() -> None:
     figure = circuit_figure(PaperCircuit(2, 3), ANGLES, layers_per_row=2)
     first, second = ({round(text.get_fontsize(), 3) for text in axes.texts} for axes in figure.axes)
     assert first == second
+
+
+@pytest.mark.parametrize("n_qubits", [127, 156])
+def test_of_a_wide_circuit_the_joined_qubits_are_drawn(n_qubits: int) -> None:
+    """Under their own names, with their own angles; the caption says that others are left out."""
+    circuit = PaperCircuit(n_qubits, 2)
+    angles = th.arange(4.0 * n_qubits).fmod(3).reshape(1, -1)
+    inputs = circuit.join(angles, th.tensor([[5.0, n_qubits - 1.0, 17.0, 17.0]]))
+    part = _part(circuit.to_qiskit(inputs, measure=False, layers=True))
+    assert [register.name for register in part.qregs] == ["q5", f"q{n_qubits - 1}"]
+    assert part.count_ops() == {"r": 4, "barrier": 2, "cz": 1}
+    turns = [gate.operation.params for gate in part.data if gate.operation.name == "r"]
+    wanted = circuit.wrap_angles(angles).reshape(2, n_qubits, 2)[:, [5, n_qubits - 1]].reshape(4, 2)
+    assert np.allclose(turns, wanted, atol=1e-6)
+    figure = circuit_figure(circuit, inputs, "Wide")
+    assert f"2 of {n_qubits} qubits are drawn" in figure.texts[0].get_text() and figure.get_figheight() < 5
+    # Without a gate of two qubits, and with too many of them
+    assert _part(PaperCircuit(n_qubits, 1, 0).to_qiskit(angles[:, : 2 * n_qubits], measure=False)).num_qubits == 24
+    ring = BrickworkCircuit(n_qubits, 1)
+    assert _part(ring.to_qiskit(th.zeros(1, ring.n_inputs), measure=False)).num_qubits == 24
 
 
 def test_no_figure_is_left_open() -> None:
