@@ -13,7 +13,6 @@ mean bits have to go with the exact ones.
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +95,12 @@ def on_aer(model: QuantumTD3, inputs: th.Tensor, shots: int) -> dict[str, Any]:
     """
     circuit = model.policy.ansatz
     backend = AerBackend(circuit, seed=0, method="matrix_product_state")
-    start = time.perf_counter()
     bits = backend.sample(inputs, shots=shots).numpy()
-    seconds = time.perf_counter() - start
     returns = {"ours": episode(model)}
     model.set_backend("aer", {"method": "matrix_product_state", "shots": 100})
     returns["aer, 100 shots"] = episode(model)
     model.set_backend("statevector")
-    return {"p_value": p_value(circuit, inputs, bits), "shots": shots, "seconds": seconds, "returns": returns}
+    return {"p_value": p_value(circuit, inputs, bits), "shots": shots, "returns": returns}
 
 
 def on_chip(circuit: Circuit, inputs: th.Tensor, chip: str, shots: int, noisy_shots: int) -> dict[str, Any]:
@@ -129,9 +126,7 @@ def on_chip(circuit: Circuit, inputs: th.Tensor, chip: str, shots: int, noisy_sh
             bound = part.circuit.assign_parameters(values)
             memory = simulator.run(bound, shots=shots, memory=True, seed_simulator=int(row)).result().get_memory()
             bits[row] = [[int(bit) for bit in reversed(word)] for word in memory]
-    start = time.perf_counter()
     noisy = backend.sample(inputs, shots=noisy_shots).double().mean(1)
-    seconds = time.perf_counter() - start
     exact = StatevectorBackend(circuit).expected_bits(inputs).double()
     return {
         "chip": chip,
@@ -140,7 +135,6 @@ def on_chip(circuit: Circuit, inputs: th.Tensor, chip: str, shots: int, noisy_sh
         "p_value_without_noise": p_value(circuit, inputs, bits),
         "shots": shots,
         "noisy_shots": noisy_shots,
-        "seconds": seconds,
         "correlation": float(np.corrcoef(noisy.flatten(), exact.flatten())[0, 1]),
         "mean_deviation": float((noisy - exact).abs().mean()),
         # What shots alone make of it, without noise
