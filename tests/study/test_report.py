@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sb3_quantum.study import Study, StudyError, parse_study
+from sb3_quantum.study import Study, StudyError, figures, parse_study
 from sb3_quantum.study.cell import folder_of, read_cell
 from sb3_quantum.study.folder import FORMS, find, keep_form, stated_beforehand
 from sb3_quantum.study.packed import found_in, pack, take, unpack
@@ -34,6 +34,13 @@ def out(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture()
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than everything else."""
+    for name in ("seeds_figure", "curves_figure", "profiles_figure", "write"):
+        monkeypatch.setattr(figures, name, lambda *args, **kwargs: None)
+
+
 def test_a_page_of_all_that_there_is(study: Study, out: Path, tmp_path: Path) -> None:
     page = write_report(study, out, tmp_path)
     text, html = (tmp_path / "README.md").read_text(), page.read_text()
@@ -48,7 +55,7 @@ def test_a_page_of_all_that_there_is(study: Study, out: Path, tmp_path: Path) ->
     assert rows[0]["arm"] == "pqc" and rows[-1]["seed"] == "4" and rows[0]["updates"] == "80"
 
 
-def test_what_is_left_out_is_said(study: Study, out: Path, tmp_path: Path) -> None:
+def test_what_is_left_out_is_said(study: Study, out: Path, tmp_path: Path, no_pictures: None) -> None:
     import shutil
 
     copy = shutil.copytree(out, tmp_path / "copy")
@@ -84,7 +91,7 @@ def test_comparisons_that_came_later_are_marked(study: Study, out: Path) -> None
     assert (out / FORMS / f"{study.hash}.yml").read_text() == study.text
 
 
-def test_packed_cells_are_the_cells(study: Study, out: Path, tmp_path: Path) -> None:
+def test_packed_cells_are_the_cells(study: Study, out: Path, tmp_path: Path, no_pictures: None) -> None:
     path = tmp_path / "packed" / "small.json.gz"
     assert pack(study, out, path) == 10 and path.stat().st_size < 4000
     first = path.read_bytes()

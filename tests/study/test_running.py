@@ -161,3 +161,16 @@ def test_cells_that_are_asked_for() -> None:
     assert [(arm.name, seed) for arm, seed in selected(study, ["zeros"], [2, 0])] == [("zeros", 0), ("zeros", 2)]
     with pytest.raises(StudyError, match="arm 'x' is unknown"):
         selected(study, ["x"], None)
+
+
+def test_the_study_of_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """From its beginning to its end, in this process."""
+    study = read_study("quick")
+    for number, (_, seed) in enumerate(study.cells()):
+        if seed == 0:
+            assert command(monkeypatch, "run", "quick", "--out", tmp_path, "--cell", number) == 0
+    assert command(monkeypatch, "report", "quick", "--out", tmp_path) == 0
+    text = (tmp_path / "report" / "README.md").read_text()
+    assert "3 of 9 cells are complete" in text and "pqc has 1 of at least 2 complete cells" in text
+    assert "| arm | as trained | shuffled | zeros | mean_field | fresh_angles | information |" in text
+    capsys.readouterr()

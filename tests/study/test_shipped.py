@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from sb3_quantum import PAPER
-from sb3_quantum.layers import BLOCKS
+from sb3_quantum import PAPER, QuantumTD3
 from sb3_quantum.study import Study, make_model, read_study
 from sb3_quantum.study.file import shipped
+from sb3_quantum.study.folder import find
 from sb3_quantum.study.settings import check_settings, n_envs_of
 
 ROOT = Path(__file__).parents[2]
@@ -37,19 +37,16 @@ def test_every_arm_has_settings_that_there_are(name: str) -> None:
 
 
 def test_arms_of_one_environment_can_be_made() -> None:
-    """All of Pendulum's; Humanoid's have the same blocks."""
+    """All of Pendulum's that act on one bitstring, the other readout's are a part of them; Humanoid's have the same blocks."""
     study = read_study("pendulum_links_cut")
-    for arm in study.arms:
+    arms = {variant: [arm for arm in study.arms if arm.variant == variant] for variant in ("mean", "sample")}
+    assert [len(each) for each in arms.values()] == [12, 13]
+    for variant, steps in (("mean", 20_000), ("sample", 40_000)):
+        assert {arm.budget.amount for arm in arms[variant]} == {steps}
+    for arm in arms["sample"]:
         model = make_model(arm, study.environment, 0, buffer_size=2 * n_envs_of(arm.settings))
-        assert model.actor.n_links == 0  # type: ignore[attr-defined]
-        readout = arm.variant
-        assert model.policy.readout == model.policy.eval_readout == readout and model.batch_size == 64  # type: ignore[attr-defined]
-        assert arm.budget.amount == {"mean": 20_000, "sample": 40_000}[readout]
-    wanted = {"mean": 12, "sample": 13}
-    assert {name: sum(arm.variant == name for arm in study.arms) for name in wanted} == wanted
-    assert {study.arm(f"mean-{name}").settings["policy_kwargs"].get("block", "pqc") for name in ("fc", "rbg", "zeros")} < set(
-        BLOCKS
-    )
+        assert isinstance(model, QuantumTD3) and model.actor.n_links == 0 and model.batch_size == 64
+        assert model.policy.readout == model.policy.eval_readout == "sample"
 
 
 def test_the_papers_arm_has_the_papers_settings() -> None:
@@ -134,12 +131,13 @@ def test_earlier_runs_are_cells_of_the_studies(name: str, count: int, earlier_ru
 def test_earlier_runs_are_reported(
     earlier_runs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sb3_quantum.study.report import write_report
+    from sb3_quantum.study import report
 
     monkeypatch.setattr(sys, "argv", ["earlier_runs.py", "wall_clock", "--curves", "--out", str(tmp_path)])
     earlier_runs.main()
     printed = capsys.readouterr().out
     assert "15 of 15 runs were taken over" in printed and "| bf16 | 0 | 710 | 5273 |" in printed
-    write_report(read_study("wall_clock"), tmp_path / "wall_clock", tmp_path / "page")
-    text = (tmp_path / "page" / "README.md").read_text()
+    study = read_study("wall_clock")
+    found = find(study, tmp_path / "wall_clock")
+    text = report.page(study, found, report._groups(study, found), tmp_path / "wall_clock").markdown()
     assert "shipped and zeros cannot be told apart with 3 and 2 seeds" in text and "older than this file" in text
