@@ -171,6 +171,6 @@ def test_the_study_of_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
             assert command(monkeypatch, "run", "quick", "--out", tmp_path, "--cell", number) == 0
     assert command(monkeypatch, "report", "quick", "--out", tmp_path) == 0
     text = (tmp_path / "report" / "README.md").read_text()
-    assert "3 of 9 cells are complete" in text and "pqc has 1 of at least 2 complete cells" in text
+    assert "3 of 9 cells are complete" in text and "zeros has 1 of at least 2 complete cells" in text
     assert "| arm | as trained | shuffled | zeros | mean_field | fresh_angles | information |" in text
     capsys.readouterr()
