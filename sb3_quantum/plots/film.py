@@ -37,9 +37,9 @@ class CircuitPanel:
 
         self.ansatz = ansatz
         self._columns, n_columns = _columns(ansatz)
-        gates = list(zip(ansatz.program.gates, self._columns, strict=True))
-        self._one = [(gate, column) for gate, column in gates if gate.name not in ("cz", "rzz")]
-        self._two = [(gate, column) for gate, column in gates if gate.name in ("cz", "rzz")]
+        steps = list(zip(ansatz.program.gates, self._columns, strict=True))
+        self._one = [(gate, column) for gate, column in steps if gate.name not in ("cz", "rzz")]
+        self._two = [(gate, column) for gate, column in steps if gate.name in ("cz", "rzz")]
         self._end = n_columns + 0.5
         n_qubits = ansatz.n_qubits
         axes.set_xlim(-1, n_columns + 0.32 * n_columns)

@@ -35,8 +35,8 @@ class MeanFieldBlock(RandomBlock):
     def __init__(self, ansatz: Circuit):
         super().__init__(ansatz)
         # Settings of strangers may ask for any number of gates: those are looked at when the prior needs them
-        gates = ansatz.program.gates if ansatz.n_inputs <= LOOKED_AT else ()
-        unknown = sorted({gate.name for gate in gates} - set(KINDS))
+        steps = ansatz.program.gates if ansatz.n_inputs <= LOOKED_AT else ()
+        unknown = sorted({gate.name for gate in steps} - set(KINDS))
         if unknown:
             raise ValueError(
                 f"block='mean_field' does not fit {ansatz}: it knows the gates {', '.join(KINDS)}, but the circuit has "
