@@ -11,7 +11,7 @@ CHECKPOINT_FREQ ?= 25000
 
 LINT_PATHS = sb3_quantum sb3_quantum_autoload.py setup.py benchmarks examples tests docs/conf.py
 
-.PHONY: demo train humanoid test coverage lint format type docs fidelity links-cut speed wall-clock reliability fake-device \
+.PHONY: demo train humanoid test test-slow coverage lint format type docs fidelity links-cut speed wall-clock reliability fake-device \
 	release-check clean
 
 $(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
@@ -36,7 +36,11 @@ humanoid: $(VENV)/installed
 	$(BIN)/python -m sb3_quantum.study report humanoid
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --durations=10
+	$(BIN)/python -m pytest -n 2 -m "not slow" --durations=10
+
+# Two minutes more: what `make test` leaves out
+test-slow: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 -m slow
 
 # The same with the share of lines that ran
 coverage: $(VENV)/installed

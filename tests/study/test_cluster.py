@@ -33,6 +33,7 @@ evaluation: {episodes: 2, points: 2, point_episodes: 1}
 """
 
 
+@pytest.mark.slow
 def test_a_worker_is_killed_and_its_cell_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = parse_study(LONG)
     killed: list[int] = []
@@ -46,8 +47,12 @@ def test_a_worker_is_killed_and_its_cell_goes_on(tmp_path: Path, capsys: pytest.
                 child = int((folder / ".lock").read_text())
                 parent = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
                 assert parent in pids
+                # Held until it must notice: on a fast machine it would be complete before it looks
+                os.kill(child, signal.SIGSTOP)
                 os.kill(parent, signal.SIGKILL)
                 killed.append(parent)
+                time.sleep(1.2)
+                os.kill(child, signal.SIGCONT)
 
     with LocalCluster(n_workers=2, processes=True, threads_per_worker=1, dashboard_address=None) as cluster:
         pids = [worker.pid for worker in cluster.workers.values()]

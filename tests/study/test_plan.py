@@ -32,18 +32,26 @@ def test_costs_are_those_of_cells_that_are_complete(
 
 
 @pytest.mark.parametrize(
-    ("budget", "settings", "least", "most"),
+    ("budget", "settings"),
     [
-        ("{cpu_minutes: 7}", "{}", 7.0, 7.5),
-        ("{updates: 100000}", "{}", 0.5, 60),
-        ("{steps: 100000}", "{train_freq: [1, episode], n_envs: 1}", 0.5, 60),
-        ("{updates: 100000}", "{gradient_steps: 5, n_envs: 2}", 0.4, 60),
+        ("{updates: 100000}", "{}"),
+        ("{steps: 100000}", "{train_freq: [1, episode], n_envs: 1}"),
+        ("{updates: 100000}", "{gradient_steps: 5, n_envs: 2}"),
     ],
 )
-def test_a_few_updates_are_timed(budget: str, settings: str, least: float, most: float) -> None:
+def test_a_few_updates_are_timed(budget: str, settings: str) -> None:
+    """A hundred thousand of them take more than a hundredth of a minute anywhere, and less than a day."""
     study = parse_study(
         f"name: a\nenvironment: Pendulum-v1\nbudget: {budget}\n"
         f"base: {{algo: td3, batch_size: 8, policy_kwargs: {{net_arch: [8, 8]}}}}\narms: {{a: {settings}}}\n"
         "evaluation: {episodes: 1, points: 1, point_episodes: 1}"
     )
-    assert least < measure(study, study.arms[0]) < most
+    assert 0.01 < measure(study, study.arms[0]) < 24 * 60
+
+
+def test_a_budget_of_minutes_is_known_and_an_evaluation_added() -> None:
+    study = parse_study(
+        "name: a\nenvironment: Pendulum-v1\nbudget: {cpu_minutes: 7}\nbase: {algo: td3}\narms: {a: {}}\n"
+        "evaluation: {episodes: 1, points: 1, point_episodes: 1}"
+    )
+    assert 7 <= measure(study, study.arms[0]) < 8

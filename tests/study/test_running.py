@@ -48,6 +48,7 @@ def start(*words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_cells_that_go_on(endless: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start("run", endless, "--out", out, "--seeds", 1, "--arms", "pqc")

@@ -97,6 +97,7 @@ def test_train_and_continue(folder: Path) -> None:
     assert np.array_equal(continued.replay_buffer.observations[:400], buffer.observations[:400])
 
 
+@pytest.mark.slow
 def test_tracked_in_two_processes(tmp_path: Path) -> None:
     """Environments in processes of their own and wandb, without its service, through the console script; another circuit."""
     circuit = "circuit='brickwork',circuit_kwargs=dict(n_qubits=3,n_layers=2)"
@@ -148,6 +149,7 @@ def frames(film: Path) -> np.ndarray:
     return shown
 
 
+@pytest.mark.slow
 def test_films(folder: Path) -> None:
     """Without a display, and with the ffmpeg that comes with imageio-ffmpeg."""
     (folder / "bin").mkdir()

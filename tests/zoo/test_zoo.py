@@ -15,6 +15,7 @@ from stable_baselines3.common.monitor import load_results
 from tests.zoo.helpers import SMALL, quick_zoo, zoo
 
 
+@pytest.mark.slow
 def test_without_the_hook(tmp_path: Path) -> None:
     """The hook switched off: the zoo does not know qtd3, and our own commands do. ``-conf`` wins over our YAML."""
     off = {"SB3_QUANTUM_ZOO_HOOK": "0"}
@@ -57,7 +58,9 @@ def steps_in(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
-@pytest.mark.parametrize("number, normalize", [(signal.SIGINT, True), (signal.SIGKILL, False)])
+@pytest.mark.parametrize(
+    "number, normalize", [(signal.SIGINT, True), pytest.param(signal.SIGKILL, False, marks=pytest.mark.slow)]
+)
 def test_interrupted_runs_continue(tmp_path: Path, number: int, normalize: bool) -> None:
     """Ctrl-C loses nothing, kill -9 what came after the last checkpoint; n is the total either way."""
     run = tmp_path / "logs" / "qtd3" / "Pendulum-v1_1"
