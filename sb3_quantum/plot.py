@@ -66,7 +66,8 @@ def main() -> None:
             figure.savefig(partial, dpi=150)
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    print(f"{args.output}: {len(runs)} run{'s' if len(runs) > 1 else ''}{f' in {len(arms)} arms' if grouped else ''}")
+    counts = [f"{len(runs)} run{'s' if len(runs) > 1 else ''}"] + [f"{len(arms)} arm{'s' if len(arms) > 1 else ''}"] * grouped
+    print(f"{args.output}: {' in '.join(counts)}")
     if all(run.cosine is None for run in runs):
         print("no run has a gradient cosine: FidelityCallback records it, and so does a progress bar (--progress)")
 

@@ -82,6 +82,10 @@ def arms_figure(arms: dict[str, list[Run]], window: int = 20, title: str = "") -
             if these:
                 _draw(axes, these, look_of(place))
         axes.set_ylabel(label)
+        if label.startswith("cosine"):
+            # As in the figure of runs: an interval may be wider than what a cosine can be
+            low = min(float(curve.values.min()) for these in curves.values() for curve in these)
+            axes.set_ylim(min(low - 0.05, -0.05), 1.05)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     column[-1].set_xlabel("environment steps")
@@ -90,9 +94,8 @@ def arms_figure(arms: dict[str, list[Run]], window: int = 20, title: str = "") -
     column[-1].xaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
     handles = [Line2D([], [], linewidth=2, **look_of(place)) for place in range(len(arms))]
     names = [f"{arm} ({len(runs)} run{'s' if len(runs) > 1 else ''})" for arm, runs in arms.items()]
-    figure.legend(handles, names, loc="outside upper center", ncols=max(1, min(len(arms), 72 // (max(map(len, names)) + 8))))
-    if title:
-        figure.suptitle(title, fontsize=11)
+    columns = max(1, min(len(arms), 72 // (max(map(len, names)) + 8)))
+    figure.legend(handles, names, loc="outside upper center", ncols=columns, title=title or None)
     return figure
 
 
