@@ -7,11 +7,9 @@ numbers are rounded differently, and trainings amplify it.
 
     python benchmarks/earlier_runs.py pendulum_links_cut pendulum_circuits wall_clock wall_clock_candidates
     python -m sb3_quantum.study report wall_clock
-    python benchmarks/earlier_runs.py --curves       # runs of humanoid_recipe, which have evaluations of five episodes only
 """
 
 import argparse
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,42 +99,16 @@ def cell_of(study: Study, arm: Arm, path: Path, figures: dict[str, Any]) -> Cell
     return Cell(manifest, curve_of(figures), {"returns": figures["returns"], "first_seed": 10_000})
 
 
-def curves(folder: Path) -> None:
-    """
-    Print a table: the last evaluation of every run, and those at 5 and 10 minutes.
-
-    :param folder: where the CSV files are
-    """
-    print(
-        "| arm | seed | 5 min | 10 min | end: minutes, return | steps/s | updates/s |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        sep="\n",
-    )
-    for path in sorted(folder.glob("*.csv")):
-        with path.open() as file:
-            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-        arm, _, seed = path.stem.rpartition("-")
-        at = [next((f"{row['return']:.0f}" for row in rows if abs(row["cpu_minutes"] - m) < 0.3), "") for m in (5, 10)]
-        last, seconds = rows[-1], rows[-1]["cpu_minutes"] * 60
-        print(
-            f"| {arm} | {seed} | {at[0]} | {at[1]} | {last['cpu_minutes']:.1f}, {last['return']:.0f} "
-            f"| {last['steps'] / seconds:.0f} | {last['updates'] / seconds:.1f} |"
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("studies", nargs="*", choices=[*FILES, []], help="whose earlier runs are taken over")
+    parser.add_argument("studies", nargs="+", choices=list(FILES), help="whose earlier runs are taken over")
     parser.add_argument("--out", type=Path, default=Path("logs/studies"), help="folder of the studies' folders")
-    parser.add_argument("--curves", action="store_true", help="print the table of humanoid_recipe's runs")
     args = parser.parse_args()
     for name in args.studies:
         study = read_study(name)
         keep_form(study, args.out / name)
         taken = [put(args.out / name, cell, "") for cell in cells(study)]
         print(f"{name}: {sum(taken)} of {len(taken)} runs were taken over")
-    if args.curves:
-        curves(RESULTS / "humanoid_recipe")
 
 
 if __name__ == "__main__":

@@ -94,8 +94,15 @@ class Clock(BaseCallback):
         """Minutes of training so far."""
         return (time.process_time() - self._start - self._outside) / 60
 
+    @property
+    def next_evaluation(self) -> float:
+        """Minutes at which it is due: a multiple of ``every``, also where earlier rows had another distance."""
+        last = self.rows[-1]["cpu_minutes"] if self.rows else 0.0
+        # Minutes in the file are rounded to two decimals
+        return self.every * (int((last + 0.005) // self.every) + 1)
+
     def _on_rollout_start(self) -> None:
-        if self.elapsed >= self.every * (len(self.rows) + 1):
+        if self.elapsed >= self.next_evaluation:
             self.evaluate()
 
     def evaluate(self) -> None:

@@ -2,7 +2,9 @@
 
 import csv
 import inspect
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -86,6 +88,9 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.M
     settings.update(n_envs=2, learning_starts=20, buffer_size=1000, batch_size=16)
     settings["policy_kwargs"].update(n_qubits=3, n_layers=2, net_arch=[16, 16], critic_arch=[16, 16])
     monkeypatch.setattr(recipe, "settings_of", lambda arm: settings)
+    # A clock that does not depend on the machine: two looks at it in every step
+    ticks = itertools.count()
+    monkeypatch.setattr(recipe, "time", SimpleNamespace(process_time=lambda: next(ticks) * 0.01))
     path = tmp_path / "small-0.csv"
     rows = []
     counts, averaged = [], []
@@ -112,6 +117,22 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.M
     assert averaged[0][0] == averaged[0][1] > 0 and averaged[1][0] == averaged[1][1] > averaged[0][0]
     assert after[-1]["average_return"] != after[-1]["return"]
     recipe.report(tmp_path)
+
+
+def test_other_distances_of_evaluations_hold_for_a_continued_run(tmp_path: Path) -> None:
+    import recipe
+
+    clock = recipe.Clock(tmp_path / "run.csv", minutes=45, every=2.5, checkpoint=None)
+    assert clock.next_evaluation == 2.5
+    clock.rows = [{"cpu_minutes": 1.5 * place} for place in range(1, 22)]
+    assert clock.next_evaluation == 32.5
+
+
+def test_published_runs_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    import recipe
+
+    recipe.report(Path(recipe.__file__).parent / "results" / "humanoid_recipe")
+    assert "| bf16 | 0 | 710 | 5273 |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arm", ["sb3_td3", "sb3_crossq_small", "bf16_bit", "td3_classical"])

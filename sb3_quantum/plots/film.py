@@ -130,20 +130,29 @@ def film_frames(
     if layer is None:
         raise ValueError('a film shows the circuit that acts, and this policy has none: its block is not "pqc"')
     env = make_env()
-    draw = env.render
+    try:
+        yield from _frames(model, layer.ansatz, env, length, seed, every, width)
+    finally:
+        env.close()
+
+
+def _frames(
+    model: QuantumTD3, ansatz: Circuit, env: gym.Env | VecEnv, length: int, seed: int, every: int, width: int
+) -> Iterator[np.ndarray]:
+    """The frames of :func:`film_frames`, of an environment that somebody else closes."""
     obs = reset(env, seed)
-    if not isinstance(draw(), np.ndarray):
+    if not isinstance(env.render(), np.ndarray):
         raise ValueError('the environment draws no images; it needs env_kwargs=dict(render_mode="rgb_array")')
-    scene = _Scene(layer.ansatz, width)
-    exact = StatevectorBackend(layer.ansatz)
+    scene = _Scene(ansatz, width)
+    exact = StatevectorBackend(ansatz)
     total, step_of_episode = 0.0, 0
     for place in range(length):
         if place % every == 0:
             with th.no_grad():
                 tensor, _ = model.policy.obs_to_tensor(obs)
-                inputs, _ = model.policy.deployed_actor.encode(tensor)
-                bits = exact.expected_bits(inputs)
-            image = draw()
+                inputs, _ = model.policy.deployed_actor.encode(tensor)  # (1, n_inputs)
+                bits = exact.expected_bits(inputs)  # (1, n_qubits)
+            image = env.render()
             assert isinstance(image, np.ndarray)
             yield scene.frame(image, inputs, bits, f"step {step_of_episode}    return {total:,.0f}")
         action, _ = model.predict(obs, deterministic=True)
@@ -152,7 +161,6 @@ def film_frames(
         if done:
             seed += 1
             obs, total, step_of_episode = reset(env, seed), 0.0, 0
-    env.close()
 
 
 def write_film(frames: Iterator[np.ndarray], path: Path, fps: int) -> int:
@@ -164,12 +172,14 @@ def write_film(frames: Iterator[np.ndarray], path: Path, fps: int) -> int:
     :param fps: frames per second
     :return: how many frames there were
     :raises ImportError: if Pillow or moviepy is missing
-    :raises ValueError: if the suffix is none of :data:`FILM_SUFFIXES`
+    :raises ValueError: if the suffix is none of :data:`FILM_SUFFIXES`, or there is no frame
     """
     suffix = path.suffix.lower()
     if suffix not in FILM_SUFFIXES:
         raise ValueError(f"a film must end with {', '.join(FILM_SUFFIXES)}, got {path}")
     images = list(frames)
+    if not images:
+        raise ValueError("there is no frame to write")
     if suffix == ".mp4":
         try:
             from moviepy import ImageSequenceClip
@@ -182,7 +192,7 @@ def write_film(frames: Iterator[np.ndarray], path: Path, fps: int) -> int:
     except ImportError as error:
         raise ImportError('films need Pillow: pip install "sb3-quantum[plots]"') from error
     pictures = [Image.fromarray(image) for image in images]
-    if suffix == ".gif" and images:  # one palette, from some of them, without dithering: half the size
+    if suffix == ".gif":  # one palette, from some of them, without dithering: half the size
         some = images[:: max(len(images) // 8, 1)]
         palette = Image.fromarray(np.concatenate(some)).quantize(128)
         pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]

@@ -66,6 +66,24 @@ def test_other_suffixes_are_refused(tmp_path: Path) -> None:
         write_film(frames, tmp_path / "film.avi", fps=10)
 
 
+def test_no_frame_is_no_film(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no frame"):
+        write_film(iter(()), tmp_path / "film.gif", fps=10)
+    assert not list(tmp_path.iterdir())
+
+
+def test_environment_is_closed_whatever_happens(model: QuantumTD3) -> None:
+    closed = []
+
+    class Closing(Blind):
+        def close(self) -> None:
+            closed.append(True)
+
+    with pytest.raises(ValueError, match="render_mode"):
+        next(film_frames(model, Closing, length=1))
+    assert closed == [True]
+
+
 def test_policy_without_circuit_is_refused() -> None:
     model = QuantumTD3("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(block="zeros", n_qubits=2, n_layers=1), buffer_size=10)
     with pytest.raises(ValueError, match="has none"):
