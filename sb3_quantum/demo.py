@@ -104,10 +104,11 @@ def main() -> None:
 
     returns = returns_of(model, lambda: gym.make(ENV), episodes=10, first_seed=_EVALUATION_SEED)
     print(f"mean return of 10 episodes: {returns.mean():.0f} (random actions: about -1200, solved: about -150)")
+    images: list[Path] = []
     try:
         images = draw(model, args.folder)
-    except ImportError as error:
-        sys.exit(f"no pictures: {error}")
+    except ImportError as error:  # the training is worth something without them
+        print(f"no pictures: {error}")
     print(f"written: {', '.join(map(str, [*images, args.folder / 'model.zip']))}")
 
 
