@@ -76,7 +76,7 @@ def _ends(gate, pairs):
     return pairs[gate[CHOICE], 0], pairs[gate[CHOICE], 1]
 
 
-@jit
+@inlined
 def _blocks(gates, last, pairs, block, follow, size):
     """
     Which qubits end up in which blocks, without any amplitude.
@@ -283,7 +283,7 @@ def _product(real, imag, left_real, left_imag, right_real, right_imag):
             a[i], b[i] = c * left_real[i] - s * left_imag[i], c * left_imag[i] + s * left_real[i]
 
 
-@jit
+@inlined
 def _workspace(inputs, n_qubits, n_angles, n_gates, amplitudes):
     """Memory for one circuit at a time: numbers, tape and amplitudes."""
     kind = inputs.dtype

@@ -231,7 +231,8 @@ def _backward(features, index, grad_features, grad_inputs, n_qubits, margin):
                 c, s, a, b = turn_cos[layer, qubit], turn_sin[layer, qubit], gx[qubit], gy[qubit]
                 gx[qubit], gy[qubit] = c * a + s * b, c * b - s * a
                 g_turn[layer, qubit] = x[layer - 1, qubit] * gy[qubit] - y[layer - 1, qubit] * gx[qubit]
-            gz[:] = before
+            for qubit in range(n_qubits):
+                gz[qubit] = before[qubit]
         for qubit in range(n_qubits):
             g_theta[0, qubit] = gz[qubit] * y[0, qubit] - gy[qubit] * z[0, qubit]
             g_turn[0, qubit] = 0.0
