@@ -245,11 +245,26 @@ def missing(part: str, args: argparse.Namespace, rows: list[dict[str, Any]]) -> 
         return
     curves = part == "curves"
     shapes = [(q, n, c) for q in args.qubits for n in args.layers for c in args.cz or gates_of(q) if 2 * c <= q]
-    done = {(row["qubits"], row["layers"], row["n_cz"], row["inputs"], row["seed"]) for row in rows}
+    # A curve with fewer fits than are asked for is measured anew
+    wanted = {str(many) for many in (args.fits if curves else (0,))}
+    done = {
+        (row["qubits"], row["layers"], row["n_cz"], row["inputs"], row["seed"])
+        for row in rows
+        if all(wanted <= curve.keys() for curve in row["cosine"].values())
+    }
     seeds = args.seeds[:1] if curves else args.seeds
     for kind, shape, seed in itertools.product(args.inputs, QUICK.values() if curves else shapes, seeds):
         if (*shape, kind, seed) not in done:
             yield measure_circuit(shape, kind, args.priors, args.fits if curves else (0,), seed)
+
+
+def same_circuit(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """
+    :param one: a row of any part
+    :param other: another one of the same part
+    :return: whether both are of the same circuit, inputs and seed
+    """
+    return all(one.get(key) == other.get(key) for key in ("circuit", "qubits", "layers", "n_cz", "inputs", "seed"))
 
 
 def main() -> None:
@@ -282,7 +297,7 @@ def main() -> None:
         for part in () if args.quick else args.parts:
             rows = found.setdefault(part, [])
             for row in missing(part, args, rows):
-                rows.append(row)
+                rows[:] = [known for known in rows if not same_circuit(known, row)] + [row]
                 print(json.dumps(row), flush=True)
                 if args.json is not None:
                     write_text(args.json, json.dumps(found, indent=1) + "\n")

@@ -175,6 +175,35 @@ def test_a_frontier_that_was_cut_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
     assert json.loads(path.read_text())["map"][:3] == first["map"]
 
 
+def test_a_curve_with_fewer_fits_than_asked_for_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import frontier
+
+    monkeypatch.setattr(frontier, "QUICK", {"tiny": (3, 2, 1)})
+    monkeypatch.setattr(frontier, "quick", lambda: {"tiny": {}})
+    monkeypatch.setattr(frontier, "PAIRS", 256)
+    path = tmp_path / "frontier.json"
+    arguments = [
+        "frontier.py",
+        "--json",
+        str(path),
+        "--parts",
+        "curves",
+        "--inputs",
+        "trained",
+        "--priors",
+        "none",
+        "--fits",
+        "0",
+    ]
+    curves = []
+    for more in ([], ["1"], ["1"]):
+        monkeypatch.setattr("sys.argv", [*arguments, *more])
+        frontier.main()
+        curves.append(json.loads(path.read_text())["curves"])
+    assert [len(rows) for rows in curves] == [1, 1, 1] and curves[1] == curves[2]
+    assert set(curves[0][0]["cosine"]["none"]) == {"0"} and set(curves[1][0]["cosine"]["none"]) == {"0", "1"}
+
+
 def test_priors_on_circuits_that_grow() -> None:
     """The witness of cosines is exact: on the paper's circuit, the engine that splits says the same at 20 qubits."""
     import torch as th
