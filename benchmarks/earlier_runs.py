@@ -26,7 +26,11 @@ RESULTS = Path(__file__).parent / "results"
 #: files of every study
 FILES = {
     "pendulum_links_cut": ("links_cut/*-[0-9].json", "links_cut_dense/*-[0-9].json"),
-    "pendulum_circuits": ("links_cut/mean-default-[0-9].json", "links_cut_dense/*-[0-9].json"),
+    "pendulum_circuits": (
+        "links_cut/mean-default-[0-9].json",
+        "links_cut_dense/*-[0-9].json",
+        "links_cut_wide/*-[0-9].json",
+    ),
     "wall_clock": ("wall_clock/45min-*.json",),
     "wall_clock_candidates": ("wall_clock/xeon/10min-*.json",),
 }
@@ -34,6 +38,7 @@ FILES = {
 LINKS_CUT = {
     "links_cut": {"default": "pqc"},
     "links_cut_dense": {"default": "dense", "no_entanglement": "n_cz0", "frozen": "dense_frozen"},
+    "links_cut_wide": {"default": "wide"},
 }
 
 

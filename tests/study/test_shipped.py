@@ -112,7 +112,7 @@ def cells_of(earlier_runs: Any, study: Study) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("pendulum_links_cut", 60), ("pendulum_circuits", 17), ("wall_clock", 15), ("wall_clock_candidates", 10)],
+    [("pendulum_links_cut", 60), ("pendulum_circuits", 19), ("wall_clock", 15), ("wall_clock_candidates", 10)],
 )
 def test_earlier_runs_are_cells_of_the_studies(name: str, count: int, earlier_runs: Any) -> None:
     study = read_study(name)
