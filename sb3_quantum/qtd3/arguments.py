@@ -285,6 +285,7 @@ POLICY: dict[str, Check] = {
     "eval_readout": _choice(READOUTS),
     "normalize_observations": check_flag,
     "actor_average_tau": _or_none(_number(most=1, above=0)),
+    "output_normalization": check_flag,
     "circuit": _circuit,
     "circuit_kwargs": _or_none(_dictionary),
     "backend": _backend,

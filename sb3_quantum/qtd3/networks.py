@@ -16,6 +16,7 @@ from sb3_quantum.circuits import Circuit
 from sb3_quantum.common.normalization import ObservationNormalizer
 from sb3_quantum.layers import Block, make_block, make_encoding, mlp
 from sb3_quantum.qtd3.features import NormalizedFeatures
+from sb3_quantum.qtd3.output_normalization import OutputNormalization
 
 
 class ActorStep(NamedTuple):
@@ -65,6 +66,8 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
     :param normalize_images: whether to divide images by 255
     :param block_kwargs: keyword arguments of the block
     :param readout: of the acting policy, for which the block stands in updates
+    :param output_normalization: whether outputs are normalized before tanh
+    :raises ValueError: if there is nothing to be normalized, a single action
     """
 
     block: Block
@@ -88,6 +91,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
         normalize_images: bool = True,
         block_kwargs: dict[str, Any] | None = None,
         readout: str = "sample",
+        output_normalization: bool = False,
     ):
         super().__init__(
             observation_space,
@@ -108,6 +112,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
             activation_fn=activation_fn,
             block_kwargs=block_kwargs,
             readout=readout,
+            output_normalization=output_normalization,
         )
         self.ansatz = ansatz
         self.n_links = n_links
@@ -120,6 +125,13 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
             self.share_block(quantum_layer)
         action_dim = get_action_dim(self.action_space)
         self.post = mlp(self.block.n_outputs + n_links, action_dim, post_arch, activation_fn, squash_output=True)
+        if output_normalization:
+            if action_dim < 2:
+                raise ValueError(
+                    "output_normalization needs at least two actions: one alone would never exceed tanh(1) = 0.76 of its range"
+                )
+            # Neither has parameters: the names of those in front of them stay what they are
+            self.post.insert(len(self.post) - 1, OutputNormalization())
 
     def share_block(self, block: Block) -> None:
         """

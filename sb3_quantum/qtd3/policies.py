@@ -32,6 +32,9 @@ from sb3_quantum.qtd3.precision import explain_precision
 from sb3_quantum.qtd3.shared_block import make_shared_block
 from sb3_quantum.qtd3.walking import modules_of
 
+#: arguments of the policy that are the actor's too
+ACTOR_ARGUMENTS = ("n_links", "block", "block_kwargs", "encoding", "encoding_kwargs", "output_normalization")
+
 SelfPolicy = TypeVar("SelfPolicy", bound="QuantumTD3Policy")
 
 
@@ -79,6 +82,7 @@ class QuantumTD3Policy(TD3Policy):
     :param normalize_observations: whether the policy normalizes observations by their running mean and variance
     :param actor_average_tau: ``predict`` acts with the actor's weights averaged over its updates (Polyak averaging, an
         exponential moving average), and this is how far the average moves in each of them; the actor's own if ``None``
+    :param output_normalization: whether the actor's outputs are normalized before tanh, against saturation (arXiv 1910.02208)
     :param circuit: family of the circuit, a key of :data:`~sb3_quantum.circuits.CIRCUITS`, or an instance
     :param circuit_kwargs: keyword arguments of the family, such as ``n_cz``
     :param backend: of the circuits, a name or an instance; the algorithm's argument of the same name wins
@@ -132,6 +136,7 @@ class QuantumTD3Policy(TD3Policy):
         eval_readout: str = "mean",
         normalize_observations: bool = True,
         actor_average_tau: float | None = None,
+        output_normalization: bool = False,
         circuit: str | Circuit = "paper",
         circuit_kwargs: dict[str, Any] | None = None,
         backend: str | Backend = "statevector",
@@ -162,6 +167,7 @@ class QuantumTD3Policy(TD3Policy):
             qtdnn_optimizer_kwargs=qtdnn_optimizer_kwargs,
             normalize_observations=normalize_observations,
             actor_average_tau=actor_average_tau,
+            output_normalization=output_normalization,
             circuit=circuit,
             circuit_kwargs=circuit_kwargs,
         )
@@ -231,7 +237,7 @@ class QuantumTD3Policy(TD3Policy):
             quantum_layer=shared,
             normalizer=self.normalizer,
             readout=self.readout,
-            **{key: kwargs[key] for key in ("n_links", "block", "block_kwargs", "encoding", "encoding_kwargs")},
+            **{key: kwargs[key] for key in ACTOR_ARGUMENTS},
         )
         self.critic_kwargs.update(
             critic_arch=critic_arch if kwargs["critic_arch"] is None else kwargs["critic_arch"],

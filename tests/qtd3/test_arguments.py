@@ -146,6 +146,7 @@ ROWS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "readout": (("sample", "majority", "mean"), NO_CHOICE),
     "eval_readout": (("sample", "majority", "mean"), NO_CHOICE),
     "normalize_observations": ((True, False), NO_FLAG),
+    "output_normalization": ((True, False), NO_FLAG),
     "actor_average_tau": ((None, *NUMBERS[1:4]), (*NO_NUMBER[1:], 0, 1.01)),
 }
 #: made by SB3, and handed to the policy by it
