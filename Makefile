@@ -66,7 +66,7 @@ fidelity: $(VENV)/installed
 	$(BIN)/python benchmarks/tangent_fidelity.py --json benchmarks/results/tangent_fidelity.json --plot docs/images/tangent_fidelity.png
 
 links-cut: $(VENV)/installed
-	$(BIN)/python benchmarks/links_cut.py --out logs/links_cut
+	$(BIN)/python -m sb3_quantum.study run pendulum_links_cut
 
 # Minutes, and hours; docs/speed.md has the last results
 speed: $(VENV)/installed

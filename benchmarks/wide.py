@@ -7,8 +7,8 @@ their number. A backend without noise that is right fails with a probability of 
 the transpiled circuits are run once more without noise, which tests routing and the order of the qubits, and with noise the
 mean bits have to go with the exact ones.
 
-    python benchmarks/links_cut.py --circuit wide --arms default --readouts mean --seeds 0 --out logs/wide
-    python benchmarks/wide.py logs/wide/mean-default-0.zip --chip FakeSherbrooke --json wide.json
+    python -m sb3_quantum.study run pendulum_circuits --arms mean-wide --seeds 0
+    python benchmarks/wide.py logs/studies/pendulum_circuits/mean-wide/0/model.zip --chip FakeSherbrooke --json wide.json
 """
 
 import argparse
@@ -144,7 +144,7 @@ def on_chip(circuit: Circuit, inputs: th.Tensor, chip: str, shots: int, noisy_sh
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="of Pendulum-v1, such as links_cut.py trains")
+    parser.add_argument("model", type=Path, help="of Pendulum-v1, such as the study pendulum_circuits trains")
     parser.add_argument("--chip", help="a fake chip with as many qubits as the model has; none by default")
     parser.add_argument("--states", type=int, default=4)
     parser.add_argument("--shots", type=int, default=2000, help="per circuit, without noise")

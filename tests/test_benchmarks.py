@@ -59,34 +59,20 @@ def test_offline_recipes_make_pairs_of_their_own_kind() -> None:
             assert fit.curve[0]["updates"] == 1 and fit.curve[0]["ms"] > 0 and -1 <= fit.curve[0]["cosine"] <= 1
 
 
-def test_links_are_cut_in_every_arm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from links_cut import ARMS, live, report, run, train
+def test_priors_where_a_policy_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import live_priors
 
-    for arm in ARMS:
-        model = train(arm, "sample", seed=0, steps=8)
-        assert model.actor.n_links == 0 and model.policy.readout == model.policy.eval_readout == "sample"
-        assert model.batch_size == 64 and model.num_timesteps == 8
-    for arm, n_cz in (("default", 5), ("no_entanglement", 0)):
-        circuit = train(arm, "mean", seed=0, steps=8, circuit="dense").policy.ansatz
-        assert circuit.kwargs == {"n_qubits": 10, "n_layers": 10, "n_cz": n_cz}
-    for arm, family in (("default", "brickwork"), ("no_entanglement", "paper")):
-        model = train(arm, "mean", seed=0, steps=8, circuit="deep")
-        circuit = model.policy.ansatz
-        assert circuit.family == family and circuit.n_layers == 14 and getattr(circuit, "n_cz", 0) == 0
-    assert live(model, n_states=8, episodes=1)["mean_field"] == pytest.approx(1, abs=1e-3)
-    figures = run(tmp_path, "default", "mean", seed=0, steps=8, episodes=2)
-    assert figures["steps"] == 8 and len(figures["returns"]) == 2
-    # Done before: read, not run
-    path = tmp_path / "mean-default-0.json"
-    path.write_text(json.dumps({**figures, "returns": [-1.0, -3.0]}))
-    assert run(tmp_path, "default", "mean", seed=0, steps=8, episodes=2)["returns"] == [-1.0, -3.0]
-    (tmp_path / "mean-frozen-0.json").write_text(json.dumps({**figures, "arm": "frozen", "returns": [-9.0, -9.0]}))
-    (tmp_path / "mean-noise-0.json").write_text(json.dumps({**figures, "arm": "noise", "returns": [-2.0, -2.0]}))
-    capsys.readouterr()
-    report(tmp_path)
-    printed = capsys.readouterr().out
-    assert "default's interval clears that of frozen" in printed
-    assert "default's interval does not clear that of noise" in printed
+    from sb3_quantum import QuantumTD3
+
+    kwargs = dict(n_qubits=3, n_layers=2, circuit_kwargs={"n_cz": 0}, net_arch=[16, 16], readout="mean")
+    model = QuantumTD3("MlpPolicy", "Pendulum-v1", learning_starts=8, batch_size=8, policy_kwargs=kwargs, seed=0).learn(12)
+    found = live_priors.live(model, "Pendulum-v1", n_states=8, episodes=1)
+    assert found["mean_field"] == pytest.approx(1, abs=1e-3) and found["gradient_norm"] > 0
+    model.save(tmp_path / "model.zip")
+    monkeypatch.setattr(live_priors, "live", lambda model, env_id: {"mean_field": 0.51234})
+    monkeypatch.setattr("sys.argv", ["live_priors.py", str(tmp_path / "model.zip"), "--json", str(tmp_path / "live.json")])
+    live_priors.main()
+    assert json.loads((tmp_path / "live.json").read_text()) == {str(tmp_path / "model.zip"): {"mean_field": 0.5123}}
 
 
 def ticking(seconds: float) -> Callable[[], float]:

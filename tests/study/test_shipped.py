@@ -49,6 +49,26 @@ def test_arms_of_one_environment_can_be_made() -> None:
         assert model.policy.readout == model.policy.eval_readout == "sample"
 
 
+def test_circuits_of_the_other_circuits() -> None:
+    """Controls differ from what they control in one thing: the gates, or the gradient."""
+    study = read_study("pendulum_circuits")
+    made = {}
+    for arm in study.arms:
+        model = make_model(arm, study.environment, 0, buffer_size=2)
+        assert isinstance(model, QuantumTD3) and model.policy.quantum_layer is not None
+        assert model.actor.n_links == 0 and model.policy.readout == (arm.variant or "mean")
+        made[arm.name] = model.policy.ansatz, model.policy.quantum_layer.gradient
+    for variant in ("mean", "sample"):
+        deep, gradient = made[f"{variant}-deep"]
+        assert (deep.family, deep.n_qubits, deep.n_layers, gradient) == ("brickwork", 10, 14, "qtdnn")
+        without, gradient = made[f"{variant}-deep_n_cz0"]
+        assert (without.n_qubits, without.n_layers, without.n_cz, gradient) == (10, 14, 0, "qtdnn")
+        for control in ("frozen", "noise", "exact"):
+            assert made[f"{variant}-deep_{control}"] == (deep, control)
+    assert made["mean-wide"][0].n_qubits == 127 and made["mean-wide_frozen"] == (made["mean-wide"][0], "frozen")
+    assert made["mean-dense"][0].n_cz == 5 and made["mean-dense_frozen"] == (made["mean-dense"][0], "frozen")
+
+
 def test_the_papers_arm_has_the_papers_settings() -> None:
     study = read_study("pendulum_links_cut")
     ours = study.arm("sample-paper").settings
