@@ -9,10 +9,10 @@ STEPS ?=
 ARGS ?=
 CHECKPOINT_FREQ ?= 25000
 
-LINT_PATHS = sb3_quantum sb3_quantum_autoload.py setup.py benchmarks examples tests docs/conf.py
+LINT_PATHS = sb3_quantum sb3_quantum_autoload.py setup.py benchmarks examples tests docs/conf.py docs/run_tutorials.py
 
 .PHONY: demo train humanoid test test-slow coverage lint format type docs fidelity links-cut speed wall-clock reliability fake-device \
-	release-check clean
+	release-check tutorials clean
 
 $(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -60,6 +60,10 @@ type: $(VENV)/installed
 
 docs: $(VENV)/installed
 	$(BIN)/sphinx-build -W -b html docs docs/_build/html
+
+# Runs the notebooks in docs/tutorials and stores what they show, three minutes
+tutorials: $(VENV)/installed
+	$(BIN)/python docs/run_tutorials.py
 
 # Hours of training; docs/results.md has the last results. `links-cut` does not repeat runs that are in logs/ already
 fidelity: $(VENV)/installed

@@ -6,11 +6,17 @@ project = "sb3-quantum"
 author = "the sb3-quantum authors"
 release = sb3_quantum.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+# Tutorials are shown as they are stored; `make tutorials` runs them
+nb_execution_mode = "off"
+nb_merge_streams = True
+nb_render_markdown_format = "myst"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_title = f"sb3-quantum {release}"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints = "description"

@@ -9,7 +9,7 @@ from sb3_quantum.backends.jobs import JobError
 from sb3_quantum.backends.sampler import SamplerBackend
 from sb3_quantum.backends.statevector import StatevectorBackend
 from sb3_quantum.circuits import Circuit
-from sb3_quantum.circuits.checks import check_keywords, parameters
+from sb3_quantum.circuits.checks import check_keywords, parameters, unknown_names
 
 #: every backend that can be named in a spec
 BACKENDS: dict[str, type[Backend]] = {
@@ -41,6 +41,9 @@ def make_backend(spec: "str | Backend", ansatz: Circuit, kwargs: dict[str, Any] 
         ]
         raise ValueError(f"backend={spec!r} is unknown, accepted are {', '.join(known)} or a Backend instance")
     kwargs = check_keywords("backend_kwargs", kwargs)
+    message = unknown_names(kwargs, set(parameters(BACKENDS[spec]) or kwargs) - {"ansatz"}, {})
+    if message:
+        raise ValueError(f"backend_kwargs do not fit the backend {spec!r}: {message}")
     try:
         return BACKENDS[spec](ansatz, **kwargs)
     except TypeError as error:

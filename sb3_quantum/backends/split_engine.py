@@ -10,11 +10,14 @@ import torch as th
 from sb3_quantum.backends import split
 from sb3_quantum.backends.threads import in_shares, memory_bytes
 from sb3_quantum.circuits.program import KINDS, Program
+from sb3_quantum.circuits.waiting import PATIENCE, announce, duration
 
 #: nanoseconds that are worth a thread of their own
 THREAD_WORK = 250_000
 #: nanoseconds: of a gate on one qubit, of a two-qubit gate, and of a two-qubit gate per amplitude
 GATE_WORK, PAIR_WORK, AMPLITUDE_WORK = 14, 100, 0.6
+#: times that a gradient takes of what a measurement does
+GRADIENT_WORK = 3
 #: numbers per amplitude: the state, sums of probabilities, and the order that they come in
 NUMBERS = 5
 
@@ -154,6 +157,13 @@ class SplitEngine:
         program, rows = self._of[inputs.dtype.char], len(inputs)
         amplitudes = memory_bytes() / (NUMBERS * inputs.itemsize)
         threads = self._threads(rows) if rows > 1 else 1
+        seconds = rows * self._work * (1 if kernel is split.measure else GRADIENT_WORK) * 1e-9 / max(threads, 1)
+        if seconds > PATIENCE:
+            announce(
+                "simulation",
+                f"exact simulation of {rows:,} circuits of {self.program.n_qubits} qubits at a time takes about "
+                f"{duration(seconds)}, if gates join qubits at random; every qubit that gates join to the others doubles it",
+            )
         if threads > 1:
 
             def run(share: slice) -> int:

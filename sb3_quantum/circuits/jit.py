@@ -5,6 +5,8 @@ from typing import Any
 
 from numba import njit
 
+import sb3_quantum.circuits.waiting  # noqa: F401  says so when something is compiled
+
 #: numpy's error model has no exceptions for divisions by zero, which nothing could vectorize
 OPTIONS: dict[str, Any] = dict(fastmath=True, nogil=True, error_model="numpy")
 

@@ -1,8 +1,34 @@
 """An optimizer that stays with its parameters, whatever is done to the module that they belong to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch as th
+
+from sb3_quantum.circuits.checks import check_factory, check_keywords, meant, parameters
+
+
+def make_optimizer(
+    optimizer_class: Any, tensors: Iterable[th.nn.Parameter], learning_rate: float, optimizer_kwargs: dict[str, Any] | None
+) -> th.optim.Optimizer:
+    """
+    Make an optimizer from arguments that somebody wrote.
+
+    :param optimizer_class: a class, or a function that makes an optimizer
+    :param tensors: what it will change
+    :param learning_rate: its learning rate
+    :param optimizer_kwargs: its other keyword arguments
+    :return: the optimizer
+    :raises ValueError: if there is no such optimizer, or an argument is not one of its
+    """
+    make, kwargs = check_factory("optimizer_class", optimizer_class, th.optim.Optimizer), check_keywords(
+        "optimizer_kwargs", optimizer_kwargs
+    )
+    try:
+        return make(tensors, lr=learning_rate, **kwargs)
+    except TypeError as error:
+        near = meant(kwargs, parameters(make) or ()) if isinstance(make, type) else ""
+        raise ValueError(f"optimizer_kwargs={kwargs!r} do not fit {make!r}: {error}{near}") from error
 
 
 def follow(optimizer: th.optim.Optimizer, parameters: Sequence[th.Tensor]) -> None:

@@ -11,16 +11,17 @@ from torch import nn
 
 from sb3_quantum.backends import BACKEND_ARGUMENTS, Backend, Measurement, make_backend
 from sb3_quantum.circuits import Circuit, make_circuit
-from sb3_quantum.circuits.checks import check_factory, check_int, check_keywords, check_number, names_checked
+from sb3_quantum.circuits.checks import check_int, check_number, names_checked
 from sb3_quantum.circuits.tracing import computable, full_precision, in_graph, is_transformed
 from sb3_quantum.layers.blocks.base import Block, BlockStep, Pairs
 from sb3_quantum.layers.encoding import circuit_weights, with_weights
 from sb3_quantum.layers.extra_state import is_perturbed, pack_state, seed_of, unpack_state
 from sb3_quantum.layers.fitting import bce_backward
 from sb3_quantum.layers.gradients import FITTED_GRADIENTS, check_gradient, differentiable_bits, with_noisy_gradient
-from sb3_quantum.layers.optimizers import follow
+from sb3_quantum.layers.optimizers import follow, make_optimizer
 from sb3_quantum.layers.qtdnn import QtDNN
 from sb3_quantum.layers.readout import check_readout, read
+from sb3_quantum.layers.rows import as_rows
 from sb3_quantum.priors import Prior
 
 if TYPE_CHECKING:
@@ -105,13 +106,7 @@ class QuantumLayer(Block):
             self.backend.seed(int(th.randint(2**62, ())) if seed is None else check_int("seed", seed, least=0))
         self.qtdnn = QtDNN(self.ansatz, qtdnn_arch, qtdnn_features, activation_fn, qtdnn_prior)
         learning_rate = check_number("qtdnn_learning_rate", qtdnn_learning_rate, least=0)
-        optimizer_kwargs = check_keywords("optimizer_kwargs", optimizer_kwargs)
-        try:
-            self.optimizer = check_factory("optimizer_class", optimizer_class, th.optim.Optimizer)(
-                self.qtdnn.parameters(), lr=learning_rate, **optimizer_kwargs
-            )
-        except TypeError as error:
-            raise ValueError(f"optimizer_kwargs={optimizer_kwargs!r} do not fit {optimizer_class!r}: {error}") from error
+        self.optimizer = make_optimizer(optimizer_class, self.qtdnn.parameters(), learning_rate, optimizer_kwargs)
 
     @classmethod
     def for_policy(cls, ansatz: Circuit, settings: Mapping[str, Any], **kwargs: Any) -> "QuantumLayer":
@@ -142,20 +137,21 @@ class QuantumLayer(Block):
         """
         Run the circuits. The gradient with respect to the inputs is the qtDNN's, or that which ``gradient`` names.
 
-        :param inputs: circuit inputs, ``(batch, n_inputs)``
+        :param inputs: circuit inputs, ``(batch, n_inputs)``, or with any other leading dimensions, none included
         :param readout: overrides the layer's own
         :param generator: where the randomness comes from; the backend's own generator by default
-        :return: ``(batch, n_qubits)``, zeros and ones, or expected bits for ``"mean"``
+        :return: ``(batch, n_qubits)``, zeros and ones, or expected bits for ``"mean"``; leading dimensions are the inputs'
         :raises ValueError: if the inputs have another shape, or are not finite
         """
         readout = self.readout if readout is None else check_readout("readout", readout)
+        inputs, leading = as_rows(inputs, self.n_inputs, self.ansatz.n_data)
         inputs = self._completed(inputs)
         outputs = read(self.measure(inputs, readout == "sample", generator), readout)
         if (th.is_grad_enabled() and inputs.requires_grad) or (in_graph(inputs) and is_transformed()):
             surrogate = self.surrogate(inputs)
             # Adds exactly zero, and the surrogate's gradient
             outputs = outputs + (surrogate - surrogate.detach())
-        return outputs
+        return outputs if leading is None else outputs.reshape(*leading, self.n_outputs)
 
     def _completed(self, inputs: th.Tensor) -> th.Tensor:
         """With the circuit's own weights, if it has any and they are not there yet."""
@@ -168,9 +164,10 @@ class QuantumLayer(Block):
         The qtDNN in place of the circuit: differentiable in the inputs, its parameters frozen. With a ``gradient`` that needs
         no qtDNN, the circuit's own expected bits and that gradient.
 
-        :param inputs: circuit inputs, ``(batch, n_inputs)``
-        :return: expected bits as the qtDNN sees them, ``(batch, n_qubits)``, in (0, 1)
+        :param inputs: circuit inputs, ``(batch, n_inputs)``, or with any other leading dimensions
+        :return: expected bits as the qtDNN sees them, ``(batch, n_qubits)``, in (0, 1); leading dimensions are the inputs'
         """
+        inputs, leading = as_rows(inputs, self.n_inputs, self.ansatz.n_data)
         whole = computable("circuit inputs", self._completed(inputs))
         self.ansatz.check_shape(whole)
         with full_precision(whole):
@@ -182,7 +179,8 @@ class QuantumLayer(Block):
                 elif self.gradient == "noise":
                     whole = with_noisy_gradient(whole)
                 bits = th.sigmoid(self.qtdnn(whole))
-        return bits if bits.dtype == inputs.dtype else bits.to(inputs.dtype)
+        bits = bits if bits.dtype == inputs.dtype else bits.to(inputs.dtype)
+        return bits if leading is None else bits.reshape(*leading, self.n_outputs)
 
     def act(self, inputs: th.Tensor, readout: str, record_bits: bool = False, probe_std: float = 0.0) -> BlockStep:
         """
@@ -240,14 +238,18 @@ class QuantumLayer(Block):
         return self.qtdnn.prior if self.qtdnn.prior.n_logits else super().reference_prior()
 
     def fit_surrogate(
-        self, inputs: th.Tensor, targets: th.Tensor | None = None, gradient_steps: int = 1, batch_size: int | None = None
+        self,
+        inputs: th.Tensor,
+        targets: th.Tensor | None = None,
+        gradient_steps: int = 1,
+        batch_size: int | None = None,
     ) -> th.Tensor:
         """
         Fit the qtDNN to recorded (circuit input, circuit output) pairs by binary cross-entropy (step B1 of Algorithm 1).
 
-        :param inputs: circuit inputs, ``(rows, n_inputs)``
-        :param targets: what the circuits gave: bits or expected bits, ``(rows, n_qubits)``; if ``None``, the circuits are run
-            now
+        :param inputs: circuit inputs, ``(rows, n_inputs)``, or with any other leading dimensions
+        :param targets: what the circuits gave: bits or expected bits, ``(rows, n_qubits)``, or with the inputs' leading
+            dimensions; if ``None``, the circuits are run now
         :param gradient_steps: tiny-batches to draw, N_qt in the paper
         :param batch_size: rows of a tiny-batch, drawn with replacement; all rows, in order, by default
         :return: the mean loss over the tiny-batches, in nats per qubit, without gradient
@@ -257,14 +259,17 @@ class QuantumLayer(Block):
         for name, value in (("gradient_steps", gradient_steps), ("batch_size", batch_size)):
             if value is not None and not (isinstance(value, Integral) and value >= 1):
                 raise ValueError(f"{name} must be >= 1, got {value!r}")
+        inputs, leading = as_rows(inputs, self.n_inputs, self.ansatz.n_data)
         inputs = computable("inputs", self._completed(inputs)).detach()
         self.ansatz.check_shape(inputs)
         if len(inputs) == 0:
             raise ValueError(f"inputs must have at least one row to fit the qtDNN to, got the shape {tuple(inputs.shape)}")
         if targets is None:
             targets = self.measure(inputs, draw=False).expected_bits
-        if targets.shape != (len(inputs), self.ansatz.n_qubits):
-            raise ValueError(f"targets must have the shape {(len(inputs), self.ansatz.n_qubits)}, got {tuple(targets.shape)}")
+        given = tuple(targets.shape)
+        targets, of_targets = as_rows(targets, self.n_outputs)
+        if targets.shape != (len(inputs), self.n_outputs) or of_targets not in (None, leading):
+            raise ValueError(f"targets must have the shape {(len(inputs), self.n_outputs)}, got {given}")
         with full_precision(inputs):
             return self._fit(inputs, targets.detach(), gradient_steps, batch_size)
 

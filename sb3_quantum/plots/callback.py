@@ -8,6 +8,7 @@ import torch as th
 from stable_baselines3.common.logger import CSVOutputFormat, HumanOutputFormat, Image, JSONOutputFormat
 from stable_baselines3.common.type_aliases import PyTorchObs
 
+from sb3_quantum.circuits.checks import names_checked
 from sb3_quantum.plots.circuit import circuit_figure
 from sb3_quantum.plots.figure import new_figure
 from sb3_quantum.plots.runs import Curve, Run, runs_figure
@@ -38,6 +39,7 @@ class FigureCallback(HarmlessCallback):
     :raises ImportError: if matplotlib is missing
     """
 
+    @names_checked({})
     def __init__(self, freq: int = 10_000, window: int = 20, layers_per_row: int = 5):
         super().__init__()
         # A training should not end at its first drawing

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.nn import functional as F
 
 from sb3_quantum.backends import StatevectorBackend
+from sb3_quantum.circuits.checks import names_checked
 from sb3_quantum.common.buffers import QuantumReplayBuffer
 from sb3_quantum.layers import (
     CLAIMS,
@@ -204,6 +205,7 @@ class FidelityCallback(HarmlessCallback):
     :raises ValueError: if the block is a constant
     """
 
+    @names_checked({})
     def __init__(
         self, freq: int = 10_000, n_states: int = 256, n_samples: int = 16, n_shift_states: int = 0, shift_shots: int = 1000
     ):

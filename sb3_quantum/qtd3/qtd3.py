@@ -29,7 +29,7 @@ from sb3_quantum.qtd3.interruption import reason_of, release
 from sb3_quantum.qtd3.networks import ActorStep, QuantumActor
 from sb3_quantum.qtd3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, QuantumTD3Policy
 from sb3_quantum.qtd3.precision import explain_precision
-from sb3_quantum.qtd3.recording import record_losses
+from sb3_quantum.qtd3.recording import record_losses, record_usage
 from sb3_quantum.qtd3.replay import adopt_replay_buffer, fit_to_environments, make_replay_buffer
 from sb3_quantum.qtd3.walking import tensors_of, trainable_parameters
 
@@ -485,8 +485,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         """Hand the losses that are still on the device and the block's counters over to the logger."""
         record_losses(self.logger, self._losses)
         self._losses = {}
-        for name, value in self.policy.block.usage().items():
-            self.logger.record(f"quantum/{name}", value)
+        record_usage(self.logger, self.policy.block)
 
     def dump_logs(self) -> None:
         """Write log data."""

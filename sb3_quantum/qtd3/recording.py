@@ -3,6 +3,8 @@
 import torch as th
 from stable_baselines3.common.logger import Logger
 
+from sb3_quantum.layers import Block
+
 
 def record_losses(logger: Logger, losses: dict[str, list[th.Tensor]]) -> None:
     """
@@ -16,3 +18,17 @@ def record_losses(logger: Logger, losses: dict[str, list[th.Tensor]]) -> None:
             logger.record(key, sum(value.item() for value in values) / len(values))
         elif values:
             logger.record(key, th.stack(values).mean().item())
+
+
+def record_usage(logger: Logger, block: Block) -> None:
+    """
+    Log what a block's backend was asked for. On an exact simulator, what was not asked for is left out; elsewhere a zero is
+    worth a line, because what is counted is billed.
+
+    :param logger: the logger
+    :param block: of the policy
+    """
+    exact = block.backend is not None and block.backend.exact
+    for name, value in block.usage().items():
+        if value or not exact:
+            logger.record(f"quantum/{name}", value)

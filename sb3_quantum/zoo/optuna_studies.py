@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sb3_quantum.zoo.search import sample_qtd3_params
 
-#: user attribute of a trial: the process that runs it
+#: user attribute of a study, with the trial's number behind it: the process that runs it. rl_zoo3 prints the best trial's own
 PROCESS = "process"
 
 
@@ -151,7 +151,7 @@ def sign_trial(trial: optuna.Trial) -> None:
     """
     process = _process(os.getpid())
     if process is not None:
-        trial.set_user_attr(PROCESS, process)
+        trial.study.set_user_attr(f"{PROCESS} {trial.number}", process)
 
 
 def fail_abandoned(study: optuna.Study) -> None:
@@ -164,9 +164,13 @@ def fail_abandoned(study: optuna.Study) -> None:
     ours = _process(os.getpid())
     if ours is None:
         return
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        boot, namespace, pid, _ = trial.user_attrs.get(PROCESS, "- - 0 -").split(" ")
-        if ours.split(" ")[:2] == [boot, namespace] and _process(int(pid)) != trial.user_attrs[PROCESS]:
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    signatures = study.user_attrs if running else {}
+    for trial in running:
+        # Trials that were begun by an older version carry it themselves
+        signature = signatures.get(f"{PROCESS} {trial.number}", trial.user_attrs.get(PROCESS, "- - 0 -"))
+        boot, namespace, pid, _ = signature.split(" ")
+        if ours.split(" ")[:2] == [boot, namespace] and _process(int(pid)) != signature:
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
             print(f"Trial {trial.number} was left by a process that is gone; it is marked as failed and will be made up for")
 

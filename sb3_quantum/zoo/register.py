@@ -42,6 +42,13 @@ def _repair_hub(utils: ModuleType) -> None:
     repair_hub(utils)
 
 
+def _repair_latest(utils: ModuleType) -> None:
+    """Let ``rl_zoo3.enjoy`` and others find the newest run that has a model."""
+    from sb3_quantum.zoo.repairs import repair_latest
+
+    repair_latest(utils)
+
+
 def _publish_more(utils: ModuleType) -> None:
     """Let ``rl_zoo3.push_to_hub`` publish of a qtd3 model what it does not know of."""
     from sb3_quantum.zoo.publish import publish_more
@@ -155,7 +162,7 @@ def _register_interruption(exp_manager: ModuleType) -> None:
 
 #: what is done with each module of rl_zoo3. One step does not depend on another
 REGISTRARS: dict[str, tuple[Callable[[ModuleType], None], ...]] = {
-    "rl_zoo3.utils": (_register_algorithm, _repair_hub, _publish_more),
+    "rl_zoo3.utils": (_register_algorithm, _repair_hub, _repair_latest, _publish_more),
     "rl_zoo3.hyperparams_opt": (_register_search,),
     "rl_zoo3.exp_manager": (_register_hyperparams, _register_checks, _register_interruption),
 }

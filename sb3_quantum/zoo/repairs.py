@@ -5,7 +5,9 @@ Each looks for its fault first and leaves alone what has none.
 """
 
 import functools
+import re
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -57,6 +59,44 @@ def repair_missing_file(huggingface_sb3: ModuleType) -> None:
 
     load_from_hub._sb3_quantum = True  # type: ignore[attr-defined]
     setattr(huggingface_sb3, "load_from_hub", load_from_hub)  # noqa: B010
+
+
+def repair_latest(utils: ModuleType) -> None:
+    """
+    Without ``--exp-id``, rl_zoo3 takes the run with the highest number, also where that has no model: ``-optimize`` leaves
+    such folders, and so does a training that was killed. The newest run that has what is asked for is taken in its place.
+
+    :param utils: the module ``rl_zoo3.utils``
+    """
+    original = utils.get_model_path
+    if hasattr(original, "_sb3_quantum"):
+        return
+
+    @functools.wraps(original)
+    def get_model_path(exp_id: int, folder: str, algo: str, env_name: Any, *args: Any, **kwargs: Any) -> tuple[str, str, str]:
+        try:
+            return original(exp_id, folder, algo, env_name, *args, **kwargs)
+        except ValueError:
+            if exp_id != 0:
+                raise
+            for number in _older_runs(Path(folder) / algo, str(env_name)):
+                try:
+                    found = original(number, folder, algo, env_name, *args, **kwargs)
+                except ValueError:
+                    continue
+                print(f"The latest experiment has no such model, the newest that has one is id={number}")
+                return found
+            raise
+
+    get_model_path._sb3_quantum = True  # type: ignore[attr-defined]
+    setattr(utils, "get_model_path", get_model_path)  # noqa: B010
+
+
+def _older_runs(folder: Path, env_name: str) -> list[int]:
+    """Numbers of an environment's runs but for the newest, newest first."""
+    names = [path.name for path in folder.glob("*_*") if path.is_dir()]
+    matches = [re.fullmatch(rf"{re.escape(env_name)}_(\d+)", name) for name in names]
+    return sorted((int(match[1]) for match in matches if match), reverse=True)[1:]
 
 
 def repair_hub(utils: ModuleType) -> None:

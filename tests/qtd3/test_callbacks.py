@@ -236,3 +236,8 @@ def test_nothing_is_written_for_a_training_that_writes_nothing(tmp_path: Path, m
     fidelity = FidelityCallback(freq=30, n_states=8)
     pendulum(learning_starts=20, batch_size=8).learn(60, callback=fidelity)
     assert fidelity.latest and list(tmp_path.iterdir()) == []
+
+
+def test_a_misspelt_argument_is_named_with_what_was_meant() -> None:
+    with pytest.raises(TypeError, match=r"FidelityCallback: 'n_state' is unknown, did you mean 'n_states'\?"):
+        FidelityCallback(n_state=3)  # type: ignore[call-arg]

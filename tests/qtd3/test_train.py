@@ -370,3 +370,18 @@ def test_a_training_under_autocast(settings: dict[str, Any], dtype: th.dtype) ->
     assert action.dtype == np.float32 and model.action_space.contains(action)
     assert {parameter.dtype for parameter in model.policy.parameters()} == {th.float32}
     assert all(bool(th.isfinite(parameter).all()) for parameter in model.policy.parameters())
+
+
+@pytest.mark.parametrize("backend, exact", [("statevector", True), ("sampler", False)])
+def test_counters_of_nothing_are_left_out_on_a_simulator(backend: str, exact: bool) -> None:
+    """Eight lines of zeros in a console say nothing. Where what is counted is billed, a zero is an answer."""
+    kwargs = {} if exact else {"sampler": "statevector", "shots": 2}
+    model = pendulum(backend=backend, backend_kwargs=kwargs, learning_starts=5).learn(8)
+    model._record_training()
+    logged = {key: value for key, value in model.logger.name_to_value.items() if key.startswith("quantum/")}
+    assert logged["quantum/circuits"] == logged["quantum/jobs"] == 8
+    assert (0 in logged.values()) is not exact and ("quantum/eval_circuits" in logged) is not exact
+    assert ("quantum/retries" in logged) is not exact
+    model.predict(model.observation_space.sample())
+    model._record_training()
+    assert model.logger.name_to_value["quantum/eval_circuits"] == 1

@@ -13,7 +13,7 @@ from huggingface_sb3 import EnvironmentName
 from requests.exceptions import HTTPError
 
 from sb3_quantum.zoo import register
-from sb3_quantum.zoo.repairs import repair_metadata, repair_missing_file
+from sb3_quantum.zoo.repairs import repair_latest, repair_metadata, repair_missing_file
 from tests.zoo.helpers import quick_zoo, zoo
 
 
@@ -129,3 +129,41 @@ def test_what_works_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     once = package.load_from_hub
     repair_missing_file(package)
     assert once is not print and package.load_from_hub is once
+
+
+def runs_of(folder: Path, *names: str) -> None:
+    """Folders of runs; those with a star have a final and a best model."""
+    for name in names:
+        run = folder / "qtd3" / name.rstrip("*")
+        run.mkdir(parents=True)
+        if name.endswith("*"):
+            (run / "Pendulum-v1.zip").touch()
+            (run / "best_model.zip").touch()
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_latest_run_with_a_model_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str], best: bool) -> None:
+    """As ``-optimize`` and killed trainings leave folders without one; other environments' runs are not looked at."""
+    from rl_zoo3 import utils
+
+    repaired = ModuleType("utils")
+    original = getattr(utils.get_model_path, "__wrapped__", utils.get_model_path)
+    repaired.get_model_path = original  # type: ignore[attr-defined]
+    repair_latest(repaired)
+    find, folder = repaired.get_model_path, str(tmp_path)  # type: ignore[attr-defined]
+    runs_of(tmp_path, "Pendulum-v1_1*", "Pendulum-v1_9*", "Pendulum-v1_10", "Pendulum-v1_11", "Other-v1_12*")
+    name = EnvironmentName("Pendulum-v1")
+    with pytest.raises(ValueError, match="No model found for qtd3"):
+        original(0, folder, "qtd3", name, load_best=best)
+    _, path, run = find(0, folder, "qtd3", name, load_best=best)
+    assert Path(run).name == "Pendulum-v1_9" and Path(path).name == ("best_model.zip" if best else "Pendulum-v1.zip")
+    assert "the newest that has one is id=9" in capsys.readouterr().out
+    # A run that is asked for by its number is that run
+    with pytest.raises(ValueError, match="No model found"):
+        find(11, folder, "qtd3", name)
+    assert Path(find(1, folder, "qtd3", name)[2]).name == "Pendulum-v1_1"
+    # There is nothing else to take
+    with pytest.raises(ValueError, match="No checkpoint found"):
+        find(0, folder, "qtd3", name, load_last_checkpoint=True)
+    runs_of(tmp_path, "Pendulum-v1_13*")
+    assert Path(find(0, folder, "qtd3", name)[2]).name == "Pendulum-v1_13"

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sb3_quantum import QuantumTD3
 from sb3_quantum.layers import RMSEncoding
-from sb3_quantum.zoo.optuna_studies import _process, check_trial, check_trial_id, fail_abandoned
+from sb3_quantum.zoo.optuna_studies import _process, check_trial, check_trial_id, fail_abandoned, sign_trial
 from sb3_quantum.zoo.search import convert_qtd3_params, sample_qtd3_params
 from tests.zoo.helpers import begin_zoo, quick_zoo
 
@@ -177,6 +177,23 @@ def test_whose_trials_are_abandoned() -> None:
     # The same number, another process
     reused = made.ask()
     reused.set_user_attr("process", " ".join([boot, namespace, str(os.getpid()), "1"]))
+    fail_abandoned(made)
+    assert made.trials[-1].state.name == "FAIL"
+
+
+def test_the_best_trial_names_no_process() -> None:
+    """rl_zoo3 prints the best trial's attributes and writes them into its table; who ran it is the study's."""
+    made = study(1)
+    trial = made.ask()
+    sign_trial(trial)
+    assert "process" not in " ".join(made.trials[-1].user_attrs)
+    assert _process(os.getpid()) in made.user_attrs.values()
+    fail_abandoned(made)
+    assert made.trials[-1].state.name == "RUNNING"
+    # Another process's by now
+    boot, namespace, *_ = str(_process(os.getpid())).split(" ")
+    (key,) = (key for key, value in made.user_attrs.items() if value == _process(os.getpid()))
+    made.set_user_attr(key, f"{boot} {namespace} {os.getpid()} 1")
     fail_abandoned(made)
     assert made.trials[-1].state.name == "FAIL"
 
