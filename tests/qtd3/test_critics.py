@@ -184,9 +184,37 @@ def test_bfloat16_is_near() -> None:
     assert {parameter.dtype for parameter in half.critic.parameters()} == {th.float32}
 
 
+@pytest.mark.parametrize("pays", [True, False])
+def test_bfloat16_where_it_pays(pays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "auto" is True on a device that multiplies faster so, and False on others."""
+    monkeypatch.setattr("sb3_quantum.qtd3.critics.crossq.bfloat16_pays", lambda device_type: pays)
+    models = [
+        pendulum(policy_kwargs={"critic": "crossq", "critic_kwargs": {"bfloat16": bfloat16}}, device="cpu")
+        for bfloat16 in ("auto", pays, not pays)
+    ]
+    obs, actions = th.randn(16, 3), th.rand(16, 1)
+    auto, same, other = (model.critic.q1_forward(obs, actions) for model in models)
+    assert th.equal(auto, same) and not th.equal(auto, other)
+
+
+def test_whether_bfloat16_pays_is_what_the_device_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sb3_quantum.qtd3.critics.crossq import bfloat16_pays
+
+    says = {"cpu": True, "cuda": False}
+    monkeypatch.setattr(th.cpu, "_is_avx512_bf16_supported", lambda: says["cpu"], raising=False)
+    monkeypatch.setattr(th.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    monkeypatch.setattr(th.cuda, "is_bf16_supported", lambda including_emulation: says["cuda"])
+    for answers in (says, {"cpu": False, "cuda": True}):
+        says.update(answers)
+        bfloat16_pays.cache_clear()
+        assert {name: bfloat16_pays(name) for name in says} == says and not bfloat16_pays("meta")
+    bfloat16_pays.cache_clear()
+
+
 @pytest.mark.parametrize(
     "kwargs, message",
     [
+        ({"critic": "crossq", "critic_kwargs": {"bfloat16": "yes"}}, r"bfloat16 must be True, False or 'auto', got 'yes'"),
         ({"critic": "triple"}, r"critic='triple' is unknown, accepted are 'twin', 'crossq', 'categorical'"),
         ({"critic_kwargs": {"momentum": 0.1}}, r"critic_kwargs has 'momentum', accepted for critic='twin' are 'layer_norm'"),
         (

@@ -1,6 +1,7 @@
 """Critics with batch (re)normalization and without target networks."""
 
 from contextlib import nullcontext
+from functools import cache
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -11,10 +12,24 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 from torch.nn import functional as F
 
-from sb3_quantum.circuits.checks import names_checked
+from sb3_quantum.circuits.checks import names_checked, shown
 from sb3_quantum.common.buffers import QuantumReplayBufferSamples
 from sb3_quantum.qtd3.critics.base import Critic
 from sb3_quantum.qtd3.critics.batch_renorm import BatchRenorm
+
+
+@cache
+def bfloat16_pays(device_type: str) -> bool:
+    """
+    Whether a device multiplies matrices in bfloat16 faster than in single precision.
+
+    :param device_type: such as ``"cpu"``
+    :return: on a processor whether it has the instructions (AVX512-BF16, AMX), as far as this torch can tell
+    """
+    if device_type == "cpu":
+        known = (getattr(th.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+        return any(is_supported() for is_supported in known if is_supported is not None)
+    return device_type == "cuda" and th.cuda.is_bf16_supported(including_emulation=False)
 
 
 class _RenormalizedNetwork(nn.Module):
@@ -26,7 +41,7 @@ class _RenormalizedNetwork(nn.Module):
         output_dim: int,
         critic_arch: list[int],
         activation_fn: type[nn.Module],
-        bfloat16: bool,
+        bfloat16: bool | str,
         **kwargs: Any,
     ):
         super().__init__()
@@ -34,12 +49,14 @@ class _RenormalizedNetwork(nn.Module):
         self.norms = nn.ModuleList(BatchRenorm(width, **kwargs) for width in widths[:-1])
         self.linears = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(widths))
         self.activation = activation_fn()
-        self.in_bfloat16 = bfloat16
+        self.bfloat16 = bfloat16
 
     def forward(self, x: th.Tensor, batch_statistics: bool) -> th.Tensor:
         *hidden_layers, (norm, linear) = zip(self.norms, self.linears, strict=True)
+        device_type = x.device.type
+        in_bfloat16 = bfloat16_pays(device_type) if self.bfloat16 == "auto" else self.bfloat16
         # Without it the user's own autocast, if there is one, stays as it is
-        with th.autocast(x.device.type, th.bfloat16) if self.in_bfloat16 else nullcontext():
+        with th.autocast(device_type, th.bfloat16) if in_bfloat16 else nullcontext():
             for hidden_norm, hidden_linear in hidden_layers:
                 x = self.activation(hidden_linear(hidden_norm(x, batch_statistics)))
             x = norm(x, batch_statistics)
@@ -63,7 +80,8 @@ class CrossQCritic(Critic):
     :param momentum: weight of a batch in the running statistics
     :param eps: added to variances
     :param warmup_steps: updates with plain batch normalization, before batches are corrected towards running statistics
-    :param bfloat16: whether the hidden layers' matrices are multiplied in half the precision
+    :param bfloat16: whether the hidden layers' matrices are multiplied in half the precision; ``"auto"``: if the device does that
+        faster
     :param n_outputs: numbers that a network gives, for subclasses
     :param kwargs: see :class:`~sb3_quantum.qtd3.critics.base.Critic`
     """
@@ -82,10 +100,12 @@ class CrossQCritic(Critic):
         momentum: float = 0.01,
         eps: float = 1e-3,
         warmup_steps: int = 100_000,
-        bfloat16: bool = False,
+        bfloat16: bool | str = False,
         n_outputs: int = 1,
         **kwargs: Any,
     ):
+        if bfloat16 not in (True, False, "auto"):
+            raise ValueError(f"bfloat16 must be True, False or 'auto', got {shown(bfloat16)}")
         super().__init__(observation_space, action_space, **kwargs)
         input_dim = features_dim + get_action_dim(self.action_space)
         renorm = dict(momentum=momentum, eps=eps, warmup_steps=warmup_steps)
