@@ -80,8 +80,8 @@ class CrossQCritic(Critic):
     :param momentum: weight of a batch in the running statistics
     :param eps: added to variances
     :param warmup_steps: updates with plain batch normalization, before batches are corrected towards running statistics
-    :param bfloat16: whether the hidden layers' matrices are multiplied in half the precision; ``"auto"``: if the device does that
-        faster
+    :param bfloat16: whether the hidden layers' matrices are multiplied in half the precision; ``"auto"``: if the device does
+        that faster
     :param n_outputs: numbers that a network gives, for subclasses
     :param kwargs: see :class:`~sb3_quantum.qtd3.critics.base.Critic`
     """
