@@ -49,14 +49,14 @@ class _RenormalizedNetwork(nn.Module):
         self.norms = nn.ModuleList(BatchRenorm(width, **kwargs) for width in widths[:-1])
         self.linears = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(widths))
         self.activation = activation_fn()
-        self.bfloat16 = bfloat16
+        self.in_bfloat16 = bfloat16
 
     def forward(self, x: th.Tensor, batch_statistics: bool) -> th.Tensor:
         *hidden_layers, (norm, linear) = zip(self.norms, self.linears, strict=True)
         device_type = x.device.type
-        in_bfloat16 = bfloat16_pays(device_type) if self.bfloat16 == "auto" else self.bfloat16
+        halved = bfloat16_pays(device_type) if self.in_bfloat16 == "auto" else self.in_bfloat16
         # Without it the user's own autocast, if there is one, stays as it is
-        with th.autocast(device_type, th.bfloat16) if in_bfloat16 else nullcontext():
+        with th.autocast(device_type, th.bfloat16) if halved else nullcontext():
             for hidden_norm, hidden_linear in hidden_layers:
                 x = self.activation(hidden_linear(hidden_norm(x, batch_statistics)))
             x = norm(x, batch_statistics)
