@@ -183,3 +183,16 @@ def kron(factors: th.Tensor) -> th.Tensor:
         factor = factors[:, :, qubit, :, None, :, None]
         product = (factor * product[:, :, None, :, None, :]).flatten(-4, -3).flatten(-2, -1)
     return product
+
+
+def outer(vectors: list[th.Tensor]) -> th.Tensor:
+    """
+    Kronecker product of column vectors, the first one the most significant.
+
+    :param vectors: each ``(batch, n_layers, size, 1)``
+    :return: ``(batch, n_layers, product of the sizes)``
+    """
+    product = vectors[0].squeeze(-1)
+    for vector in vectors[1:]:
+        product = (product.unsqueeze(-1) * vector.mT).flatten(2)
+    return product

@@ -6,6 +6,7 @@ import numpy as np
 import torch as th
 
 from sb3_quantum.circuits.base import Circuit
+from sb3_quantum.circuits.fused import is_fused
 from sb3_quantum.circuits.jit import jit
 from sb3_quantum.circuits.paper import PaperCircuit
 from sb3_quantum.circuits.tracing import in_graph, vjp
@@ -29,6 +30,8 @@ def mean_field_bits(ansatz: Circuit, inputs: th.Tensor) -> th.Tensor:
     assert isinstance(ansatz, PaperCircuit)
     if _is_compiled(inputs):
         return _Compiled.apply(inputs, ansatz, 0.0)[:, 2 * ansatz.n_inputs :]
+    if is_fused(inputs):
+        return mean_field_features(ansatz, inputs, 0.0)[:, 2 * ansatz.n_inputs :]
     cos, sin = periodic_features(ansatz, inputs)
     return _bits(ansatz, inputs, cos, sin)
 
@@ -58,15 +61,27 @@ def mean_field_features(ansatz: Circuit, inputs: th.Tensor, margin: float) -> th
     assert isinstance(ansatz, PaperCircuit)
     if _is_compiled(inputs):
         return _Compiled.apply(inputs, ansatz, margin)
-    return _in_torch(ansatz, inputs, margin)
+    if is_fused(inputs):
+        from sb3_quantum.circuits.mean_field_kernel import FusedFeatures  # which needs Triton
+
+        return FusedFeatures.apply(inputs, ansatz, margin)
+    return in_torch(ansatz, inputs, margin)
 
 
 def _is_compiled(inputs: th.Tensor) -> bool:
     return inputs.device.type == "cpu" and inputs.dtype in (th.float32, th.float64) and not in_graph(inputs)
 
 
-def _in_torch(ansatz: PaperCircuit, inputs: th.Tensor, margin: float) -> th.Tensor:
-    """What :class:`_Compiled` calculates, in torch, on any device."""
+def in_torch(ansatz: PaperCircuit, inputs: th.Tensor, margin: float) -> th.Tensor:
+    """
+    What :func:`mean_field_features` says in torch's operations, on any device and in any precision, differentiable any number
+    of times.
+
+    :param ansatz: the circuit's shape
+    :param inputs: circuit inputs, ``(batch, n_inputs)``
+    :param margin: the bits are kept this far from 0 and 1; with 0 the last columns are the bits
+    :return: ``(batch, 2 * n_inputs + n_qubits)``
+    """
     cos, sin = periodic_features(ansatz, inputs)
     bits = _bits(ansatz, inputs, cos, sin)
     return th.cat([cos, sin, th.logit(bits, eps=margin) if margin > 0 else bits], dim=1)
@@ -124,7 +139,7 @@ class _Compiled(th.autograd.Function):
     def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, None, None]:
         inputs, features, index = ctx.saved_tensors
         if th.is_grad_enabled():  # create_graph
-            return vjp(lambda again: _in_torch(ctx.ansatz, again, ctx.margin), inputs, grad_outputs[0]), None, None
+            return vjp(lambda again: in_torch(ctx.ansatz, again, ctx.margin), inputs, grad_outputs[0]), None, None
         gradient = features.new_empty(inputs.shape)
         arrays = (features.numpy(), index.numpy(), grad_outputs[0].contiguous().numpy(), gradient.numpy())
         _backward(*arrays, ctx.ansatz.n_qubits, ctx.margin)

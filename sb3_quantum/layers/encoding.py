@@ -17,6 +17,7 @@ from sb3_quantum.circuits.checks import (
     names_checked,
     parameters,
 )
+from sb3_quantum.circuits.fused import is_fused
 from sb3_quantum.circuits.jit import jit
 from sb3_quantum.circuits.tracing import computable, in_graph, vjp
 
@@ -108,18 +109,25 @@ class RMSEncoding(Encoding):
         n_angles = ansatz.n_angles - ansatz.n_weights
         self.angle_bias = nn.Parameter(th.empty(n_angles).uniform_(-bias_range, bias_range))
         self.index_bias = nn.Parameter(th.empty(ansatz.n_indices).uniform_(0, ansatz.n_qubits))
-        # 1 where a circuit input is an angle, 0 where it is a CZ index
+        # 1 where a circuit input is an angle, 0 where it is a CZ index; and which of the angles or indices it is
         self.is_angle: th.Tensor
+        self.place: th.Tensor
         is_angle = ansatz.join(th.ones(1, ansatz.n_angles), th.zeros(1, ansatz.n_indices))[0, : ansatz.n_data]
         self.register_buffer("is_angle", is_angle, persistent=False)
+        place = th.where(is_angle > 0, is_angle.cumsum(0), (1 - is_angle).cumsum(0)) - 1
+        self.register_buffer("place", place.int(), persistent=False)
 
     def encode(self, outputs: th.Tensor) -> th.Tensor:
         kept = outputs.dtype
         if outputs.device.type == "cpu" and outputs.dtype == th.float32 and not in_graph(outputs):
             return _CompiledRMS.apply(outputs, self._bias(), self.is_angle, self)
+        if is_fused(outputs) and self.angle_bias.dtype == th.float32:
+            from sb3_quantum.layers.encoding_kernel import FusedRMS  # which needs Triton
+
+            return FusedRMS.apply(outputs, self.angle_bias, self.index_bias, self)
         bias = self._bias()
         outputs = computable("outputs", outputs)
-        return (bias + self._scaled(outputs)).to(th.promote_types(bias.dtype, kept))
+        return (bias + self.scaled(outputs)).to(th.promote_types(bias.dtype, kept))
 
     def _bias(self) -> th.Tensor:
         """``(n_data,)``."""
@@ -133,17 +141,27 @@ class RMSEncoding(Encoding):
         padded = th.cat([angles, angles.new_zeros(len(angles), n_weights)], dim=1)  # weights are the last angles
         return self.ansatz.join(padded, indices)[:, : self.ansatz.n_data]
 
-    def _split(self, data: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-        """The inverse of :meth:`_join`."""
+    def split(self, data: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        """
+        Separate the angles from the indices of the data columns.
+
+        :param data: ``(batch, n_data)``
+        :return: angles and indices, without the circuit's weights
+        """
         n_weights = self.ansatz.n_weights
         if n_weights == 0:
             return self.ansatz.split(data)
         angles, indices = self.ansatz.split(th.cat([data, data.new_zeros(len(data), n_weights)], dim=1))
         return angles[:, :-n_weights], indices
 
-    def _scaled(self, outputs: th.Tensor) -> th.Tensor:
-        """What is added to the bias, in torch, on any device."""
-        angles, indices = self._split(outputs)
+    def scaled(self, outputs: th.Tensor) -> th.Tensor:
+        """
+        What is added to the bias, in torch, on any device.
+
+        :param outputs: the PreDNN's outputs, ``(batch, n_data)``
+        :return: ``(batch, n_data)``
+        """
+        angles, indices = self.split(outputs)
         return self._join(_normalize(angles) * self.angle_scale, _normalize(indices) * self.index_scale)
 
 
@@ -169,7 +187,7 @@ class _CompiledRMS(th.autograd.Function):
         outputs, factors, is_angle = ctx.saved_tensors
         gradient = grad_outputs[0]
         if th.is_grad_enabled():  # create_graph
-            again = vjp(ctx.encoding._scaled, outputs, gradient) if ctx.needs_input_grad[0] else None
+            again = vjp(ctx.encoding.scaled, outputs, gradient) if ctx.needs_input_grad[0] else None
             return again, gradient.sum(0), None, None
         rows, gradient, result = outputs.contiguous(), gradient.contiguous(), outputs.new_empty(outputs.shape)
         arrays = (rows.numpy(), factors.numpy(), is_angle.numpy(), ctx.scales, gradient.numpy(), result.numpy())
