@@ -1,6 +1,7 @@
 """Replay buffers whose rows also hold what the circuit was fed and what it gave (the paper's qtDNN-buffer)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,12 +10,15 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.type_aliases import DictReplayBufferSamples, ReplayBufferSamples, TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from sb3_quantum.circuits import Circuit
 from sb3_quantum.common.circuit_field import CircuitField
+from sb3_quantum.common.copying import to_device
 from sb3_quantum.common.row_files import RowFiles
 from sb3_quantum.common.storage import STORAGES
 
+_CPU = th.device("cpu")
 #: what a buffer's arrays of rows are called that are written when a transition is added, and not again
 _WRITTEN_ONCE = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts", "circuit", "probe")
 
@@ -209,13 +213,23 @@ class QuantumReplayBuffer(ReplayBuffer):
         """
         return super().to_torch(array, copy)
 
+    @contextmanager
+    def _on_cpu(self) -> Iterator[None]:
+        """Have SB3 gather rows on the CPU, so that they can go to another device all at once."""
+        device, self.device = self.device, _CPU
+        try:
+            yield
+        finally:
+            self.device = device
+
     def _get_samples(  # type: ignore[override]
         self, batch_inds: np.ndarray, env: VecNormalize | None = None
     ) -> QuantumReplayBufferSamples:
         recorder = _IndexRecorder(self.actions)
         self.actions = recorder  # type: ignore[assignment]
         try:
-            samples: ReplayBufferSamples | DictReplayBufferSamples = super()._get_samples(batch_inds, env)
+            with self._on_cpu():
+                samples: ReplayBufferSamples | DictReplayBufferSamples = super()._get_samples(batch_inds, env)
         finally:
             self.actions = recorder.array
         rows, envs = recorder.index[:2]
@@ -225,19 +239,22 @@ class QuantumReplayBuffer(ReplayBuffer):
         self, samples: ReplayBufferSamples | DictReplayBufferSamples, rows: np.ndarray, envs: np.ndarray
     ) -> QuantumReplayBufferSamples:
         """
-        Complete SB3's samples with the circuit pairs of the same transitions.
+        Complete SB3's samples with the circuit pairs of the same transitions, and bring all of them to the buffer's device.
 
-        :param samples: SB3's samples
+        :param samples: SB3's samples, on the CPU
         :param rows: position in the buffer of each, ``(batch,)``
         :param envs: environment of each, ``(batch,)``
         :return: the samples
         """
         self._last_batch = (rows, envs)
-        pairs: list[th.Tensor | None] = []
-        for field in (self.circuit, self.probe):
-            pairs.extend((None, None) if field is None else field.load(rows, envs, self.device))
-        fields = (*samples[:5], getattr(samples, "discounts", None), *pairs)
-        return QuantumReplayBufferSamples(*fields)
+        fields = [field for field in (self.circuit, self.probe) if field is not None]
+        # Discounts are the last of SB3's parts, and only there for n-step returns
+        parts: list[Any] = [[part for part in samples if part is not None], *(field.gather(rows, envs) for field in fields)]
+        if self.device.type != "cpu":
+            tensors, structure = tree_flatten(parts)
+            parts = tree_unflatten(to_device(tensors, self.device), structure)
+        pairs = [tensor for field, of_field in zip(fields, parts[1:], strict=True) for tensor in field.unpack(of_field)]
+        return QuantumReplayBufferSamples(*parts[0], **dict(zip(QuantumReplayBufferSamples._fields[6:], pairs, strict=False)))
 
     def __getstate__(self) -> dict[str, Any]:
         # One row more than is written: with optimize_memory_usage it holds the last transition's next observation

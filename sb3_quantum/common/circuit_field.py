@@ -1,9 +1,12 @@
 """Storage for pairs of circuit input and output, row by row."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch as th
 
 from sb3_quantum.circuits import Circuit
+from sb3_quantum.common.copying import to_device
 
 
 class CircuitField:
@@ -41,6 +44,26 @@ class CircuitField:
         self.angles[row], self.indices[row] = self.ansatz.pack(inputs)
         self.outputs[row] = outputs.cpu().numpy()
 
+    def gather(self, rows: np.ndarray, envs: np.ndarray) -> list[th.Tensor]:
+        """
+        Read pairs as they are stored.
+
+        :param rows: positions in the buffer, ``(batch,)``
+        :param envs: environment of each, ``(batch,)``
+        :return: angles, indices and outputs, on the CPU
+        """
+        return [th.from_numpy(field[rows, envs]) for field in (self.angles, self.indices, self.outputs)]
+
+    def unpack(self, parts: Sequence[th.Tensor]) -> tuple[th.Tensor, th.Tensor]:
+        """
+        What circuits take and give.
+
+        :param parts: what :meth:`gather` returned, on any device
+        :return: circuit inputs ``(batch, n_inputs)`` and outputs ``(batch, n_qubits)``, float32
+        """
+        angles, indices, outputs = parts
+        return self.ansatz.unpack(angles, indices), outputs.float()
+
     def load(self, rows: np.ndarray, envs: np.ndarray, device: th.device) -> tuple[th.Tensor, th.Tensor]:
         """
         Read pairs.
@@ -48,9 +71,6 @@ class CircuitField:
         :param rows: positions in the buffer, ``(batch,)``
         :param envs: environment of each, ``(batch,)``
         :param device: where the tensors go
-        :return: circuit inputs ``(batch, n_inputs)`` and outputs ``(batch, n_qubits)``, float32
+        :return: as :meth:`unpack`
         """
-        angles, indices, outputs = (
-            th.as_tensor(field[rows, envs], device=device) for field in (self.angles, self.indices, self.outputs)
-        )
-        return self.ansatz.unpack(angles, indices), outputs.float()
+        return self.unpack(to_device(self.gather(rows, envs), device))

@@ -41,7 +41,8 @@ class QuantumHerReplayBuffer(QuantumDictReplayBuffer, HerReplayBuffer):  # type:
         """
         drawn: list[tuple[np.ndarray, np.ndarray]] = []
         self._drawn = drawn
-        samples = HerReplayBuffer.sample(self, batch_size, env)
+        with self._on_cpu():
+            samples = HerReplayBuffer.sample(self, batch_size, env)
         # In the order in which SB3 draws them and puts them together: real ones, then virtual ones
         rows, envs = (np.concatenate(part) for part in zip(*drawn, strict=True))
         return self._with_circuits(samples, rows, envs)
