@@ -46,6 +46,12 @@ class LaunchCounter(TorchDispatchMode):
         """Count from nothing again."""
         self.launches, self.copies, self.waits = {}, Counter(), Counter()
 
+    def total(self) -> int:
+        """
+        :return: kernels of all parts
+        """
+        return sum(sum(names.values()) for names in self.launches.values())
+
     def count(self, name: str) -> None:
         """
         Count a kernel.

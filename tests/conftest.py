@@ -1,7 +1,12 @@
+import os
 from collections.abc import Iterator
 
 import pytest
 import torch as th
+
+if not th.cuda.is_available():
+    # Kernels for GPUs run in Triton's interpreter; it is asked once, when they are imported
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

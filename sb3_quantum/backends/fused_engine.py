@@ -21,6 +21,18 @@ BLOCK = 128
 _DIAGONAL = ("rz", "cz", "rzz")
 
 
+def constants_of(kernel: str, n_qubits: int) -> tuple[int, dict[str, Any]]:
+    """
+    What the kernels are compiled for.
+
+    :param kernel: ``"measure"`` or ``"gradient"``, which holds two states
+    :param n_qubits: qubits of the circuit
+    :return: warps, so that a thread holds as many amplitudes as its registers have room for, and constants
+    """
+    warps = 2**n_qubits // (256 if kernel == "measure" else 128)
+    return min(max(warps, 2), 32), dict(SIZE=2**n_qubits, BLOCK=BLOCK, PACKED=n_qubits <= PACKED_QUBITS)
+
+
 class FusedEngine:
     """
     Runs circuits of up to :data:`~sb3_quantum.circuits.fused.MOST_QUBITS` qubits in single precision on the device of their
@@ -67,14 +79,10 @@ class FusedEngine:
         table, fixed = th.from_numpy(self._table).to(device), th.from_numpy(self._fixed).to(device)
         return table, fixed, th.zeros(1, dtype=th.int32, device=device)
 
-    def _launch(self, kernel: Any, warps: int, programs: int, *arguments: Any, **constants: Any) -> None:
-        n_qubits = self.circuit.n_qubits
-        # Of the state, a thread holds as many amplitudes as its registers have room for
-        constants["num_warps"] = min(max(warps, 2), 32)
-        packed = n_qubits <= PACKED_QUBITS
-        fused.launch(
-            kernel, programs, *arguments, SIZE=2**n_qubits, BLOCK=BLOCK, PACKED=packed, PLANAR=self._planar, **constants
-        )
+    def _launch(self, name: str, programs: int, *arguments: Any, **constants: Any) -> None:
+        warps, sizes = constants_of(name, self.circuit.n_qubits)
+        kernel = getattr(fused_kernel, name)
+        fused.launch(kernel, programs, *arguments, PLANAR=self._planar, num_warps=warps, **sizes, **constants)
 
     def measure(self, inputs: th.Tensor, uniforms: np.ndarray | None = None) -> tuple[th.Tensor, th.Tensor]:
         """
@@ -96,7 +104,7 @@ class FusedEngine:
         arrays = (values, table, fixed, scratch, drawn, bits, expected, flag)
         numbers = (rows, programs, width, self._n_gates, n_qubits, shots)
         constants = dict(QUBITS=fused.power_of_2(n_qubits), DRAWN=shots > 0)
-        self._launch(fused_kernel.measure, 2**n_qubits // 256, programs, *arrays, *numbers, **constants)
+        self._launch("measure", programs, *arrays, *numbers, **constants)
         if flag.item():
             flag.zero_()
             self.circuit.check_finite(inputs)
@@ -130,7 +138,7 @@ class FusedEngine:
         table, fixed, flag = self._on(values.device)
         arrays = (values.detach(), table, fixed, scratch, weights.contiguous(), out, flag)
         numbers = (rows, programs, width, self._n_gates, n_qubits)
-        self._launch(fused_kernel.gradient, 2**n_qubits // 128, programs, *arrays, *numbers)
+        self._launch("gradient", programs, *arrays, *numbers)
         if self._direct:
             return out
         # From the gates' angles to the inputs that they are made from

@@ -36,7 +36,7 @@ class FusedRMS(th.autograd.Function):
         places = (encoding.is_angle, encoding.place)
         numbers = (width, rows.stride(0), len(angle_bias), encoding.angle_scale, encoding.index_scale)
         arrays = (rows, angle_bias.contiguous(), index_bias.contiguous(), *places, inputs, factors)
-        fused.launch(_encode, len(rows), *arrays, *numbers, WIDTH=fused.power_of_2(width), num_warps=_warps(width))
+        fused.launch(_encode, len(rows), *arrays, *numbers, WIDTH=fused.power_of_2(width), num_warps=warps_of(width))
         ctx.encoding, ctx.sizes = encoding, (len(angle_bias), len(index_bias))
         ctx.save_for_backward(rows, factors)
         return inputs
@@ -56,7 +56,7 @@ class FusedRMS(th.autograd.Function):
             numbers = (width, rows.stride(0), n_angles, encoding.angle_scale, encoding.index_scale)
             arrays = (rows, factors, encoding.is_angle, gradient, of_outputs)
             fused.launch(
-                _encode_backward, len(rows), *arrays, *numbers, WIDTH=fused.power_of_2(width), num_warps=_warps(width)
+                _encode_backward, len(rows), *arrays, *numbers, WIDTH=fused.power_of_2(width), num_warps=warps_of(width)
             )
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
             of_angles, of_indices = gradient.new_empty(n_angles), gradient.new_empty(n_indices)
@@ -67,7 +67,11 @@ class FusedRMS(th.autograd.Function):
         return of_outputs, of_angles, of_indices, None
 
 
-def _warps(width: int) -> int:
+def warps_of(width: int) -> int:
+    """
+    :param width: columns of a row
+    :return: warps of the block that works on it
+    """
     return min(max(fused.power_of_2(width) // 128, 1), 8)
 
 
