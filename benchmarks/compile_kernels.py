@@ -26,7 +26,19 @@ from sb3_quantum.layers import encoding_kernel
 #: type of an argument by its name; all others are integers
 FLOATS = ("margin", "angle_scale", "index_scale")
 TABLES = ("table", "flag", "place")
-POINTERS = ("inputs", "fixed", "scratch", "bits", "expected", "weights", "out", "features", "states", "slopes", "gradient")
+POINTERS: tuple[str, ...] = (
+    "inputs",
+    "fixed",
+    "scratch",
+    "bits",
+    "expected",
+    "weights",
+    "out",
+    "features",
+    "states",
+    "slopes",
+    "gradient",
+)
 POINTERS += ("outputs", "angle_bias", "index_bias", "is_angle", "factors", "of_angles", "of_indices")
 
 

@@ -16,6 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sb3_quantum.circuits import fused, tracing
 
+#: in the order of Algorithm 1; SB3 has all in one
+PARTS = ("batch", "fit", "critics", "actor", "targets", "rest")
 META = th.device("meta")
 aten = th.ops.aten
 #: operations that are no kernel: memory that nobody fills, and what torch keeps of its own
