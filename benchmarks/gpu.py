@@ -255,7 +255,7 @@ def training(seconds: float) -> dict[str, Any]:
     :return: environment steps per second with the shipped settings, on the GPU and on this machine's CPU
     """
     study = read_study("wall_clock")
-    found: dict[str, Any] = dict(environment=study.environment.name)
+    found: dict[str, Any] = dict(environment=study.environment.id)
     for device in ("cuda", "cpu"):
         model = make_model(study.arm("shipped"), study.environment, 0, buffer_size=20_000, learning_starts=200, device=device)
         model.learn(400)
