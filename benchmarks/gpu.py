@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
@@ -257,7 +258,10 @@ def training(seconds: float) -> dict[str, Any]:
     study = read_study("wall_clock")
     found: dict[str, Any] = dict(environment=study.environment.id)
     for device in ("cuda", "cpu"):
-        model = make_model(study.arm("shipped"), study.environment, 0, buffer_size=20_000, learning_starts=200, device=device)
+        made = make_model(study.arm("shipped"), study.environment, 0, buffer_size=20_000, learning_starts=200)
+        with TemporaryDirectory() as folder:  # a study's models are on the CPU
+            made.save(f"{folder}/model")
+            model = QuantumTD3.load(f"{folder}/model", env=made.env, device=device)
         model.learn(400)
         start, steps = time.perf_counter(), 0
         while time.perf_counter() - start < seconds:
