@@ -9,7 +9,7 @@ import torch as th
 
 from sb3_quantum.backends import fused_kernel
 from sb3_quantum.circuits import Circuit, fused
-from sb3_quantum.circuits.program import KINDS
+from sb3_quantum.circuits.program import KINDS, Gate
 from sb3_quantum.circuits.tracing import vjp
 
 #: up to so many qubits, both parts of an amplitude are fetched at once, from 8 bytes each of the memory that threads share
@@ -18,7 +18,10 @@ PACKED_QUBITS = 12
 PROGRAMS = 2**13
 #: gates and inputs that are read at once
 BLOCK = 128
+#: gates of all programs, whose numbers take 16 bytes each of the GPU's memory
+SCRATCH = 2**22
 _DIAGONAL = ("rz", "cz", "rzz")
+_IDENTITY = Gate("fixed", (0,), fixed=(1.0, 0.0, 0.0, 0.0))
 
 
 def constants_of(kernel: str, n_qubits: int) -> tuple[int, dict[str, Any]]:
@@ -51,8 +54,8 @@ class FusedEngine:
         choices = choices.reshape(-1, 2)
         # What follows the last gate that is not diagonal cannot be seen in Z
         turning = [place for place, gate in enumerate(program.gates) if gate.name not in _DIAGONAL]
-        self._n_gates = max(turning, default=-1) + 1
-        gates = program.gates[: self._n_gates]
+        gates = program.gates[: max(turning, default=-1) + 1] or (_IDENTITY,)
+        self._n_gates = len(gates)
         self._planar = all(gate.name not in ("rz", "fixed") for gate in gates)
         self._table = np.full((self._n_gates, fused_kernel.FIELDS), -1, np.int32)
         for row, gate in zip(self._table, gates, strict=True):
@@ -61,7 +64,8 @@ class FusedEngine:
             row[3 : 3 + len(gate.angles)] = columns[list(gate.angles)]
             if gate.choice is not None:
                 row[5:7] = choices[gate.choice]
-        self._fixed = program.arrays.fixed[: self._n_gates].astype(np.float32)
+        self._fixed = np.array([gate.fixed or (0.0, 0.0, 0.0, 0.0) for gate in gates], np.float32)
+        self._most_programs = max(1, min(PROGRAMS, SCRATCH // self._n_gates))
         self._on = lru_cache(self._place)
 
     def _read(self, inputs: th.Tensor) -> th.Tensor:
@@ -96,7 +100,7 @@ class FusedEngine:
         values = self._read(inputs)
         (rows, width), n_qubits = values.shape, self.circuit.n_qubits
         shots = 0 if uniforms is None else uniforms.shape[1]
-        programs = min(rows, PROGRAMS)
+        programs = min(rows, self._most_programs)
         table, fixed, flag = self._on(values.device)
         scratch = values.new_empty(programs, self._n_gates, 4)
         bits, expected = values.new_empty(rows, shots, n_qubits), values.new_empty(rows, n_qubits)
@@ -133,7 +137,7 @@ class FusedEngine:
             leaf = inputs.detach().requires_grad_(not self._direct)
             values = self._read(leaf)
         rows, width = values.shape
-        programs, n_qubits = min(rows, PROGRAMS), self.circuit.n_qubits
+        programs, n_qubits = min(rows, self._most_programs), self.circuit.n_qubits
         scratch, out = values.new_empty(programs, self._n_gates, 4), th.zeros_like(values)
         table, fixed, flag = self._on(values.device)
         arrays = (values.detach(), table, fixed, scratch, weights.contiguous(), out, flag)

@@ -9,11 +9,14 @@ import torch as th
 
 from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.circuits import Circuit, PaperCircuit, make_circuit
+from sb3_quantum.circuits.fused import is_interpreted
 from tests.backends.test_split import random_program, theirs
 from tests.qtd3.test_circuits import mine
 
 pytest.importorskip("triton")
 from sb3_quantum.backends import fused_engine
+
+pytestmark = pytest.mark.skipif(not is_interpreted(), reason="a GPU is here, and with it Triton's compiler")
 
 
 def both(circuit: Circuit, rows: int = 2, seed: int = 0) -> tuple[StatevectorBackend, StatevectorBackend, th.Tensor]:
@@ -22,10 +25,10 @@ def both(circuit: Circuit, rows: int = 2, seed: int = 0) -> tuple[StatevectorBac
     return StatevectorBackend(circuit, seed=0, engine="triton"), StatevectorBackend(circuit, seed=0, engine="split"), inputs
 
 
-@pytest.mark.parametrize("n_qubits", [1, 3])
-def test_any_program_equals_qiskit(n_qubits: int) -> None:
-    """All kinds of gates, angles that are used twice, and qubits that rows choose, some of them one and the same."""
-    program = random_program(n_qubits, 14, 3)
+@pytest.mark.parametrize("n_qubits, n_gates", [(1, 8), (3, 14), (2, 0)])
+def test_any_program_equals_qiskit(n_qubits: int, n_gates: int) -> None:
+    """All kinds of gates, angles that are used twice, and qubits that rows choose, some of them one and the same; and none."""
+    program = random_program(n_qubits, n_gates, 3)
     rng = np.random.default_rng(0)
     angles = rng.normal(size=program.n_angles)
     pairs = rng.integers(n_qubits, size=(program.n_choices, 2))

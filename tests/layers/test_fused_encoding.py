@@ -4,11 +4,14 @@ import pytest
 import torch as th
 
 from sb3_quantum.circuits import Circuit, PaperCircuit
+from sb3_quantum.circuits.fused import is_interpreted
 from sb3_quantum.layers.encoding import RMSEncoding
 from tests.qtd3.test_circuits import mine
 
 pytest.importorskip("triton")
 from sb3_quantum.layers.encoding_kernel import FusedRMS
+
+pytestmark = pytest.mark.skipif(not is_interpreted(), reason="a GPU is here, and with it Triton's compiler")
 
 
 def fused(encoding: RMSEncoding, outputs: th.Tensor) -> th.Tensor:

@@ -12,6 +12,7 @@ from tests.fake_device import FAKE, DeviceTensor, fake_device
 from tests.qtd3.test_train import pendulum
 
 pytest.importorskip("triton")
+pytestmark = pytest.mark.skipif(not fused.is_interpreted(), reason="a GPU is here, and with it Triton's compiler")
 
 
 def trained(kernels: bool, **kwargs: Any) -> tuple[QuantumTD3, set[str]]:
