@@ -2,7 +2,8 @@
 ``python -m sb3_quantum.robustness``: one trained model on several machines.
 
 The model acts on the exact simulator, on shots, on shots with depolarizing noise of growing strength, and on chips as Qiskit's
-fake providers have them, under every readout. Nothing is trained, and the same initial states are met everywhere.
+fake providers have them, under every readout. Nothing is trained, and the same initial states are met everywhere. It begins
+with an estimate of how long it will take, and shows a bar on a terminal where tqdm is installed.
 
     python -m sb3_quantum.robustness model.zip --env Pendulum-v1 --plot robustness.png
 
@@ -13,6 +14,7 @@ VecNormalize are found beside the model.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -24,8 +26,11 @@ import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_quantum.backends import Backend
+from sb3_quantum.circuits.waiting import duration
 from sb3_quantum.common import interquartile_mean, interval, returns_of
 from sb3_quantum.common.durable import replacing, write_text
+from sb3_quantum.common.evaluation import first_observations
 from sb3_quantum.layers import READOUTS
 from sb3_quantum.qtd3 import QuantumTD3
 from sb3_quantum.zoo.environments import add_environment_arguments, environment_of
@@ -63,6 +68,56 @@ def settings(shots: int, levels: list[float], chips: list[str]) -> dict[str, tup
     }
 
 
+#: steps of an episode where the environment does not say how many there are at most
+_STEPS = 1000
+
+
+def announce_cost(
+    model: QuantumTD3,
+    make_env: Callable[[], gym.Env | VecEnv],
+    compared: dict[str, Any],
+    n_readouts: int,
+    episodes: int,
+    first_seed: int,
+) -> dict[str, Backend | None]:
+    """
+    Say how long a comparison will take: on every backend two steps of all episodes are made, of which the first one also
+    compiles, transpiles and sets up, and the second one is measured. Episodes may end before their last step.
+
+    :param model: the model; its backend is left at the last one
+    :param make_env: what makes the environment
+    :param compared: see :func:`settings`
+    :param n_readouts: how many readouts every backend is compared under
+    :param episodes: per row
+    :param first_seed: reset seed of the first episode
+    :return: the backends by label, set up
+    """
+    observations, steps = first_observations(make_env, episodes, first_seed)
+    made, estimated = {}, {}
+    for label, (backend, kwargs) in compared.items():
+        print(f"setting up {label}", file=sys.stderr, flush=True)
+        if backend is not None:
+            model.set_backend(backend, kwargs)
+        for _ in range(2):
+            start = time.perf_counter()
+            model.predict(observations, deterministic=False)
+        estimated[label] = (time.perf_counter() - start) * (steps or _STEPS) * n_readouts
+        made[label] = model.policy.block.backend
+    each = ", ".join(f"{label} {duration(seconds)}" for label, seconds in estimated.items())
+    length = f"of {steps:,} steps at most" if steps else f"if they last {_STEPS:,} steps"
+    print(f"about {duration(sum(estimated.values()))} for {episodes} episodes {length}: {each}", flush=True)
+    return made
+
+
+def _bar(label: str, total: int | None) -> Any:
+    """A bar of one row, on a terminal and where tqdm is installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return contextlib.nullcontext()
+    return tqdm(total=total, desc=label, unit=" steps", leave=False, disable=None)
+
+
 def evaluate(
     model: QuantumTD3,
     env: str | Callable[[], gym.Env | VecEnv],
@@ -72,7 +127,7 @@ def evaluate(
     first_seed: int,
 ) -> list[dict[str, Any]]:
     """
-    Evaluate a model on every backend under every readout, and print a table.
+    Evaluate a model on every backend under every readout, and print a table, and before it how long that will take.
 
     :param model: the model; its backend is left at the last one
     :param env: id of the environment, or what makes it, see :func:`~sb3_quantum.common.returns_of`
@@ -83,16 +138,21 @@ def evaluate(
     :return: one dictionary per row
     """
     make_env = env if callable(env) else lambda: gym.make(env)
+    made = announce_cost(model, make_env, compared, len(readouts), episodes, first_seed)
+    _, steps = first_observations(make_env, 1, first_seed)
     rows = []
     print(f"{'backend':16} {'readout':9} {'mean':>8} {'std':>7} {'IQM':>8} {'95 % interval':>20} {'circuits':>9} {'s':>6}")
     for label, (backend, kwargs) in compared.items():
-        if backend is not None:
-            model.set_backend(backend, kwargs)
+        instance = made[label]
+        if instance is not None:
+            model.set_backend(instance)
         for readout in readouts:
             model.set_random_seed(first_seed)
             model.policy.readout = readout
             start, before = time.perf_counter(), model.policy.block.usage().get("eval_circuits", 0)
-            returns = returns_of(model, make_env, episodes, first_seed, deterministic=False)
+            with _bar(f"{label}, {readout}", steps) as bar:
+                after_step = None if bar is None else bar.update
+                returns = returns_of(model, make_env, episodes, first_seed, deterministic=False, after_step=after_step)
             circuits = model.policy.block.usage().get("eval_circuits", 0) - before
             low, high = interval(returns[None])
             row = {

@@ -1,14 +1,17 @@
+import contextlib
 import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import pytest
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from sb3_quantum import QuantumTD3
+from sb3_quantum import QuantumTD3, robustness
+from sb3_quantum.backends import Backend, StatevectorBackend
 from sb3_quantum.robustness import check_comparable, evaluate, main, plot, settings
 from tests.envs import SMALL
 from tests.qtd3.test_train import pendulum
@@ -35,6 +38,51 @@ def test_same_seeds_same_returns(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert capsys.readouterr().out.count("      400 ") == 6  # circuits of two episodes of 200 steps
     plot(first + third, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_cost_is_announced(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the table, from the second of two steps; a backend is made once, and a bar makes every step of an episode."""
+    made, steps, clock = [], [], iter(range(10_000))
+    original = QuantumTD3.set_backend
+
+    def set_backend(model: QuantumTD3, backend: str | Backend, kwargs: dict[str, Any] | None = None) -> None:
+        made.append(backend)
+        original(model, backend, kwargs)
+
+    class Bar(contextlib.nullcontext):
+        def __enter__(self) -> "Bar":
+            return self
+
+        def update(self) -> None:
+            steps.append(1)
+
+    monkeypatch.setattr(QuantumTD3, "set_backend", set_backend)
+    monkeypatch.setattr(robustness, "_bar", lambda label, total: Bar())
+    monkeypatch.setattr(robustness.time, "perf_counter", lambda: float(next(clock)))
+    model = pendulum(policy_kwargs={"n_qubits": 2, "n_layers": 2})
+    evaluate(
+        model, "Pendulum-v1", {"exact": ("statevector", {}), "here": ("sampler", {"sampler": "statevector"})}, ["mean"], 2, 7
+    )
+    printed = capsys.readouterr()
+    first, head, *_ = printed.out.splitlines()
+    # A second for one step of 200, by that clock
+    assert first == "about 7 minutes for 2 episodes of 200 steps at most: exact 3 minutes, here 3 minutes"
+    assert head.startswith("backend") and "setting up here" in printed.err
+    assert [backend for backend in made if isinstance(backend, str)] == ["statevector", "sampler"] and len(made) == 4
+    assert len(steps) == 400
+
+
+def test_length_of_episodes_may_be_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    model = pendulum(policy_kwargs={"n_qubits": 2, "n_layers": 2})
+
+    def endless() -> gym.Env:
+        env = gym.make("Pendulum-v1").unwrapped
+        env.spec = None
+        return env
+
+    made = robustness.announce_cost(model, endless, {"exact": ("statevector", {})}, 1, 2, 7)
+    assert isinstance(made["exact"], StatevectorBackend)
+    assert "if they last 1,000 steps" in capsys.readouterr().out
 
 
 def test_a_block_that_draws_bits_is_compared_by_readout(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,12 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 
 def returns_of(
-    model: BaseAlgorithm, make_env: Callable[[], gym.Env | VecEnv], episodes: int, first_seed: int, deterministic: bool = True
+    model: BaseAlgorithm,
+    make_env: Callable[[], gym.Env | VecEnv],
+    episodes: int,
+    first_seed: int,
+    deterministic: bool = True,
+    after_step: Callable[[], Any] | None = None,
 ) -> np.ndarray:
     """
     Returns of episodes without exploration noise. The i-th episode starts from ``env.reset(seed=first_seed + i)``, so that
@@ -22,6 +27,7 @@ def returns_of(
     :param episodes: how many
     :param first_seed: reset seed of the first
     :param deterministic: whether to act on the policy's ``eval_readout``, or on its ``readout``
+    :param after_step: called after every step of all episodes
     :return: ``(episodes,)``
     """
     envs = [make_env() for _ in range(episodes)]
@@ -43,7 +49,25 @@ def returns_of(
             if done:
                 del observations[i]
                 envs[i].close()
+        if after_step is not None:
+            after_step()
     return returns
+
+
+def first_observations(make_env: Callable[[], gym.Env | VecEnv], episodes: int, first_seed: int) -> tuple[Any, int | None]:
+    """
+    What :func:`returns_of` begins with.
+
+    :param make_env: makes the environment
+    :param episodes: how many
+    :param first_seed: reset seed of the first
+    :return: a batch of first observations, and the number of steps after which an episode is cut, ``None`` without such
+    """
+    env = make_env()
+    batch = _stack([reset(env, first_seed + i) for i in range(episodes)])
+    spec = env.get_attr("spec")[0] if isinstance(env, VecEnv) else env.spec
+    env.close()
+    return batch, None if spec is None else spec.max_episode_steps
 
 
 def trained_with_vec_normalize(model: BaseAlgorithm) -> bool | None:

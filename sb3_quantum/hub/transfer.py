@@ -13,6 +13,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.type_aliases import GymEnv
 
 from sb3_quantum.common import trained_with_vec_normalize
+from sb3_quantum.common.quiet import quiet
 from sb3_quantum.hub.safe_files import CONFIG, WEIGHTS, load_safe, save_safe
 from sb3_quantum.layers import can_be_simulated
 from sb3_quantum.qtd3 import QuantumTD3
@@ -52,6 +53,8 @@ def push_to_hub(
     Evaluate a model, write its card, film it, and publish all that in one commit: the model as safetensors and JSON, SB3's zip
     beside it, ``README.md``, ``results.json``, a drawing of the circuit (with the extra ``plots``) and ``replay.mp4``.
 
+    It prints what it does, and the address in the end.
+
     What is evaluated is the model as :func:`load_from_hub` will load it: read back from its files, on the exact simulator, or
     on the model's own one if its circuit joins too many qubits for that. The model itself, its counters and its environment
     are left as they are.
@@ -86,7 +89,8 @@ def push_to_hub(
             commit = api.upload_folder(
                 repo_id=repo_id, folder_path=folder, commit_message=commit_message, delete_patterns=["*.mp4", "*.png"]
             )
-            return str(commit)
+    print(f"Published: {commit}", flush=True)
+    return str(commit)
 
 
 def _prepare(
@@ -117,9 +121,13 @@ def _prepare(
     published = load_safe(folder, env=env, buffer_size=1, use_saved_backend=True, **_simulator(model))
     normalized = published.get_env()
     assert normalized is not None
+    print(f"Evaluating {n_eval_episodes} episodes of {env_id} ...", flush=True)
     report = evaluate(published, normalized, n_eval_episodes, first_seed)
+    print(f"Mean return {report.mean:.2f} +/- {report.std:.2f}", flush=True)
     if video_length:
-        film(published, normalized, folder / VIDEO, video_length, first_seed)
+        print(f"Filming {video_length:,} steps ...", flush=True)
+        with quiet():
+            film(published, normalized, folder / VIDEO, video_length, first_seed)
     diagram = draw(published, folder / DIAGRAM)
     normalized.close()
     (folder / "results.json").write_text(json.dumps(report.as_dict(), indent=1) + "\n")

@@ -38,11 +38,14 @@ def card_of(hub: LoopbackHub) -> tuple[dict[str, Any], str]:
     return yaml.safe_load(front), text
 
 
-def test_push_and_load(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_push_and_load(hub: LoopbackHub, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Everything is there, in one commit, and what comes back is the model."""
     model = pendulum(tensorboard_log=str(tmp_path / "tb")).learn(150)
     before = model.get_parameters()
     url = push_to_hub(model, REPO, "Pendulum-v1", n_eval_episodes=3, video_length=30)
+    # Nothing of encoders and drivers, and nobody has to print what is returned
+    *lines, last = capfd.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["Evaluating", "Mean", "Filming"] and last == f"Published: {url}"
     assert same(before, model.get_parameters())
     files = hub.files(REPO)
     names = {

@@ -63,17 +63,23 @@ OPTIMIZE = (
 )  # fmt: skip
 
 
-def stored(folder: Path, storage: str = "study.log") -> list[FrozenTrial]:
+def stored_study(folder: Path, storage: str = "study.log") -> optuna.Study | None:
     backend = JournalFileBackend(str(folder / storage))
     try:
-        return optuna.load_study(storage=JournalStorage(backend), study_name="qtd3").trials
+        return optuna.load_study(storage=JournalStorage(backend), study_name="qtd3")
     except KeyError:
-        return []
+        return None
+
+
+def stored(folder: Path, storage: str = "study.log") -> list[FrozenTrial]:
+    found = stored_study(folder, storage)
+    return [] if found is None else found.trials
 
 
 def test_optimize_and_train_a_trial(tmp_path: Path) -> None:
     """-optimize, with the study in a file, and a training with what it found; the zoo takes trial 0 for none."""
-    quick_zoo(tmp_path, *OPTIMIZE, "--n-trials", "2", "--storage", "study.log")
+    printed = quick_zoo(tmp_path, *OPTIMIZE, "--n-trials", "2", "--storage", "study.log")
+    assert "User Attributes" in printed and "    process" not in printed
     trials = stored(tmp_path)
     assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE"]
     printed = quick_zoo(
@@ -98,8 +104,10 @@ def stop_in_a_trial(process: ForkProcess, folder: Path, finished: int) -> list[F
         assert process.is_alive() and process.pid is not None
         # What a stopped process has not finished, it does not finish while we look
         os.kill(process.pid, signal.SIGSTOP)
-        trials = stored(folder)
-        own = [t for t in trials if t.user_attrs.get("process", "- - 0 -").split()[2] == str(process.pid)]
+        study_now = stored_study(folder)
+        signatures = {} if study_now is None else study_now.user_attrs
+        trials = [] if study_now is None else study_now.trials
+        own = [t for t in trials if signatures.get(f"process {t.number}", "- - 0 -").split()[2] == str(process.pid)]
         states = [trial.state for trial in own]
         if states.count(TrialState.COMPLETE) >= finished and TrialState.RUNNING in states:
             return trials
