@@ -4,6 +4,7 @@ import sb3_quantum
 
 project = "sb3-quantum"
 author = "the sb3-quantum authors"
+project_copyright = f"{author}. MIT license"
 release = sb3_quantum.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
