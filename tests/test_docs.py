@@ -184,3 +184,23 @@ def test_the_map_of_the_package_is_whole() -> None:
         named = set(re.findall(r"\b(\w+)\.py\b", block))
         modules = {file.stem for file in (ROOT / "sb3_quantum" / package).glob("*.py")} - {"__init__"}
         assert named == modules, f"{package}: missing {modules - named}, gone {named - modules}"
+
+
+@pytest.mark.parametrize("package", ["", *PACKAGES])
+def test_every_public_name_is_described(package: str) -> None:
+    """In the API's pages or on a page of its own: classes and functions that a package exports."""
+    described = "\n".join(text for page in (ROOT / "docs").rglob("*.md") for text in [text_of(page)])
+    modules = set(re.findall(r"automodule:: (\S+)", described))
+    objects = set(re.findall(r"auto(?:class|function):: (\S+)", described))
+    owner = importlib.import_module("sb3_quantum" + (f".{package}" if package else ""))
+    missing = []
+    for name in getattr(owner, "__all__", ()):
+        exported = getattr(owner, name)
+        module = getattr(exported, "__module__", "")
+        if not (inspect.isclass(exported) or inspect.isfunction(exported)) or not module.startswith("sb3_quantum."):
+            continue
+        own_names = {f"{module}.{exported.__name__}", f"{owner.__name__}.{exported.__name__}"}
+        packages = {module.rpartition(".")[0] + f".{exported.__name__}"}
+        if module not in modules and not objects & (own_names | packages):
+            missing.append(f"{module}.{name}")
+    assert missing == []
