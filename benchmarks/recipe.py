@@ -224,6 +224,9 @@ def run(path: Path, arm: str, seed: int, minutes: float, every: float, checkpoin
     model.learn(STEPS - model.num_timesteps, callback=clock, log_interval=STEPS, reset_num_timesteps=first)
     if not clock.rows or clock.rows[-1]["cpu_minutes"] < minutes - every / 2:
         clock.evaluate()
+    if checkpoint is not None:
+        # What was trained, not what it was at the last checkpoint
+        clock.save()
 
 
 def report(folder: Path) -> None:
