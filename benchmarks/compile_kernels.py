@@ -22,6 +22,7 @@ from triton.compiler import ASTSource
 from sb3_quantum.backends import fused_engine, fused_kernel
 from sb3_quantum.circuits import fused, mean_field_kernel
 from sb3_quantum.layers import encoding_kernel
+from sb3_quantum.priors import cumulants_kernel
 
 #: type of an argument by its name; all others are integers
 FLOATS = ("margin", "angle_scale", "index_scale")
@@ -39,7 +40,7 @@ POINTERS: tuple[str, ...] = (
     "slopes",
     "gradient",
 )
-POINTERS += ("outputs", "angle_bias", "index_bias", "is_angle", "factors", "of_angles", "of_indices")
+POINTERS += ("angles", "outputs", "angle_bias", "index_bias", "is_angle", "factors", "of_angles", "of_indices")
 
 
 def type_of(name: str) -> str:
@@ -47,8 +48,8 @@ def type_of(name: str) -> str:
     :param name: of a kernel's argument
     :return: its type, as Triton spells it
     """
-    if name == "uniforms":
-        return "*fp64"
+    if name in ("uniforms", "choices"):
+        return "*fp64" if name == "uniforms" else "*i64"
     return "*fp32" if name in POINTERS else "*i32" if name in TABLES else "fp32" if name in FLOATS else "i32"
 
 
@@ -92,17 +93,21 @@ def kernels(n_qubits: int) -> list[tuple[str, Any, int, dict[str, Any]]]:
     return found
 
 
-def encodings(width: int) -> list[tuple[str, Any, int, dict[str, Any]]]:
+def others(n_qubits: int) -> list[tuple[str, Any, int, dict[str, Any]]]:
     """
-    :param width: circuit inputs
-    :return: as :func:`kernels`, of the encoding
+    :param n_qubits: qubits of the circuit, the paper's with as many layers
+    :return: as :func:`kernels`, of the encoding and of the prior of other circuits
     """
+    width = 2 * n_qubits * (n_qubits + 1)
     constants, warps = dict(WIDTH=fused.power_of_2(width)), encoding_kernel.warps_of(width)
     blocks = dict(COLUMNS=encoding_kernel.COLUMNS, ROWS=encoding_kernel.ROWS)
+    pairs: dict[str, Any] = dict(WIDTH=4 * fused.power_of_2(n_qubits), PAIRS=True)
     return [
         ("encoding", encoding_kernel._encode, warps, constants),
         ("encoding's gradient", encoding_kernel._encode_backward, warps, constants),
         ("biases' gradient", encoding_kernel._sum_rows, 4, blocks),
+        ("pair correlations", cumulants_kernel._values, 1, pairs),
+        ("their gradient", cumulants_kernel._gradient, 1, pairs),
     ]
 
 
@@ -114,7 +119,7 @@ def main() -> None:
     for capability in args.capability:
         print(f"{'kernel':22s}{'qubits':>7s}{'warps':>6s}{'registers':>11s}{'shared':>9s}{'stack':>7s}{'seconds':>9s}")
         listed = [(n_qubits, kernel) for n_qubits in args.qubits for kernel in kernels(n_qubits)]
-        for n_qubits, (name, kernel, warps, constants) in [*listed, *((10, kernel) for kernel in encodings(220))]:
+        for n_qubits, (name, kernel, warps, constants) in [*listed, *((10, kernel) for kernel in others(10))]:
             line = compiled(kernel, int(float(capability) * 10), warps, **constants)
             print(f"{name:22s}{n_qubits:7d}{line}  capability {capability}", flush=True)
 

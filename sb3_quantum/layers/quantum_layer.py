@@ -293,7 +293,7 @@ class QuantumLayer(Block):
                 self.optimizer.step()
         finally:
             self.optimizer.zero_grad()
-        return th.stack(losses).mean()
+        return losses[0] if len(losses) == 1 else th.stack(losses).mean()
 
     def seed(self, seed: int | None) -> None:
         """

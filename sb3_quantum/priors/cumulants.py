@@ -9,11 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 import torch as th
 
+from sb3_quantum.circuits.fused import is_fused
 from sb3_quantum.circuits.program import KINDS, Gate, Program
 from sb3_quantum.circuits.tracing import in_graph, vjp
 from sb3_quantum.priors import kernel
 from sb3_quantum.priors.base import Prior
 
+#: qubits of the widest circuit whose rows a GPU's kernel holds in registers
+MOST_FUSED_QUBITS = 128
 #: gates that change no measurement in Z if nothing but such gates stands behind them
 _DIAGONAL = ("rz", "cz", "rzz")
 
@@ -67,6 +70,10 @@ class CumulantExpansion:
         """
         if angles.device.type == "cpu" and angles.dtype == th.float32 and not in_graph(angles):
             return _Compiled.apply(angles, choices, self)
+        if self.n_qubits <= MOST_FUSED_QUBITS and is_fused(angles):
+            from sb3_quantum.priors.cumulants_kernel import FusedExpansion  # which needs Triton
+
+            return FusedExpansion.apply(angles, choices, self)
         return self.in_torch(angles, choices)
 
     def in_torch(self, angles: th.Tensor, choices: th.Tensor) -> th.Tensor:
