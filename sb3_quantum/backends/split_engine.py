@@ -76,6 +76,8 @@ class SplitEngine:
         columns = np.concatenate([self._kernels.angle_columns, self._kernels.columns.ravel()])
         self._width = int(columns.max(initial=-1)) + 1
         self._work = self._row_work()
+        # Rows from which a gradient on one thread takes long
+        self._long = PATIENCE * 1e9 / (GRADIENT_WORK * self._work)
 
     def _row_work(self) -> float:
         """Nanoseconds that a row takes, roughly: with the qubits that rows choose drawn at random."""
@@ -157,13 +159,8 @@ class SplitEngine:
         program, rows = self._of[inputs.dtype.char], len(inputs)
         amplitudes = memory_bytes() / (NUMBERS * inputs.itemsize)
         threads = self._threads(rows) if rows > 1 else 1
-        seconds = rows * self._work * (1 if kernel is split.measure else GRADIENT_WORK) * 1e-9 / max(threads, 1)
-        if seconds > PATIENCE:
-            announce(
-                "simulation",
-                f"exact simulation of {rows:,} circuits of {self.program.n_qubits} qubits at a time takes about "
-                f"{duration(seconds)}, if gates join qubits at random; every qubit that gates join to the others doubles it",
-            )
+        if rows > self._long:
+            self._announce(rows, threads, kernel is not split.measure)
         if threads > 1:
 
             def run(share: slice) -> int:
@@ -178,6 +175,16 @@ class SplitEngine:
         if answer == split.TOO_LARGE:
             self._refuse(inputs, chosen)
         return answer
+
+    def _announce(self, rows: int, threads: int, gradient: bool) -> None:
+        """Say how long a call will take, if it will take long."""
+        seconds = rows * self._work * (GRADIENT_WORK if gradient else 1) * 1e-9 / max(threads, 1)
+        if seconds > PATIENCE:
+            announce(
+                "simulation",
+                f"exact simulation of {rows:,} circuits of {self.program.n_qubits} qubits at a time takes about "
+                f"{duration(seconds)}, if gates join qubits at random; every qubit that gates join to the others doubles it",
+            )
 
     def _refuse(self, inputs: np.ndarray, chosen: np.ndarray) -> NoReturn:
         """Name the largest block."""

@@ -48,7 +48,7 @@ def test_long_simulation_is_announced(kernel: str, times: int, caplog: pytest.Lo
 
     run()
     assert caplog.messages == []
-    engine._work = 100e9
+    engine._work, engine._long = 100e9, 0
     engine._threads = lambda rows: 1  # type: ignore[method-assign]
     run()
     run()
