@@ -138,7 +138,8 @@ def _run(table, own, states, n_gates, SIZE: tl.constexpr, PACKED: tl.constexpr, 
     return re, im
 
 
-@triton.jit
+# Batches of any size run what was compiled for the first one
+@triton.jit(do_not_specialize=["rows", "programs", "shots"])
 def measure(
     inputs, table, fixed, scratch, uniforms, bits, expected, flag,
     rows, programs, n_inputs, n_gates, n_qubits, shots,
@@ -173,7 +174,7 @@ def measure(
                 tl.store(bits + (row * shots + shot) * n_qubits + qubits, ones, mask=qubits < n_qubits)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "programs"])
 def gradient(
     inputs, table, fixed, scratch, weights, out, flag,
     rows, programs, n_inputs, n_gates, n_qubits,

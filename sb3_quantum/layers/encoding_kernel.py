@@ -134,7 +134,7 @@ def _encode_backward(
     tl.store(gradient + row * width + columns, result, mask=there)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _sum_rows(slopes, is_angle, place, of_angles, of_indices, rows, width, COLUMNS: tl.constexpr, ROWS: tl.constexpr):
     """The gradients of the biases: sums of columns, each where its bias is."""
     columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)

@@ -328,7 +328,8 @@ def _run(
     return meetings
 
 
-@triton.jit
+# Batches of any size run what was compiled for the first one
+@triton.jit(do_not_specialize=["rows", "programs"])
 def _values(
     angles, choices, table, fixed, scratch, out, rows, programs, own, n_angles, n_choices, n_gates, n_qubits,
     WIDTH: tl.constexpr, PAIRS: tl.constexpr,
@@ -433,7 +434,7 @@ def _entangle_back(mean, pair, grad, grads, i, j, kind, angle, n_qubits, WIDTH: 
     return slope
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "programs"])
 def _gradient(
     angles, choices, table, fixed, scratch, weights, out,
     rows, programs, own, n_angles, n_choices, n_gates, n_qubits, WIDTH: tl.constexpr, PAIRS: tl.constexpr,
