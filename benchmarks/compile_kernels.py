@@ -106,8 +106,8 @@ def others(n_qubits: int) -> list[tuple[str, Any, int, dict[str, Any]]]:
         ("encoding", encoding_kernel._encode, warps, constants),
         ("encoding's gradient", encoding_kernel._encode_backward, warps, constants),
         ("biases' gradient", encoding_kernel._sum_rows, 4, blocks),
-        ("pair correlations", cumulants_kernel._values, 1, pairs),
-        ("their gradient", cumulants_kernel._gradient, 1, pairs),
+        ("pair correlations", cumulants_kernel.values, 1, pairs),
+        ("their gradient", cumulants_kernel.gradient, 1, pairs),
     ]
 
 

@@ -71,7 +71,7 @@ class CumulantExpansion:
         if angles.device.type == "cpu" and angles.dtype == th.float32 and not in_graph(angles):
             return _Compiled.apply(angles, choices, self)
         if self.n_qubits <= MOST_FUSED_QUBITS and is_fused(angles):
-            from sb3_quantum.priors.cumulants_kernel import FusedExpansion  # which needs Triton
+            from sb3_quantum.priors.fused_cumulants import FusedExpansion  # which needs Triton
 
             return FusedExpansion.apply(angles, choices, self)
         return self.in_torch(angles, choices)

@@ -7,97 +7,15 @@ Paulis X and Y of either to ``k X + u X Z - v Y Z`` and ``k Y + u Y Z + v X Z``,
 ``(k, u, v)``, an RZZ its angle's ``(cos, 0, sin)``.
 """
 
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
-
-import numpy as np
-import torch as th
 import triton
 import triton.language as tl
 
-from sb3_quantum.circuits import fused
 from sb3_quantum.circuits.program import KINDS
-from sb3_quantum.circuits.tracing import vjp
-
-if TYPE_CHECKING:
-    from sb3_quantum.priors.cumulants import CumulantExpansion
 
 #: numbers a gate in the table: kind, first and second qubit, angle, and choice; -1 stands for nothing
 FIELDS = 5
-#: programs that share out the rows of a batch, and bytes that all of them may take for themselves
-PROGRAMS, SCRATCH = 2**12, 2**29
 _FIELDS = tl.constexpr(FIELDS)
 _R, _RX, _RY, _RZ, _FIXED, _CZ = (tl.constexpr(KINDS.index(name)) for name in ("r", "rx", "ry", "rz", "fixed", "cz"))
-
-
-class FusedExpansion(th.autograd.Function):
-    """Expectation values of Z, and their derivative, a launch each."""
-
-    @staticmethod
-    def forward(ctx: Any, angles: th.Tensor, choices: th.Tensor, expansion: "CumulantExpansion") -> th.Tensor:
-        angles, choices = angles.contiguous(), choices.clamp(0, expansion.n_qubits - 1).contiguous()
-        out = angles.new_empty(len(angles), expansion.n_qubits)
-        _launch(_values, expansion, angles, choices, out)
-        ctx.expansion = expansion
-        ctx.save_for_backward(angles, choices)
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: th.Tensor) -> tuple[th.Tensor, None, None]:
-        angles, choices = ctx.saved_tensors
-        if th.is_grad_enabled():  # create_graph
-            return vjp(lambda leaf: ctx.expansion.in_torch(leaf, choices), angles, grad_outputs[0]), None, None
-        out = th.zeros_like(angles)
-        _launch(_gradient, ctx.expansion, angles, choices, grad_outputs[0].contiguous(), out)
-        return out, None, None
-
-
-_PLACED: WeakKeyDictionary["CumulantExpansion", dict[th.device, tuple[th.Tensor, th.Tensor]]] = WeakKeyDictionary()
-
-
-def tables(expansion: "CumulantExpansion") -> tuple[np.ndarray, np.ndarray]:
-    """
-    :param expansion: whose gates are listed
-    :return: ``(n_gates, FIELDS)``, int32, and the turns of fixed gates, ``(n_gates, 4, 4)``, float32
-    """
-    gates = np.stack(expansion.arrays[:5], axis=1).astype(np.int32).reshape(-1, FIELDS)
-    turns = np.zeros((len(gates), 4, 4), np.float32)
-    turns[:, :3, :3] = expansion.fixed
-    return gates, turns
-
-
-def _placed(expansion: "CumulantExpansion", device: th.device) -> tuple[th.Tensor, th.Tensor]:
-    """The tables on a device. They are not kept on the expansion, which may be copied, pickled and moved."""
-    known = _PLACED.setdefault(expansion, {})
-    if device not in known:
-        table, turns = (th.from_numpy(array).to(device) for array in tables(expansion))
-        known[device] = table, turns
-    return known[device]
-
-
-def _launch(kernel: Any, expansion: "CumulantExpansion", angles: th.Tensor, choices: th.Tensor, *others: th.Tensor) -> None:
-    n_qubits, n_gates = expansion.n_qubits, len(expansion.gates)
-    n_meetings = sum(gate.name in ("cz", "rzz") for gate in expansion.gates)
-    width = 4 * fused.power_of_2(n_qubits)
-    # Vectors and covariances, twice for a gradient, and in front of every gate of two qubits what these were
-    pairs = width if expansion.order > 1 else 0
-    own = 4 * n_qubits * (1 + pairs)
-    own = 2 * own + 8 * n_meetings * (1 + pairs) if kernel is _gradient else own
-    programs = max(1, min(len(angles), PROGRAMS, SCRATCH // (4 * own)))
-    scratch = angles.new_empty(programs, own)
-    sizes = (len(angles), programs, own, angles.shape[1], choices.shape[1], n_gates, n_qubits)
-    constants = dict(WIDTH=width, PAIRS=expansion.order > 1, num_warps=1 if width <= 64 else 4)
-    fused.launch(
-        kernel,
-        programs if len(angles) else 0,
-        angles,
-        choices,
-        *_placed(expansion, angles.device),
-        scratch,
-        *others,
-        *sizes,
-        **constants
-    )
 
 
 @triton.jit
@@ -330,7 +248,7 @@ def _run(
 
 # Batches of any size run what was compiled for the first one
 @triton.jit(do_not_specialize=["rows", "programs"])
-def _values(
+def values(
     angles, choices, table, fixed, scratch, out, rows, programs, own, n_angles, n_choices, n_gates, n_qubits,
     WIDTH: tl.constexpr, PAIRS: tl.constexpr,
 ):  # fmt: skip
@@ -435,7 +353,7 @@ def _entangle_back(mean, pair, grad, grads, i, j, kind, angle, n_qubits, WIDTH: 
 
 
 @triton.jit(do_not_specialize=["rows", "programs"])
-def _gradient(
+def gradient(
     angles, choices, table, fixed, scratch, weights, out,
     rows, programs, own, n_angles, n_choices, n_gates, n_qubits, WIDTH: tl.constexpr, PAIRS: tl.constexpr,
 ):  # fmt: skip

@@ -10,7 +10,7 @@ from sb3_quantum.priors import CumulantExpansion
 from tests.backends.test_split import random_program
 
 pytest.importorskip("triton")
-from sb3_quantum.priors.cumulants_kernel import FusedExpansion
+from sb3_quantum.priors.fused_cumulants import FusedExpansion
 
 pytestmark = pytest.mark.skipif(not fused.is_interpreted(), reason="a GPU is here, and with it Triton's compiler")
 
