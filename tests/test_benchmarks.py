@@ -110,13 +110,14 @@ def test_live_runs_undo_all_shipped_settings() -> None:
 
     from sb3_quantum.study import read_study
 
-    shipped = read_study("wall_clock").arm("shipped").settings
+    shipped = read_study("humanoid").arm("shipped").settings
     undone = dict(option.split(":") for option in LIVE_DEFAULTS[1:])
     defaults = {name: parameter.default for name, parameter in inspect.signature(QuantumTD3.__init__).parameters.items()}
     # The zoo's settings for all MuJoCo environments, which the live runs keep
-    kept = {"learning_starts", "action_noise", "train_freq", "gradient_steps", "learning_rate"}
+    kept = {"action_noise", "train_freq", "gradient_steps"}
     assert set(undone) == set(shipped) - kept
     assert undone.pop("n_envs") == str(STEPS_PER_UPDATE) and undone.pop("policy_kwargs") == "dict()"
+    assert undone.pop("learning_starts") == "10000" and undone.pop("learning_rate") == "0.0003"
     assert undone == {name: str(defaults[name]) for name in undone}
 
 
