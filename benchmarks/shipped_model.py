@@ -1,5 +1,5 @@
 """
-Evaluate a trained model of ``benchmarks/recipe.py`` on reset seeds of its own, and write the folder that is shipped in models/.
+Evaluate a trained model of ``benchmarks/recipe.py`` on reset seeds of its own, and write the folder that is in models/.
 
 The folder has the pickle-free form without the optimizers' state (a training that goes on from it starts Adam's moments anew),
 the curve, ``results.json`` and a card. The agent is also played with its block's outputs replaced: by those of other states
@@ -76,12 +76,15 @@ def card(env_id: str, figures: dict[str, Any], found: dict[str, Any], settings: 
     fidelity = {key: found["fidelity"][key] for key in ("qtdnn/cosine", "quantum/marginal_std", "quantum/entanglement")}
     measured = ", ".join(f"`{key}` {value:.3f}" for key, value in fidelity.items())
     chosen = "\n".join(f"    {key}: {value!r}" for key, value in settings.items() if value is not None)
+    returns = found["returns"]
+    error = returns.std() / len(returns) ** 0.5
+    run = f"normalized-{figures['seed']}"
     return f"""# A QuantumTD3 agent for {env_id}
 
 **{figures["mean"]:,.1f}** is its mean return over {figures["episodes"]} episodes from reset seeds {FIRST_RESET_SEED} and on,
-which nothing was chosen on; standard error {found["returns"].std() / len(found["returns"]) ** 0.5:.1f}, the worst
-{found["returns"].min():,.0f}. It was trained for {figures["cpu_minutes"]:.1f} CPU minutes of one thread: {figures["steps"]:,}
-steps of eight environments, {figures["updates"]:,} updates, seed {figures["seed"]}. What acts are the actor's weights averaged over the training,
+which nothing was chosen on; standard error {error:.1f}, the worst {returns.min():,.0f}. It was trained for
+{figures["cpu_minutes"]:.1f} CPU minutes of one thread: {figures["steps"]:,} steps of eight environments,
+{figures["updates"]:,} updates, seed {figures["seed"]}. What acts are the actor's weights averaged over the training,
 and the exact simulator's expected bits. One seed: others are in `results.json` as they are run.
 {note}
 
@@ -105,16 +108,17 @@ The same agent with something else in place of its circuit's outputs:
 | --- | --- | --- | --- |
 {table}
 
-That an agent needs what it was trained with does not say that it had to be a circuit: the mean field is a classical formula, and
-whether an agent *trained* with it does as well is what the study `humanoid_links` asks. On 256 states that it met: {measured}.
+That an agent needs what it was trained with does not say that it had to be a circuit: the mean field is a classical formula.
+Whether an agent *trained* with it does as well is what the study `humanoid_links` asks. On 256 states that it met:
+{measured}.
 
 ## How it was made
 
     python benchmarks/recipe.py --arm normalized --seed {figures["seed"]} --minutes 45 --every 2.5 --checkpoint 5
-    python benchmarks/shipped_model.py normalized-{figures["seed"]}.zip --curve normalized-{figures["seed"]}.csv --seed {figures["seed"]} --out models/qtd3-{env_id}
+    python benchmarks/shipped_model.py {run}.zip --curve {run}.csv --seed {figures["seed"]} --out models/qtd3-{env_id}
 
-`curve.csv` is the training, `log.txt` what was printed, `results.json` the figures. The optimizers' state is left out: a training that goes on from here
-starts their moments anew. Policy:
+`curve.csv` is the training, `log.txt` what was printed, `results.json` the figures. The optimizers' state is left out: a
+training that goes on from here starts their moments anew. Policy:
 
 {chosen}
 """
