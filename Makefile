@@ -30,7 +30,7 @@ train: $(VENV)/installed
 	$(BIN)/python -m sb3_quantum.train --algo qtd3 --env $(ENV) $(if $(STEPS),-n $(STEPS)) --progress \
 		--resume --checkpoint-freq $(CHECKPOINT_FREQ) $(ARGS)
 
-# Two million steps with the shipped settings, in as many pieces as it takes; logs/studies/humanoid has what came of it
+# 800,000 steps with the shipped settings, in as many pieces as it takes; logs/studies/humanoid has what came of it
 humanoid: $(VENV)/installed
 	$(BIN)/python -m sb3_quantum.study run humanoid $(ARGS)
 	$(BIN)/python -m sb3_quantum.study report humanoid

@@ -88,6 +88,8 @@ which nothing was chosen on; standard error {error:.1f}, the worst {returns.min(
 and the exact simulator's expected bits. One seed: others are in `results.json` as they are run.
 {note}
 
+![A Humanoid that walks, and the circuit of every step beside it](../../docs/images/humanoid.gif)
+
     MUJOCO_GL=egl python -m sb3_quantum.film models/qtd3-{env_id} --env {env_id} --env-kwargs "camera_name:'track'"
 
 ```python
