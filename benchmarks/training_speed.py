@@ -1,6 +1,6 @@
 """
 Where the milliseconds of a training go: QuantumTD3 with its default settings, with PAPER's and with each block of the block
-swap, SB3's TD3 and SBX's, with equal hidden layers and one update per environment step; and the shipped wall-clock settings.
+swap, SB3's TD3 and SBX's, with equal hidden layers and one update per environment step; and 0.1.0's settings for Humanoid-v4.
 
 All of them take turns in short pieces, so that a busy machine slows all alike; medians over the pieces. Every phase is timed
 without the phases inside of it. SBX's TD3 is timed as a whole, because it is compiled as a whole; it always uses all cores,
@@ -41,7 +41,7 @@ PHASES = ("act", "circuit", "env", "store", "sample", "qtdnn fit", "critics", "a
 
 def shipped() -> OffPolicyAlgorithm:
     """
-    :return: the shipped settings for this environment, as the study wall_clock has them
+    :return: 0.1.0's settings for this environment, as the study wall_clock has them
     """
     study = read_study("wall_clock")
     return make_model(study.arm("shipped"), study.environment, 0, buffer_size=20_000, learning_starts=WARM_UP)
