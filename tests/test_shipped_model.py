@@ -19,7 +19,8 @@ def test_figures_are_one_set() -> None:
     with (FOLDER / "curve.csv").open() as file:
         rows = list(csv.DictReader(file))
     row = next(row for row in rows if float(row["cpu_minutes"]) == figures["cpu_minutes"])
-    assert float(row["steps"]) == figures["steps"] and float(row["updates"]) == figures["updates"]
+    # The clock is read between two steps of eight environments
+    assert figures["steps"] - float(row["steps"]) in (0, 8) and float(row["updates"]) == figures["updates"]
 
 
 def test_it_walks() -> None:

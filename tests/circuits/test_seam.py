@@ -14,6 +14,7 @@ ALLOWED = (
     "priors/",
     "backends/kernel.py",
     "backends/graph.py",
+    "backends/fused",
     "backends/split",
     "backends/statevector.py",
     "cost.py",

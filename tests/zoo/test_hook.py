@@ -188,7 +188,8 @@ def test_one_step_of_a_registration_does_not_need_another() -> None:
         "assert hasattr(rl_zoo3.exp_manager.ExperimentManager.__init__, '_sb3_quantum')\n"
         "print([str(w.message) for w in caught if 'sb3-quantum' in str(w.message)])"
     )
-    assert printed.count("could not register qtd3 with rl_zoo3.utils") == 1
+    # Two repairs of what it finds on the Hub and in a folder
+    assert printed.count("could not register qtd3 with rl_zoo3.utils") == 2
     assert printed.count("could not register qtd3 with rl_zoo3.exp_manager") == 1
 
 
