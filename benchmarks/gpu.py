@@ -80,14 +80,19 @@ def make(algorithm: type[OffPolicyAlgorithm], device: str, batch_size: int = BAT
 def counted() -> dict[str, dict[str, Any]]:
     """
     :return: launches of an update by part, copies and waits, counted: of SB3's TD3, and of QuantumTD3 by torch's operations
-        and, where Triton is installed, with this package's kernels
+        and, where Triton is installed, with this package's kernels, also on a circuit whose prior is that of pairs
     """
-    cases: dict[str, tuple[type[OffPolicyAlgorithm], bool]] = {"td3": (TD3, False), "qtd3, torch": (QuantumTD3, False)}
+    bricks = dict(policy_kwargs=dict(circuit="brickwork"))
+    cases: dict[str, tuple[type[OffPolicyAlgorithm], bool, dict[str, Any]]] = {
+        "td3": (TD3, False, {}),
+        "qtd3, torch": (QuantumTD3, False, {}),
+        "bricks, torch": (QuantumTD3, False, bricks),
+    }
     if find_spec("triton") is not None:
-        cases["qtd3"] = (QuantumTD3, True)
+        cases["qtd3"], cases["bricks"] = (QuantumTD3, True, {}), (QuantumTD3, True, bricks)
     found = {}
-    for name, (algorithm, kernels) in cases.items():
-        model = make(algorithm, "cpu")
+    for name, (algorithm, kernels, kwargs) in cases.items():
+        model = make(algorithm, "cpu", **kwargs)
         to_meta(model)
         counter = count_update(model, BATCH, kernels)
         by_part = {part: sum(names.values()) / 2 for part, names in counter.launches.items()}

@@ -17,6 +17,7 @@ def test_launches_copies_and_waits_of_an_update(tmp_path: Path, capsys: pytest.C
     counted = figures["counted"]
     assert 750 < counted["qtd3, torch"]["launches"] < 900
     assert counted["qtd3"]["launches"] <= 150
+    assert counted["bricks"]["launches"] <= 200 and counted["bricks, torch"]["launches"] > 20_000
     assert counted["qtd3"]["copies"] == 1 and counted["qtd3"]["waits"] == 0 < counted["td3"]["waits"]
     assert {"kernel _features", "kernel _gradient", "kernel _encode"} <= set(counted["qtd3"]["kernels"])
     assert counted["qtd3"]["by_part"].keys() == {"batch", "fit", "critics", "actor", "targets"}

@@ -42,6 +42,21 @@ def test_it_walks() -> None:
     assert np.mean(speeds) > 0.4
 
 
+def test_how_it_walks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts of the reward add up to the return, and its tanh is not saturated."""
+    pytest.importorskip("mujoco")
+    monkeypatch.syspath_prepend(str(FOLDER.parents[1] / "benchmarks"))
+    import gait
+
+    from sb3_quantum.hub import load_safe
+
+    model = load_safe(FOLDER, buffer_size=1, device="cpu")
+    found = gait.gait(model, "Humanoid-v4", seed=70_000, steps=100)
+    assert found["steps"] == 100 and found["velocity"] > 0.4 and 0 < found["at_limits"] < 0.3
+    assert found["reward_alive"] == pytest.approx(500)
+    assert found["reward_linvel"] == pytest.approx(1.25 * 100 * found["velocity"], rel=1e-6) and found["reward_quadctrl"] < 0
+
+
 def test_a_model_becomes_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(FOLDER.parents[1] / "benchmarks"))
     import shipped_model
