@@ -34,7 +34,9 @@ def gait(model: QuantumTD3, env_id: str, seed: int, steps: int = 1000) -> dict[s
     assert isinstance(env.action_space, gym.spaces.Box)
     high = env.action_space.high
     observation, _ = env.reset(seed=seed)
-    velocities, actions, ended = [], [], False
+    velocities: list[float] = []
+    actions: list[np.ndarray] = []
+    ended = False
     sums = dict.fromkeys(PARTS, 0.0)
     while not ended and len(actions) < steps:
         action, _ = model.predict(observation, deterministic=True)
