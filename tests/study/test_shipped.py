@@ -60,9 +60,9 @@ def test_circuits_of_the_other_circuits() -> None:
         made[arm.name] = model.policy.ansatz, model.policy.quantum_layer.gradient
     for variant in ("mean", "sample"):
         deep, gradient = made[f"{variant}-deep"]
-        assert (deep.family, deep.n_qubits, deep.n_layers, gradient) == ("brickwork", 10, 14, "qtdnn")
+        assert (deep.family, deep.n_qubits, deep.n_layers, gradient) == ("brickwork", 10, 20, "qtdnn")
         without, gradient = made[f"{variant}-deep_n_cz0"]
-        assert (without.n_qubits, without.n_layers, without.n_cz, gradient) == (10, 14, 0, "qtdnn")
+        assert (without.n_qubits, without.n_layers, without.n_cz, gradient) == (10, 20, 0, "qtdnn")
         for control in ("frozen", "noise", "exact"):
             assert made[f"{variant}-deep_{control}"] == (deep, control)
     assert made["mean-wide"][0].n_qubits == 127 and made["mean-wide_frozen"] == (made["mean-wide"][0], "frozen")
