@@ -65,14 +65,14 @@ docs: $(VENV)/installed
 tutorials: $(VENV)/installed
 	$(BIN)/python docs/run_tutorials.py
 
-# Hours of training; docs/results.md has the last results. `links-cut` does not repeat runs that are in logs/ already
+# Hours of training; docs/fidelity.md and docs/pendulum.md have the last results. `links-cut` does not repeat what is in logs/ already
 fidelity: $(VENV)/installed
 	$(BIN)/python benchmarks/tangent_fidelity.py --json benchmarks/results/tangent_fidelity.json --plot docs/images/tangent_fidelity.png
 
 links-cut: $(VENV)/installed
 	$(BIN)/python -m sb3_quantum.study run pendulum_links_cut
 
-# Minutes, and hours; docs/speed.md has the last results
+# Minutes, and hours; docs/speed.md and docs/return_per_hour.md have the last results
 speed: $(VENV)/installed
 	$(BIN)/python benchmarks/training_speed.py --json benchmarks/results/training_speed.json --plot docs/images/training_speed.png
 	$(BIN)/python benchmarks/training_speed.py --profile benchmarks/results/training_profile.txt

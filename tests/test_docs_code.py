@@ -49,4 +49,4 @@ def test_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
 def test_few_blocks_are_not_run() -> None:
     """With an account, a cluster or somebody else's files only."""
     left_out = [page.stem for page in PAGES for _, runs in blocks(page) if not runs]
-    assert len(PAGES) >= 14 and sorted(left_out) == ["chips", "chips", "hub", "speed", "studies"]
+    assert len(PAGES) >= 14 and sorted(left_out) == ["chips", "chips", "hub", "return_per_hour", "studies"]
