@@ -51,7 +51,7 @@ def main() -> None:
     try:
         labels = args.labels or unique_labels(args.runs)
         if len(labels) != len(args.runs):
-            raise ValueError(f"{len(args.runs)} runs need as many labels, got {len(labels)}")
+            raise ValueError(f"--labels needs one label for each of the {len(args.runs)} runs, got {len(labels)}")
         if args.output.suffix.lower() not in SUFFIXES:
             raise ValueError(f"--output must end with {', '.join(SUFFIXES)}, got {args.output}")
         if args.window < 1:

@@ -106,7 +106,7 @@ class Backend(ABC):
         self.ansatz = check_instance("ansatz", ansatz, Circuit)
         if not isinstance(ansatz, self.circuits):
             names = ", ".join(repr(kind.family) if hasattr(kind, "family") else "all" for kind in self.circuits)
-            raise ValueError(f"the backend {self.name!r} does not run {ansatz}, but circuits of the families {names}")
+            raise ValueError(f"the backend {self.name!r} does not run {ansatz}, it runs circuits of the families {names}")
         self.shots = check_int("shots", shots)
         self.limits: dict[str, float] = {}
         for what, limit in (("circuits", max_circuits), ("shots", max_shots)):

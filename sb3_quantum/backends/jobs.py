@@ -147,7 +147,7 @@ class JobBackend(Backend):
             pubs = [(part.circuit, part.values) for part in parts]
             results = self._collect(pubs, shots, self.estimate(len(inputs), shots), seed)
             if len(results) != len(parts):
-                raise RuntimeError(f"the sampler answered {len(results)} PUBs, {len(parts)} were handed over")
+                raise RuntimeError(f"the sampler returned {len(results)} results for {len(parts)} PUBs")
             for part, result in zip(parts, results, strict=True):
                 bits[part.rows] = self._read(part, result, shots)
         return bits, bits.mean(1)
@@ -157,7 +157,7 @@ class JobBackend(Backend):
         bits = result.data[part.circuit.cregs[0].name].to_bool_array(order="little")
         asked = (len(part.rows), shots, self.ansatz.n_qubits)
         if bits.shape != asked:
-            raise RuntimeError(f"the sampler answered bits of the shape {bits.shape}, asked for were {asked}")
+            raise RuntimeError(f"the sampler returned bits of the shape {bits.shape}, expected {asked}")
         return bits
 
     @abstractmethod

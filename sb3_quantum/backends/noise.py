@@ -67,13 +67,13 @@ def plain_noise(noise: Any) -> dict[str, Any] | None:
         form, example = ("chip", "a name") if "chip" in noise else ("model", "a dictionary")
         if len(noise) > 1:
             others = ", ".join(repr(key) for key in noise if key != form)
-            raise ValueError(f"noise: {form!r} brings all of its errors and stands alone, got {others} beside it")
+            raise ValueError(f"noise: {form!r} cannot be combined with other keys, got {others} beside it")
         if not isinstance(noise[form], str if form == "chip" else Mapping):
             raise ValueError(f"noise: {form} must be {example}, got {noise[form]!r}")
         try:
             return json.loads(json.dumps(dict(noise)))
         except TypeError as error:
-            raise ValueError(f"noise: model must be plain data, such as a backend's kwargs have it: {error}") from error
+            raise ValueError(f"noise: model must be plain data, as in the kwargs of a backend: {error}") from error
     _check_keys("noise", noise, ERRORS, ("chip", "model"))
     plain: dict[str, Any] = {}
     if "depolarizing" in noise:
@@ -265,7 +265,7 @@ def _read_model(plain: dict[str, Any]) -> "NoiseModel":
             if places is None:
                 model.add_all_qubit_quantum_error(quantum, error["operations"], warnings=False)
     except Exception as error:
-        raise ValueError(f"noise: model is not what a NoiseModel was saved as: {type(error).__name__}: {error}") from error
+        raise ValueError(f"noise: model is not a saved NoiseModel: {type(error).__name__}: {error}") from error
     return model
 
 

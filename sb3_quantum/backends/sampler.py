@@ -36,7 +36,7 @@ def fake_chip(name: str) -> Any:
     found = getattr(fake_provider, name, None) if isinstance(name, str) and name.startswith("Fake") else None
     if not (isinstance(found, type) and issubclass(found, BackendV2)):
         raise ValueError(
-            f"chip={name!r} is no fake chip; they are classes of qiskit_ibm_runtime.fake_provider: FakeManilaV2, ..."
+            f"chip={name!r} is not a fake chip; accepted are classes of qiskit_ibm_runtime.fake_provider: FakeManilaV2, ..."
         )
     return found()
 
@@ -93,7 +93,7 @@ class SamplerBackend(JobBackend):
                 f'sampler="fake" needs the name of a chip, and no other sampler does; got {sampler!r}, chip={chip!r}'
             )
         if named and target is not None:
-            raise ValueError(f"sampler={sampler!r} needs no target, that is for sampler objects")
+            raise ValueError(f"target is for sampler objects, but sampler is the name {sampler!r}")
         self.chip = chip
         self._given: dict[str, Any] = {} if named else {"sampler": sampler, "target": target}
         self._named = sampler if named else GIVEN

@@ -32,10 +32,12 @@ def make_circuit(
     short = {name: value for name, value in (("n_qubits", n_qubits), ("n_layers", n_layers)) if value is not None}
     if isinstance(circuit, Circuit):
         if circuit_kwargs:
-            raise ValueError(f"circuit_kwargs={circuit_kwargs!r} are for a circuit that is named, but circuit is {circuit}")
+            raise ValueError(
+                f"circuit_kwargs={circuit_kwargs!r} need the name of a circuit, but circuit is the instance {circuit}"
+            )
         for name, value in short.items():
             if getattr(circuit, name) != value:
-                raise ValueError(f"{name}={value!r} was given beside circuit={circuit}, which has {getattr(circuit, name)}")
+                raise ValueError(f"{name}={value!r} contradicts circuit={circuit}, which has {getattr(circuit, name)}")
         return circuit
     if not isinstance(circuit, str) or circuit not in CIRCUITS:
         raise unknown_circuit(circuit)
@@ -43,9 +45,9 @@ def make_circuit(
     accepted = parameters(CIRCUITS[circuit]) or []
     for name, value in short.items():
         if name not in accepted:
-            raise ValueError(f"{name}={value!r} is no argument of circuit={circuit!r}, accepted are {accepted}")
+            raise ValueError(f"{name}={value!r} is not an argument of circuit={circuit!r}, accepted are {accepted}")
         if kwargs.get(name, value) != value:
-            raise ValueError(f"{name}={value!r} was given beside circuit_kwargs={kwargs!r}, which says otherwise")
+            raise ValueError(f"{name}={value!r} contradicts circuit_kwargs={kwargs!r}")
     wrong = unknown_names(kwargs, accepted, {})
     if wrong:
         raise ValueError(f"circuit_kwargs do not fit circuit={circuit!r}: {wrong}")

@@ -164,7 +164,7 @@ def _chosen(circuit: "QuantumCircuit", what: str, names: Any) -> "list[Parameter
     if isinstance(names, str):
         several = [name for name in known if re.fullmatch(rf"_?{re.escape(names)}(\[\d+\]|_\d+_?)", name)]
         if names not in known and not several:
-            raise ValueError(f"{what}={names!r} is no parameter of the circuit, which has {_listed(known)}")
+            raise ValueError(f"{what}={names!r} is not a parameter of the circuit, which has {_listed(known)}")
         return [known[names]] if names in known else [known[name] for name in sorted(several, key=_number)]
     if not isinstance(names, Iterable):
         raise ValueError(f"{what} must be a ParameterVector, parameters, or names, got {names!r}")
@@ -173,7 +173,7 @@ def _chosen(circuit: "QuantumCircuit", what: str, names: Any) -> "list[Parameter
         name = item if isinstance(item, str) else getattr(item, "name", None)
         if name not in known:
             raise ValueError(
-                f"{what}: {name or item!r} is no parameter that stands in a gate of the circuit, which has {_listed(known)}"
+                f"{what}: {name or item!r} is not a parameter of a gate of the circuit, which has {_listed(known)}"
             )
         found.append(known[name])
     return found
@@ -199,7 +199,7 @@ def _check_parameters(circuit: "QuantumCircuit", inputs: "list[Parameter]", weig
     if left:
         raise ValueError(f"the parameters {_listed(left)} are neither inputs nor weights")
     if not inputs:
-        raise ValueError("a circuit needs at least one input, and this one has no parameter that is one")
+        raise ValueError("inputs must name at least one parameter of the circuit, got none")
     _check_names(names, [_plain_name(name) for name in names])
 
 

@@ -62,7 +62,7 @@ def read_gates(circuit: "QuantumCircuit", names: Sequence[str]) -> Reading:
     :param circuit: any circuit of gates with a matrix, measured at its end or not
     :param names: of its parameters, in the order of the columns
     :return: what it consists of
-    :raises ValueError: if there is something else in it, or a parameter stands in no gate; the message names it
+    :raises ValueError: if there is something else in it, or a parameter is used in no gate; the message names it
     """
     from qiskit import transpile
     from qiskit.exceptions import QiskitError
@@ -75,7 +75,7 @@ def read_gates(circuit: "QuantumCircuit", names: Sequence[str]) -> Reading:
     try:
         basic = transpile(with_standard_gates(bare), basis_gates=list(_BASIS), optimization_level=0)
     except QiskitError as error:
-        raise ValueError(f"the circuit has a gate that is none of known matrix: {error.message}") from error
+        raise ValueError(f"the circuit has a gate without a known matrix: {error.message}") from error
     gates: list[Gate] = []
     expressions: list[Any] = []
 
@@ -108,7 +108,7 @@ def read_gates(circuit: "QuantumCircuit", names: Sequence[str]) -> Reading:
     used = {parameter.name for expression in expressions for parameter in getattr(expression, "parameters", ())}
     idle = [name for name in names if name not in used]
     if idle:
-        raise ValueError(f"the parameter {idle[0]!r} stands in no gate")
+        raise ValueError(f"the parameter {idle[0]!r} is used in no gate")
     program = Program(bare.num_qubits, tuple(gates), len(expressions))
     return Reading(basic, program, terms, offsets, tuple(expressions), tuple(names))
 

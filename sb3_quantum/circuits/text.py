@@ -38,12 +38,12 @@ def read_text(text: str) -> "QuantumCircuit":
     try:
         program = openqasm3.parse(text)
     except Exception as error:  # the parser's own, of many kinds
-        raise ValueError(f"circuit is no OpenQASM 3 that Qiskit can read: {error}") from error
+        raise ValueError(f"circuit is not OpenQASM 3 text that Qiskit can read: {error}") from error
     _Extent().take(program.statements)
     try:
         return convert(program)
     except Exception as error:  # the converter's own and those of Qiskit's gates
-        raise ValueError(f"circuit is no OpenQASM 3 that Qiskit can read: {error}") from error
+        raise ValueError(f"circuit is not OpenQASM 3 text that Qiskit can read: {error}") from error
 
 
 class _Size(NamedTuple):
@@ -107,7 +107,7 @@ class _Extent:
         parts = [self._call(step) for step in gate.body if isinstance(step, ast.QuantumGate | ast.QuantumPhase)]
         gates, levels = sum(part.gates for part in parts), 1 + max((part.levels for part in parts), default=0)
         if levels > MOST_LEVELS:
-            raise ValueError(f"the gate {gate.name.name!r} has {levels} definitions inside of it, accepted are {MOST_LEVELS}")
+            raise ValueError(f"the gate {gate.name.name!r} nests {levels} definitions, accepted are at most {MOST_LEVELS}")
         self.defined[gate.name.name] = _Size(max(1, gates), levels, any(part.by_matrix for part in parts))
 
     def _call(self, call: "ast.QuantumGate | ast.QuantumPhase") -> _Size:
@@ -132,7 +132,8 @@ class _Extent:
         if by_matrix and (power or controls):
             if len(call.qubits) > MOST_POWER_QUBITS:
                 raise ValueError(
-                    f"the gate {name!r} with a power stands on {len(call.qubits)} qubits, accepted are {MOST_POWER_QUBITS}"
+                    f"the gate {name!r} with a power acts on {len(call.qubits)} qubits, "
+                    f"accepted are at most {MOST_POWER_QUBITS}"
                 )
             gates, factor = gates + 4 * 4 ** len(call.qubits), 1
         gates *= factor * (1 + len(call.modifiers))

@@ -109,13 +109,13 @@ def decode(value: Any) -> Any:
         return {key: decode(item) for key, item in value.items()}
     ((form, content),) = value.items()
     if form not in _FORMS:
-        raise ModelFileError(f"the file has a form that is not known: {form!r}")
+        raise ModelFileError(f"the file has an unknown form: {form!r}")
     try:
         return _FORMS[form](content)
     except ModelFileError:
         raise
     except Exception as error:
-        raise ModelFileError(f"{form} is not what it should be, got {str(content)[:100]} ({error})") from error
+        raise ModelFileError(f"{form} is malformed, got {str(content)[:100]} ({error})") from error
 
 
 def _decode_class(name: Any) -> type:
@@ -127,7 +127,7 @@ def _decode_class(name: Any) -> type:
 def _decode_dict(items: Any) -> dict[str, Any]:
     made = {decode(key): decode(item) for key, item in items}
     if len(made) < len(items) or not all(isinstance(key, str) for key in made):
-        raise ModelFileError(f"the keys of a dictionary are no texts, or stand twice: {str(list(made))[:100]}")
+        raise ModelFileError(f"the keys of a dictionary must be distinct texts, got {str(list(made))[:100]}")
     return made
 
 
@@ -143,7 +143,7 @@ def _decode_array(content: Any) -> np.ndarray:
 
 def _decode_float(text: Any) -> float:
     if text not in ("inf", "-inf", "nan"):
-        raise ModelFileError(f"a float is 'inf', '-inf' or 'nan', got {str(text)[:100]!r}")
+        raise ModelFileError(f"a float must be 'inf', '-inf' or 'nan', got {str(text)[:100]!r}")
     return float(text)
 
 
@@ -164,7 +164,7 @@ def _decode_schedule(content: Any) -> LinearSchedule:
     start, end, end_fraction = decode(content)
     # At 0 it would divide by it
     if not (is_number(start) and is_number(end) and is_number(end_fraction) and end_fraction > 0):
-        raise ModelFileError(f"a linear schedule is made of start, end and end_fraction > 0, got {str(content)[:100]}")
+        raise ModelFileError(f"a linear schedule needs start, end and end_fraction > 0, got {str(content)[:100]}")
     return LinearSchedule(start, end, end_fraction)
 
 
@@ -192,7 +192,7 @@ def _decode_noise(content: Any) -> ActionNoise:
         made._noises = noises
         return made
     if kind not in ("normal", "ornstein-uhlenbeck"):
-        raise ModelFileError(f"the file names an action noise that is not known: {kind!r}")
+        raise ModelFileError(f"the file names an unknown action noise: {kind!r}")
     dtype = parameters.pop("dtype", "float32")
     if dtype not in _NOISE_DTYPES:
         raise ModelFileError(f"an action noise has the unknown type {dtype!r}")
@@ -202,7 +202,7 @@ def _decode_noise(content: Any) -> ActionNoise:
     for key, value in kwargs.items():
         array = np.asarray(0.0 if value is None and key == "initial_noise" else value)
         if array.dtype.kind not in "fiu" or not np.isfinite(array).all() or (key in ("sigma", "dt") and (array < 0).any()):
-            raise ModelFileError(f"{key} of an action noise is no finite number, or negative: {str(value)[:100]}")
+            raise ModelFileError(f"{key} of an action noise must be a finite number >= 0, got {str(value)[:100]}")
     previous = kwargs.pop("noise_prev", None)
     made_class = NormalActionNoise if kind == "normal" else OrnsteinUhlenbeckActionNoise
     noise = made_class(**kwargs, dtype=np.dtype(dtype).type)

@@ -85,7 +85,10 @@ def evaluate(model: QuantumTD3, env: VecEnv, n_eval_episodes: int, first_seed: i
     :raises ValueError: if there are several environments, or no episodes asked for
     """
     if env.num_envs != 1 or n_eval_episodes < 1:
-        raise ValueError(f"one environment and at least one episode, not {env.num_envs} and {n_eval_episodes}")
+        raise ValueError(
+            f"an evaluation needs one environment and n_eval_episodes >= 1, got {env.num_envs} environments "
+            f"and n_eval_episodes={n_eval_episodes}"
+        )
     warn_if_not_normalized(model, env)
     states: list[Any] = []
     returns: list[float] = []

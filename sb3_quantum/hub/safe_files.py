@@ -188,7 +188,7 @@ def load_safe(
         raise ValueError(f"QuantumTD3: {message}")
     config = read_json(folder / CONFIG)
     if config.get("format") != FORMAT:
-        raise ModelFileError(f"{folder / CONFIG} is not of a model of sb3-quantum")
+        raise ModelFileError(f"{folder / CONFIG} is not a model file of sb3-quantum")
     entries, metadata = read_header(folder / WEIGHTS)
     config = _newer(config, metadata, folder)
     checked = check_config(config, entries, folder / CONFIG, kwargs.get("buffer_size"))
@@ -265,7 +265,7 @@ def _check_alive(model: QuantumTD3, folder: Path) -> None:
     """Whether the networks give finite actions for plain observations, and the counters are numbers. No circuit is run."""
     usage = model.policy.block.usage()
     if not all(isinstance(value, int | float) and 0 <= value < np.inf for value in usage.values()):
-        raise ModelFileError(f"the counters of the backend in {folder / WEIGHTS} are no numbers: {usage}")
+        raise ModelFileError(f"the counters of the backend in {folder / WEIGHTS} are not numbers: {usage}")
     space = model.observation_space
     zeros: Any = np.zeros(space.shape or (), space.dtype)
     if isinstance(space, spaces.Dict):

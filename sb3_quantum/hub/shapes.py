@@ -185,10 +185,10 @@ def _sample_state(optimizer: Optimizer, n_dims: int) -> dict[str, tuple[int, ...
 
 def _check_groups(name: str, optimizer: Optimizer, groups: Any) -> None:
     if not isinstance(groups, list) or len(groups) != 1 or not isinstance(groups[0], dict):
-        raise ModelFileError(f"{name} has one group of parameters, got {str(groups)[:100]}")
+        raise ModelFileError(f"{name} must have one group of parameters, got {str(groups)[:100]}")
     group, n_parameters = groups[0], len(optimizer.shapes)
     if group.get("params") != list(range(n_parameters)) or any(type(index) is not int for index in group["params"]):
-        raise ModelFileError(f"{name} has the parameters 0 to {n_parameters - 1}, got {str(group.get('params'))[:100]}")
+        raise ModelFileError(f"{name} must have the parameters 0 to {n_parameters - 1}, got {str(group.get('params'))[:100]}")
     sample = optimizer.sample(2)[0].param_groups[0]
     for key, usual in sample.items():
         if key == "params":

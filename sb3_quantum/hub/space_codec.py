@@ -82,7 +82,7 @@ def _encode(space: spaces.Space) -> dict[str, Any]:
 
 def _encode_key(key: Any, space: spaces.Space) -> Any:
     if type(key) not in (str, int):
-        raise ValueError(f"the space {space} has no form without pickle: its key {key!r} is no text and no integer")
+        raise ValueError(f"the space {space} has no form without pickle: its key {key!r} is neither a text nor an integer")
     return key
 
 
@@ -98,13 +98,13 @@ def decode_space(value: dict[str, Any], room: Room | None = None) -> spaces.Spac
     """
     kind = value.get("space") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind not in _DECODERS:
-        raise ModelFileError(f"the file names a space that is not known: {str(kind)[:100]!r}")
+        raise ModelFileError(f"the file names an unknown space: {str(kind)[:100]!r}")
     try:
         return _DECODERS[kind](value, Room() if room is None else room)
     except ModelFileError:
         raise
     except Exception as error:
-        raise ModelFileError(f"a {kind} space is not what it should be: {str(value)[:200]} ({error})") from error
+        raise ModelFileError(f"a {kind} space is malformed: {str(value)[:200]} ({error})") from error
 
 
 def _dtype(value: dict[str, Any], default: str | None = None) -> np.dtype:
@@ -116,7 +116,7 @@ def _dtype(value: dict[str, Any], default: str | None = None) -> np.dtype:
 
 def _checked_shape(shape: Any, room: Room) -> tuple[int, ...]:
     if not isinstance(shape, list) or len(shape) > 16 or not all(is_integer(length, 0) for length in shape):
-        raise ModelFileError(f"a space has the shape {str(shape)[:100]}: no list of integers >= 0")
+        raise ModelFileError(f"the shape of a space must be a list of integers >= 0, got {str(shape)[:100]}")
     room.take(math.prod(shape))
     return tuple(shape)
 
@@ -129,7 +129,7 @@ def _decode_box(value: dict[str, Any], room: Room) -> spaces.Box:
         if flag in value:
             bounded = np.array(value[flag])
             if bounded.dtype != bool:
-                raise ModelFileError(f"{flag} of a Box is not made of true and false")
+                raise ModelFileError(f"{flag} of a Box must consist of true and false")
             setattr(box, flag, np.broadcast_to(bounded, shape).copy())
     return box
 
@@ -168,7 +168,7 @@ def _decode_dict(value: dict[str, Any], room: Room) -> spaces.Dict:
     pairs = list(parts.items()) if isinstance(parts, dict) else [(key, part) for key, part in parts]
     made = OrderedDict((key, decode_space(part, room)) for key, part in pairs)
     if len(made) < len(pairs) or not all(type(key) in (str, int) for key in made):
-        raise ModelFileError(f"the keys of a Dict space are no texts, or stand twice: {str([key for key, _ in pairs])[:100]}")
+        raise ModelFileError(f"the keys of a Dict space must be distinct texts, got {str([key for key, _ in pairs])[:100]}")
     # An OrderedDict: of any other dictionary the keys would be sorted
     unsorted: dict[str, Any] = {"sort_keys": False} if value.get("sort_keys") is False else {}
     return spaces.Dict(made, **unsorted)

@@ -111,7 +111,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         (key, _), *_ = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"the key {key!r} stands twice")
+        raise ValueError(f"the key {key!r} occurs twice")
     return made
 
 
@@ -160,7 +160,9 @@ def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
             raise ModelFileError(f"the tensors in {path} overlap or leave a gap at byte {end:,}")
         end = finish
     if 8 + length + end != size:
-        raise ModelFileError(f"{path} has {size:,} bytes, and its header announces {8 + length + end:,}: it was cut or grew")
+        raise ModelFileError(
+            f"{path} has {size:,} bytes, but its header announces {8 + length + end:,}: it was truncated or extended"
+        )
     return entries, metadata
 
 

@@ -156,7 +156,7 @@ def check_config(config: dict[str, Any], entries: dict[str, Entry], where: Path 
     _check_noise(data, where)
     policy: Any = QuantumTD3.policy_aliases.get(config["policy"]) if isinstance(config["policy"], str) else None
     if policy is None:
-        raise ModelFileError(f"{where} names a policy that is not known: {str(config['policy'])[:100]!r}")
+        raise ModelFileError(f"{where} names an unknown policy: {str(config['policy'])[:100]!r}")
     _check_policy_kwargs(data["policy_kwargs"], entries, where)
     try:
         made = networks(policy, data["observation_space"], data["action_space"], data["policy_kwargs"])
@@ -209,7 +209,7 @@ def _listed(names: Any) -> str:
 def _check_kind(config: dict[str, Any], where: Path | str) -> None:
     """Whether it is a model of this algorithm in a version that is read here, with all that belongs to one."""
     if config.get("format") != FORMAT:
-        raise ModelFileError(f"{where} is not of a model of sb3-quantum")
+        raise ModelFileError(f"{where} is not a model file of sb3-quantum")
     missing, unknown = [key for key in _KEYS if key not in config], config.keys() - _KEYS - _FURTHER_KEYS
     if missing or unknown:
         what = f"lacks {', '.join(map(repr, missing))}" if missing else f"has the unknown {_listed(unknown)}"
@@ -222,7 +222,7 @@ def _check_kind(config: dict[str, Any], where: Path | str) -> None:
     if config["algorithm"] != "QuantumTD3":
         raise ModelFileError(f"{where} is of a model of another algorithm: {str(config['algorithm'])[:100]}, not QuantumTD3")
     if not isinstance(config["arguments"], dict):
-        raise ModelFileError(f"{where}: its arguments are no dictionary")
+        raise ModelFileError(f"{where}: its arguments must be a dictionary")
 
 
 def _decode_arguments(config: dict[str, Any], where: Path | str) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def _buffer_kwargs(kwargs: dict[str, Any], where: Path | str) -> dict[str, Any]:
         if name not in BUFFER_KWARGS:
             raise ModelFileError(f"{where}: replay_buffer_kwargs has {name!r}, accepted are {', '.join(BUFFER_KWARGS)}")
         if not (isinstance(value, bool | str) or is_number(value)):
-            raise ModelFileError(f"{where}: {name} of replay_buffer_kwargs is {str(value)[:100]}, no number or text")
+            raise ModelFileError(f"{where}: {name} of replay_buffer_kwargs must be a number or text, got {str(value)[:100]}")
     return kwargs
 
 
@@ -337,7 +337,7 @@ def _check_flags(flags: Any, space: spaces.Space, where: Path | str) -> dict[str
     positive = all(isinstance(flags[name], int | float) and flags[name] > 0 for name in ("clip_obs", "clip_reward", "epsilon"))
     switches = all(isinstance(flags[name], bool) for name in ("norm_obs", "norm_reward"))
     if not (positive and switches and is_number(flags["gamma"]) and 0 <= flags["gamma"] <= 1):
-        raise ModelFileError(f"{where}: flags of vec_normalize are not what they should be: {str(flags)[:200]}")
+        raise ModelFileError(f"{where}: flags of vec_normalize are malformed: {str(flags)[:200]}")
     keys, known = flags["norm_obs_keys"], list(space.spaces) if isinstance(space, spaces.Dict) else []
     if keys is not None and not (isinstance(keys, list | tuple) and all(key in known for key in keys)):
         raise ModelFileError(f"{where}: norm_obs_keys of vec_normalize are {str(keys)[:100]}, and the observation has {known}")

@@ -1,4 +1,4 @@
-"""From the PreDNN's outputs to the circuit's inputs."""
+"""Encodings: from the PreDNN's outputs to the circuit's inputs."""
 
 import math
 from typing import Any
@@ -27,9 +27,10 @@ EPSILON = float(np.finfo(np.float32).eps)
 
 class Encoding(nn.Module):
     """
-    Base of the encodings: what is made from the observation, and behind it the circuit's own weights, if it has any. They are
-    parameters here, so that they are trained with the actor, and inputs of the circuit, so that recorded pairs stay true when
-    they change.
+    Base class of encodings.
+
+    Circuit inputs are the encoded data, followed by the circuit's own weights if it has any. The weights are parameters of the
+    encoding, so they are trained with the actor, and inputs of the circuit, so recorded pairs stay valid when they change.
 
     :param ansatz: the circuit
     """
@@ -42,6 +43,8 @@ class Encoding(nn.Module):
 
     def forward(self, outputs: th.Tensor) -> th.Tensor:
         """
+        Encode the data and append the circuit's weights.
+
         :param outputs: the PreDNN's outputs, ``(batch, n_data)``
         :return: circuit inputs, ``(batch, n_inputs)``
         """
@@ -50,6 +53,8 @@ class Encoding(nn.Module):
 
     def encode(self, outputs: th.Tensor) -> th.Tensor:
         """
+        Encode the data; subclasses implement this.
+
         :param outputs: the PreDNN's outputs, ``(batch, n_data)``
         :return: the circuit's inputs without its weights, ``(batch, n_data)``
         """
@@ -58,6 +63,8 @@ class Encoding(nn.Module):
 
 def circuit_weights(ansatz: Circuit) -> nn.Parameter | None:
     """
+    Draw initial weights of a circuit.
+
     :param ansatz: the circuit
     :return: its weights, ``(n_weights,)``, uniform over a whole turn; ``None`` if it has none
     """
@@ -66,6 +73,8 @@ def circuit_weights(ansatz: Circuit) -> nn.Parameter | None:
 
 def with_weights(data: th.Tensor, weights: th.Tensor) -> th.Tensor:
     """
+    Append a circuit's weights to every row.
+
     :param data: ``(batch, n_data)``
     :param weights: ``(n_weights,)``
     :return: circuit inputs, ``(batch, n_inputs)``
@@ -75,7 +84,7 @@ def with_weights(data: th.Tensor, weights: th.Tensor) -> th.Tensor:
 
 class RawEncoding(Encoding):
     """
-    The paper's: the PreDNN's outputs are the circuit's inputs, as they come.
+    The paper's encoding: the PreDNN's outputs are the circuit's inputs.
 
     :param ansatz: the circuit
     """
@@ -86,18 +95,19 @@ class RawEncoding(Encoding):
 
 class RMSEncoding(Encoding):
     """
-    Angles of bounded spread: ``angles = bias + angle_scale * z / rms(z)``, with z a row of the PreDNN's angle outputs.
+    Encode into angles of bounded spread: ``angles = bias + angle_scale * z / rms(z)``, with z a row of the PreDNN's angle
+    outputs.
 
-    Free angles grow in training until they wrap around, and then the circuit is a hash function of the state, whose slope no
-    surrogate can learn. Here the root mean square of their deviation from a learnable bias is ``angle_scale`` in every state.
-    The CZ indices are treated the same way, apart from the angles and on their own scale, in index units.
+    Free angles grow in training until they wrap around. The circuit is then a hash function of the state, whose slope no
+    surrogate can learn. Here the root mean square of the angles' deviation from a learnable bias is ``angle_scale`` in every
+    state. The CZ indices are treated in the same way, separately from the angles and on their own scale.
 
     :param ansatz: the circuit
-    :param angle_scale: s, in radians
+    :param angle_scale: root mean square of the angles' deviation from their bias, in radians
     :param index_scale: the same for the CZ indices, in index units
-    :param bias_range: the angles' bias starts uniform in +- this, in radians; that of the indices starts uniform in
-        [0, n_qubits)
-    :raises ValueError: if a scale is no positive number, or ``bias_range`` is negative
+    :param bias_range: the angles' bias is initialized uniformly in +- this, in radians; that of the indices uniformly in [0,
+        n_qubits)
+    :raises ValueError: if a scale is not a positive number, or ``bias_range`` is negative
     """
 
     @names_checked({})
@@ -134,7 +144,7 @@ class RMSEncoding(Encoding):
         return self._join(self.angle_bias[None], self.index_bias[None])[0]
 
     def _join(self, angles: th.Tensor, indices: th.Tensor) -> th.Tensor:
-        """The data columns from their angles and indices."""
+        """Put angles and indices back into the order of the data columns."""
         n_weights = self.ansatz.n_weights
         if n_weights == 0:
             return self.ansatz.join(angles, indices)
@@ -143,7 +153,7 @@ class RMSEncoding(Encoding):
 
     def split(self, data: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """
-        Separate the angles from the indices of the data columns.
+        Split the data columns into angles and indices.
 
         :param data: ``(batch, n_data)``
         :return: angles and indices, without the circuit's weights
@@ -156,7 +166,7 @@ class RMSEncoding(Encoding):
 
     def scaled(self, outputs: th.Tensor) -> th.Tensor:
         """
-        What is added to the bias, in torch, on any device.
+        Compute the scaled deviation from the bias, in torch, on any device.
 
         :param outputs: the PreDNN's outputs, ``(batch, n_data)``
         :return: ``(batch, n_data)``
@@ -166,7 +176,7 @@ class RMSEncoding(Encoding):
 
 
 def _normalize(rows: th.Tensor) -> th.Tensor:
-    """Rows divided by their root mean square, as ``rms_norm`` does, which neither ONNX nor a second derivative knows."""
+    """Divide rows by their root mean square, as ``rms_norm`` does; that supports neither ONNX nor second derivatives."""
     return rows * th.rsqrt(rows.square().mean(1, keepdim=True) + EPSILON)
 
 
@@ -198,8 +208,8 @@ class _CompiledRMS(th.autograd.Function):
 @jit
 def _inner(one, other, is_angle):
     """
-    Mean product of two rows, over the angles and over the CZ indices; that over none is the other one. In double precision,
-    where 1e30 has a square.
+    Compute the mean product of two rows, over the angles and over the CZ indices. If one kind is missing, its mean is the
+    other's. In double precision, in which 1e30 has a square.
     """
     angles = indices = n_angles = 0.0
     for column in range(one.size):
@@ -214,7 +224,7 @@ def _inner(one, other, is_angle):
 
 @jit
 def _encode(outputs, bias, is_angle, scales, inputs, factors):
-    """Circuit inputs, and the factors that angles and indices of each row were multiplied with."""
+    """Compute the circuit inputs, and the factors by which each row's angles and indices were multiplied."""
     for row in range(outputs.shape[0]):
         angles, indices = _inner(outputs[row], outputs[row], is_angle)
         index_factor = np.float32(scales[1] / np.sqrt(indices + EPSILON))
@@ -226,7 +236,7 @@ def _encode(outputs, bias, is_angle, scales, inputs, factors):
 
 @jit
 def _encode_backward(outputs, factors, is_angle, scales, gradient, result):
-    """From the gradient with respect to the circuit inputs to that with respect to the PreDNN's outputs."""
+    """Map the gradient at the circuit inputs to the gradient at the PreDNN's outputs."""
     for row in range(outputs.shape[0]):
         # d factor / d output = -factor^3 / (scale^2 n) * output
         angles, indices = _inner(gradient[row], outputs[row], is_angle)

@@ -21,8 +21,8 @@ COLUMNS, ROWS = 16, 64
 
 class FusedRMS(th.autograd.Function):
     """
-    ``bias + scale * outputs / rms(outputs)``, apart for angles and indices, whose biases are two parameters. One kernel
-    forward, and two backward.
+    Compute ``bias + scale * outputs / rms(outputs)`` separately for angles and indices, whose biases are two parameters. One
+    kernel forward, two backward.
     """
 
     @staticmethod
@@ -69,6 +69,8 @@ class FusedRMS(th.autograd.Function):
 
 def warps_of(width: int) -> int:
     """
+    Choose the number of warps for a row.
+
     :param width: columns of a row
     :return: warps of the block that works on it
     """
@@ -78,8 +80,8 @@ def warps_of(width: int) -> int:
 @triton.jit
 def _means(products, angle, n_angles, width):
     """
-    Mean over the angles and over the CZ indices; that over none is the other one. In double precision, where 1e30 has a
-    square.
+    Compute the mean over the angles and over the CZ indices. If one kind is missing, its mean is the other's. In double
+    precision, in which 1e30 has a square.
     """
     products = products.to(tl.float64)
     of_angles = tl.sum(tl.where(angle, products, 0.0), 0)
@@ -95,7 +97,7 @@ def _encode(
     outputs, angle_bias, index_bias, is_angle, place, inputs, factors,
     width, stride, n_angles, angle_scale, index_scale, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """Circuit inputs of one row, and the factors that its angles and indices were multiplied with."""
+    """Compute the circuit inputs of one row, and the factors by which its angles and indices were multiplied."""
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, WIDTH)
     there = columns < width
@@ -117,7 +119,7 @@ def _encode(
 def _encode_backward(
     outputs, factors, is_angle, slopes, gradient, width, stride, n_angles, angle_scale, index_scale, WIDTH: tl.constexpr
 ):
-    """From the gradient with respect to the circuit inputs to that with respect to the PreDNN's outputs."""
+    """Map the gradient at the circuit inputs to the gradient at the PreDNN's outputs."""
     row = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, WIDTH)
     there = columns < width
@@ -136,7 +138,7 @@ def _encode_backward(
 
 @triton.jit(do_not_specialize=["rows"])
 def _sum_rows(slopes, is_angle, place, of_angles, of_indices, rows, width, COLUMNS: tl.constexpr, ROWS: tl.constexpr):
-    """The gradients of the biases: sums of columns, each where its bias is."""
+    """Sum the columns into the gradients of the biases."""
     columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     there = columns < width
     sums = tl.zeros((COLUMNS,), tl.float32)

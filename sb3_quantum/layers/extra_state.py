@@ -12,8 +12,9 @@ BLOCK = 512
 
 def pack_state(state: dict[str, Any]) -> th.Tensor:
     """
-    Plain data as a tensor of floating numbers, like everything else in a ``state_dict``: a loop over it that adds noise to
-    every tensor, as in SB3's manual, must not stumble over this one.
+    Pack plain data into a tensor of floating numbers.
+
+    Everything in a ``state_dict`` must be floating, so that a loop that adds noise to every tensor, as in SB3's manual, works.
 
     :param state: what JSON can hold
     :return: the bytes of the JSON, padded, as float32, so that files stay loadable with ``weights_only=True``
@@ -24,16 +25,20 @@ def pack_state(state: dict[str, Any]) -> th.Tensor:
 
 def is_perturbed(state: th.Tensor) -> bool:
     """
+    Tell whether noise was added to a packed state, or several were averaged.
+
     :param state: a tensor in the place of one that :func:`pack_state` returned
-    :return: whether it is no bytes at all, because noise was added to it, or it is the mean of several
+    :return: whether its numbers are no longer bytes
     """
     return state.is_floating_point() and bool(((state != state.round()) | (state < 0) | (state > 255)).any())
 
 
 def unpack_state(state: th.Tensor) -> dict[str, Any]:
     """
+    Unpack the data of :func:`pack_state`.
+
     :param state: what :func:`pack_state` returned; version 0.1.0 wrote uint8
-    :return: what it was given
+    :return: the data
     :raises RuntimeError: if it is something else
     """
     try:
@@ -47,8 +52,10 @@ def unpack_state(state: th.Tensor) -> dict[str, Any]:
 
 def seed_of(state: th.Tensor) -> int:
     """
+    Derive a seed from a perturbed state.
+
     :param state: a perturbed state
-    :return: a seed that follows from it, so that equal parameters act alike
+    :return: the seed, the same for equal states, so that equal parameters act alike
     """
     digest = hashlib.sha256(state.detach().cpu().double().numpy().tobytes()).digest()
     return int.from_bytes(digest[:7], "little")

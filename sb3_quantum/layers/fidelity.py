@@ -1,4 +1,4 @@
-"""Is the qtDNN's gradient the circuit's gradient? And is there anything in the circuit worth differentiating?"""
+"""Measures of the qtDNN's gradient and of what the circuit does."""
 
 import math
 from collections import Counter
@@ -21,8 +21,8 @@ _AMPLITUDES, _BYTES = 2**26, 80
 
 def can_be_simulated(ansatz: Circuit, inputs: th.Tensor) -> bool:
     """
-    Whether a measurement can compare with exact simulation: within a quarter of this machine's memory, and within minutes.
-    What counts is the qubits that two-qubit gates have joined, not the width.
+    Tell whether these circuits can be simulated exactly within minutes and a quarter of this machine's memory. What counts is
+    the number of qubits that two-qubit gates have joined, not the width.
 
     :param ansatz: the circuit
     :param inputs: circuit inputs that are measured, ``(batch, n_inputs)``
@@ -43,13 +43,12 @@ def gradient_fidelity(
     Compare the gradient of ``weights . expected bits`` through the qtDNN with the exact one, by autograd through the
     statevector.
 
-    Only live angles count: neither CZ indices, which are discrete, nor angles that no output depends on.
+    Only angles that an output depends on count. CZ indices are discrete and do not.
 
     :param layer: the quantum layer
     :param inputs: circuit inputs, ``(batch, n_inputs)``, as the actor makes them (not probed)
-    :param weights: what the gradient is taken of, ``(batch, n_qubits)``: the actor loss's gradient at the bits, or anything
-        else
-    :param surrogate: what stands in for the circuit, from circuit inputs to expected bits; the layer's own by default
+    :param weights: ``(batch, n_qubits)``, usually the gradient of the actor's loss at the bits
+    :param surrogate: maps circuit inputs to expected bits in place of the circuit; the layer's own by default
     :return: ``cosine``: mean over the states of the cosine between both gradients, 1 for a perfect tangent, 0 for a random
         one; ``norm_ratio``: median over the states of the qtDNN's gradient norm divided by the exact one
     """
@@ -75,13 +74,14 @@ def shot_fidelity(
     generator: np.random.Generator | None = None,
 ) -> dict[str, float]:
     """
-    What a chip can say of the tangent: the qtDNN's gradient against an estimate by the parameter-shift rule, on the layer's
-    own backend. Twice ``n_shifted`` circuits per row (600 for the paper's circuit), all of them counted as evaluation.
+    Compare the qtDNN's gradient with a parameter-shift estimate on the layer's own backend, which may be a chip.
 
-    Shot noise alone keeps the cosine below 1. Two halves of the shots are two independent estimates of the same gradient; from
+    This runs twice ``n_shifted`` circuits per row (``n_shifted`` is 600 for the paper's circuit), all counted as evaluation.
+
+    Shot noise alone keeps the cosine below 1. The two halves of the shots are independent estimates of the same gradient. From
     the cosine r between them follows the cosine that a perfect tangent would have with their mean, ``sqrt(2 r / (1 + r))``
-    (Spearman and Brown's formula for the reliability of a test of double length). Noise of the device that is the same in both
-    halves is no noise here: the reference is the circuit as this backend runs it.
+    (Spearman and Brown's formula for the reliability of a test of double length). Device errors that are equal in both halves
+    do not lower it: the reference is the circuit as this backend runs it.
 
     :param layer: the quantum layer
     :param inputs: circuit inputs, ``(batch, n_inputs)``; a few rows
@@ -112,7 +112,7 @@ def shot_fidelity(
 
 def fit_quality(layer: Block, inputs: th.Tensor) -> dict[str, float]:
     """
-    How well the qtDNN knows the circuit's outputs.
+    Measure how well the qtDNN predicts the circuit's outputs.
 
     :param layer: the quantum layer
     :param inputs: circuit inputs, ``(batch, n_inputs)``
@@ -132,16 +132,16 @@ def fit_quality(layer: Block, inputs: th.Tensor) -> dict[str, float]:
 
 def circuit_statistics(ansatz: Circuit, inputs: th.Tensor, simulated: bool = True) -> dict[str, float]:
     """
-    What the circuit does over a batch of states. A useless layer is easily fitted, so a cosine is read next to these.
+    Compute statistics of the circuit over a batch of states. A useless layer is easy to fit, so read a cosine next to these.
 
     :param ansatz: the circuit
     :param inputs: circuit inputs, ``(batch, n_inputs)``
-    :param simulated: whether the circuits are simulated; without it only what can be read off the inputs is returned
+    :param simulated: whether to simulate the circuits; without it, only statistics of the inputs are returned
     :return: ``input_std``: spread of an angle over the states in radians, mean over the angles; ``marginal_std``: spread of an
         expected bit over the states, mean over the qubits; ``entropy``: of a bit, and ``joint_entropy``: of the bitstring, in
         bits, means over the states; ``entanglement``: Meyer-Wallach's, 0 for product states, mean over the states;
-        ``cz_identities``: share of the chosen CZ gates that stand between a qubit and itself; ``cz_uncommon``: share of states
-        whose choice of qubits is not the commonest one
+        ``cz_identities``: share of the chosen CZ gates between a qubit and itself; ``cz_uncommon``: share of states whose
+        choice of qubits is not the most common one
     """
     with th.no_grad():
         angles, _ = ansatz.split(inputs)
@@ -157,7 +157,7 @@ def circuit_statistics(ansatz: Circuit, inputs: th.Tensor, simulated: bool = Tru
         expected = StatevectorBackend(ansatz).expected_bits(inputs)
         joint = entangled = 0.0
         for block in blocks(ansatz, inputs, measured=False):
-            # Blocks are independent: entropies are added up, and a qubit is entangled with its own block only
+            # Blocks are independent: entropies add up, and a qubit is entangled only with its own block
             real, imag = block.amplitudes.unbind(1)
             joint += float(th.special.entr(real.square() + imag.square()).sum())
             entangled += float(meyer_wallach(th.complex(real, imag)).sum()) * block.qubits.shape[1]
@@ -172,7 +172,7 @@ def circuit_statistics(ansatz: Circuit, inputs: th.Tensor, simulated: bool = Tru
 
 def meyer_wallach(states: th.Tensor) -> th.Tensor:
     """
-    Meyer and Wallach's measure of global entanglement, ``2 (1 - mean purity of a single qubit)``.
+    Compute Meyer and Wallach's measure of global entanglement, ``2 (1 - mean purity of a single qubit)``.
 
     Source: Meyer and Wallach, J. Math. Phys. 43, 4273 (2002), in the form of Brennen, Quantum Inf. Comput. 3, 619 (2003).
 
@@ -192,7 +192,10 @@ def meyer_wallach(states: th.Tensor) -> th.Tensor:
 def _angle_gradient(
     ansatz: Circuit, function: Callable[[th.Tensor], th.Tensor], inputs: th.Tensor, weights: th.Tensor
 ) -> th.Tensor:
-    """Gradient of ``weights . function(inputs)`` with respect to the angles; zero if there is none (``gradient="frozen"``)."""
+    """
+    Compute the gradient of ``weights . function(inputs)`` with respect to the angles; zero if there is none
+    (``gradient="frozen"``).
+    """
     leaf = inputs.detach().clone().requires_grad_(True)
     with th.enable_grad():
         outputs = function(leaf)

@@ -1,4 +1,4 @@
-"""Gradients of the qtDNN's fit: binary cross-entropy through a small network, many times per update."""
+"""Gradients of the qtDNN's fit, which is run many times per update."""
 
 import torch as th
 from torch import nn
@@ -7,16 +7,17 @@ from torch.nn import functional as F
 
 def bce_backward(net: nn.Sequential, features: th.Tensor, targets: th.Tensor, offset: th.Tensor | None = None) -> th.Tensor:
     """
-    Write the gradients of the mean binary cross-entropy between ``offset + net(features)`` (logits) and the targets into the
-    parameters' ``grad``, in place where there is one, and return the loss.
+    Compute the mean binary cross-entropy between ``offset + net(features)`` (logits) and the targets, and its gradients.
+
+    The gradients go into the parameters' ``grad``, in place where there is one.
 
     Linear layers with rectifiers between them are differentiated by hand, which takes two thirds of autograd's time for the
-    paper's qtDNN and its tiny-batches of 32; any other network by autograd.
+    paper's qtDNN and its tiny-batches of 32. Other networks use autograd.
 
     :param net: the network
-    :param features: what it is shown, ``(batch, n_features)``
+    :param features: the network's inputs, ``(batch, n_features)``
     :param targets: bits or expected bits, ``(batch, n_qubits)``
-    :param offset: logits that are known beforehand, ``(batch, n_qubits)``
+    :param offset: the prior's logits, ``(batch, n_qubits)``
     :return: the loss in nats per qubit, without gradient
     """
     if not all(type(layer) in (nn.Linear, nn.LeakyReLU, nn.ReLU) for layer in net):
@@ -40,7 +41,7 @@ def _by_autograd(net: nn.Sequential, features: th.Tensor, targets: th.Tensor, of
 
 
 def _by_hand(net: nn.Sequential, features: th.Tensor, targets: th.Tensor, offset: th.Tensor | None) -> th.Tensor:
-    # Every row of the batch is a column here: a product of a wide layer with few columns keeps more than one thread busy
+    # Every row of the batch is a column here: this lets the product of a wide layer with few rows use more than one thread
     values, layer_inputs = features.t(), []
     for layer in net:
         if isinstance(layer, nn.Linear):

@@ -1,6 +1,6 @@
 """
-Gradients of the expected bits without a qtDNN: references to compare it with, and the ways a chip would have to go. And
-controls, which give the inputs no gradient worth the name.
+Gradients of the expected bits without a qtDNN: references to compare it with, as a chip would have to compute them, and
+controls without a useful gradient.
 
 All references are gradients with respect to the angles. The CZ indices are discrete: "exact", "parameter_shift" and "spsa"
 give them zero, and only the qtDNN, which is smooth in them, has a slope there.
@@ -20,9 +20,9 @@ from sb3_quantum.circuits.tracing import in_graph, is_recorded
 
 #: ways to differentiate a quantum layer
 GRADIENTS = ("qtdnn", "exact", "parameter_shift", "spsa", "noise", "frozen")
-#: those among them that stand on a fitted qtDNN
+#: those that need a fitted qtDNN
 FITTED_GRADIENTS = ("qtdnn", "noise", "frozen")
-#: numbers held at once while shifted circuits are written down
+#: numbers in memory at once while shifted circuits are built
 CHUNK = 2**23
 
 Estimator = Callable[[Backend, th.Tensor, th.Tensor], th.Tensor]
@@ -30,6 +30,8 @@ Estimator = Callable[[Backend, th.Tensor, th.Tensor], th.Tensor]
 
 def check_gradient(gradient: str, backend: Backend) -> str:
     """
+    Check the name of a gradient, and that the backend supports it.
+
     :param gradient: one of :data:`GRADIENTS`
     :param backend: who runs the circuits
     :return: the gradient's name
@@ -39,7 +41,7 @@ def check_gradient(gradient: str, backend: Backend) -> str:
     check_choice("gradient", gradient, GRADIENTS)
     if gradient == "exact" and not backend.differentiable:
         raise ValueError(
-            f'gradient="exact" needs a backend that autograd passes through, and {backend.name!r} is none; '
+            f'gradient="exact" needs a differentiable backend, and {backend.name!r} is not; '
             f'use "statevector", or another gradient'
         )
     if gradient == "parameter_shift":
@@ -54,12 +56,12 @@ def _shifted_rows(ansatz: Circuit) -> int:
 
 def circuits_per_gradient(ansatz: Circuit, gradient: str, batch_size: int) -> tuple[int, int]:
     """
-    What one backward pass runs, beyond the forward pass.
+    Count the circuits of one backward pass, without the forward pass.
 
     :param ansatz: the circuit's shape
     :param gradient: one of :data:`GRADIENTS`
     :param batch_size: rows
-    :return: circuits, and the jobs that they are handed over in
+    :return: number of circuits, and of the jobs that they form
     """
     if gradient not in ("parameter_shift", "spsa"):
         return 0, 0
@@ -71,13 +73,15 @@ def parameter_shift(
     backend: Backend, inputs: th.Tensor, weights: th.Tensor, run: Callable[[th.Tensor], th.Tensor] | None = None
 ) -> th.Tensor:
     """
-    Vector-Jacobian product of the expected bits by the parameter-shift rule: exact on an exact backend, unbiased on shots.
+    Compute a vector-Jacobian product of the expected bits by the parameter-shift rule: exact on an exact backend, unbiased on
+    shots.
+
     It runs ``n_shifted`` circuits per row, see :meth:`Circuit.shift_rule <sb3_quantum.circuits.Circuit.shift_rule>`.
 
     :param backend: who runs the circuits
     :param inputs: circuit inputs, ``(batch, n_inputs)``
     :param weights: what the Jacobian is multiplied with, ``(batch, n_qubits)``
-    :param run: how expected bits are got, from circuit inputs; ``backend.expected_bits`` by default
+    :param run: maps circuit inputs to expected bits; ``backend.expected_bits`` by default
     :return: ``(batch, n_inputs)``, zero at the CZ indices
     """
     run = backend.expected_bits if run is None else run
@@ -97,9 +101,10 @@ def parameter_shift(
 
 def spsa(backend: Backend, inputs: th.Tensor, weights: th.Tensor, step: float = 0.1, n_directions: int = 1) -> th.Tensor:
     """
-    Vector-Jacobian product by simultaneous perturbation: all angles at once, in random directions of +-1. Two circuits per row
-    and direction. Its expectation is the gradient plus a bias of order ``step ** 2``; its variance grows with the number of
-    angles. Source: Spall, IEEE Trans. Automat. Contr. 37, 332 (1992).
+    Compute a vector-Jacobian product by simultaneous perturbation: all angles at once, in random directions of +-1.
+
+    It runs two circuits per row and direction. Its expectation is the gradient plus a bias of order ``step ** 2``; its
+    variance grows with the number of angles. Source: Spall, IEEE Trans. Automat. Contr. 37, 332 (1992).
 
     :param backend: who runs the circuits; the directions come from its generator
     :param inputs: circuit inputs, ``(batch, n_inputs)``
@@ -150,7 +155,8 @@ class _Estimated(th.autograd.Function):
 
 def with_noisy_gradient(inputs: th.Tensor) -> th.Tensor:
     """
-    The control ``gradient="noise"``: the identity, whose gradient is replaced by Gaussian noise of equal norm, row by row.
+    Apply the identity, and replace its gradient by Gaussian noise of equal norm, row by row (the control
+    ``gradient="noise"``).
 
     :param inputs: ``(batch, n)``
     :return: the same values; the noise comes from torch's global generator
@@ -159,7 +165,7 @@ def with_noisy_gradient(inputs: th.Tensor) -> th.Tensor:
 
 
 class _NoisyGradient(th.autograd.Function):
-    """What :func:`with_noisy_gradient` is to autograd."""
+    """Autograd function of :func:`with_noisy_gradient`."""
 
     @staticmethod
     def forward(ctx: Any, inputs: th.Tensor) -> th.Tensor:
@@ -173,14 +179,14 @@ class _NoisyGradient(th.autograd.Function):
 
 def differentiable_bits(backend: Backend, inputs: th.Tensor, gradient: str) -> th.Tensor:
     """
-    The circuit's own expected bits with a gradient that needs no qtDNN. The circuits it runs are counted.
+    Compute the circuit's own expected bits, with a gradient that needs no qtDNN. The circuits that it runs are counted.
 
     :param backend: who runs the circuits
     :param inputs: circuit inputs, ``(batch, n_inputs)``
     :param gradient: ``"exact"`` (autograd through the simulator), ``"parameter_shift"`` or ``"spsa"``
     :return: ``(batch, n_qubits)``
     """
-    # An estimate is a matter of running circuits, and no operation that a recorded graph could hold
+    # An estimate runs circuits, which a recorded graph cannot do
     if gradient == "exact" or (in_graph(inputs) and is_recorded(inputs)):
         return backend.expected_bits(inputs)
     estimators: dict[str, Estimator] = {"parameter_shift": parameter_shift, "spsa": spsa}

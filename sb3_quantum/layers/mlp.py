@@ -11,12 +11,12 @@ def mlp(
     input_dim: int, output_dim: int, net_arch: Sequence[int], activation_fn: type[nn.Module], **kwargs: Any
 ) -> nn.Sequential:
     """
-    SB3's ``create_mlp``, whose rectifiers work in place: the linear layer in front of them needs its output no more.
+    SB3's ``create_mlp`` with rectifiers in place: the linear layer before them no longer needs its output.
 
-    :param input_dim: numbers that go in
-    :param output_dim: numbers that come out; without a last layer if negative
+    :param input_dim: number of inputs
+    :param output_dim: number of outputs; no last layer if negative
     :param net_arch: widths of the hidden layers
-    :param activation_fn: activation function behind each of them
+    :param activation_fn: activation function after each of them
     :param kwargs: further arguments of ``create_mlp``
     :return: the layers
     """

@@ -1,4 +1,4 @@
-"""An optimizer that stays with its parameters, whatever is done to the module that they belong to."""
+"""Optimizers that follow a module's parameters through casts, moves and replacements."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,14 +12,14 @@ def make_optimizer(
     optimizer_class: Any, tensors: Iterable[th.nn.Parameter], learning_rate: float, optimizer_kwargs: dict[str, Any] | None
 ) -> th.optim.Optimizer:
     """
-    Make an optimizer from arguments that somebody wrote.
+    Make an optimizer from a user's arguments.
 
     :param optimizer_class: a class, or a function that makes an optimizer
-    :param tensors: what it will change
+    :param tensors: the parameters that it updates
     :param learning_rate: its learning rate
     :param optimizer_kwargs: its other keyword arguments
     :return: the optimizer
-    :raises ValueError: if there is no such optimizer, or an argument is not one of its
+    :raises ValueError: if the keyword arguments do not fit the optimizer
     """
     make, kwargs = check_factory("optimizer_class", optimizer_class, th.optim.Optimizer), check_keywords(
         "optimizer_kwargs", optimizer_kwargs
@@ -33,14 +33,14 @@ def make_optimizer(
 
 def follow(optimizer: th.optim.Optimizer, parameters: Sequence[th.Tensor]) -> None:
     """
-    Make an optimizer hold the parameters that a module has now, and what it knows of them in their type and on their device.
+    Make an optimizer hold a module's current parameters, with its state in their type and on their device.
 
-    ``load_state_dict(assign=True)``, ``double()`` or a move leave an optimizer that was made before with tensors that no
-    longer belong to the module, or with moments of another type. A parameter that was replaced by one of the same shape
-    inherits its moments, any other starts anew.
+    After ``load_state_dict(assign=True)``, ``double()`` or a move, an older optimizer holds tensors that no longer belong to
+    the module, or moments of another type. A replaced parameter of the same shape inherits the moments; any other starts
+    without.
 
-    :param optimizer: of one group of parameters, those that the module had
-    :param parameters: those that it has
+    :param optimizer: an optimizer with one group, the module's former parameters
+    :param parameters: the module's current parameters
     """
     held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if len(held) != len(parameters) or any(old is not new for old, new in zip(held, parameters, strict=True)):

@@ -11,7 +11,7 @@ from sb3_quantum.circuits.checks import check_choice, check_factory, check_insta
 from sb3_quantum.layers.mlp import mlp
 from sb3_quantum.priors import make_prior
 
-#: what the qtDNN is shown of the circuit's inputs
+#: features of the circuit's inputs, by name
 QTDNN_FEATURES = ("raw", "periodic")
 
 
@@ -19,14 +19,13 @@ class QtDNN(nn.Module):
     """
     The "quantum tangential" network of the paper (Section 2.2): circuit inputs to the logits of the expected bits.
 
-    With a prior (:mod:`sb3_quantum.priors`) it is the sum of two parts: the logits of the prior's bits, such as those of the
-    circuit's mean field, which need no fit, and a network that learns what these lack, correlations and the device's errors.
-    That network sees the prior's logits too, and starts with nothing to add. Without a prior the network is all there is, as
-    in the paper.
+    With a prior (:mod:`sb3_quantum.priors`) it is the sum of two parts. The first, the logits of the prior's bits, needs no
+    fit. The second is a network that learns what the prior lacks: correlations and the device's errors. It also sees the
+    prior's logits, and its output starts at zero. Without a prior there is only the network, as in the paper.
 
-    Its parameters belong to the fit. They do not require a gradient outside of one, and whoever demands one
-    (``model.requires_grad_(True)``) gets none, so neither the loss behind the layer nor an optimizer that was given all
-    parameters of a model can change them. They stay in single or double precision in a model of half precision.
+    Only the fit changes its parameters. Outside a fit they get no gradient, not even after ``model.requires_grad_(True)``, so
+    neither the loss after the layer nor an optimizer over all parameters of a model changes them. They stay in single or
+    double precision in a model of half precision.
 
     :param ansatz: the circuit it stands in for
     :param net_arch: widths of the hidden layers; the paper has ``[2048]``
@@ -36,7 +35,7 @@ class QtDNN(nn.Module):
     :param activation_fn: activation function between the layers
     :param prior: a key of :data:`~sb3_quantum.priors.PRIORS` (the paper has ``"none"``), or ``"auto"``, see
         :func:`~sb3_quantum.priors.suited_prior`
-    :raises ValueError: if ``features`` or ``prior`` is unknown, or the prior does not know such circuits
+    :raises ValueError: if ``features`` or ``prior`` is unknown, or the prior does not support the circuit
     """
 
     def __init__(
@@ -62,6 +61,8 @@ class QtDNN(nn.Module):
 
     def forward(self, inputs: th.Tensor) -> th.Tensor:
         """
+        Predict the circuit's expected bits.
+
         :param inputs: circuit inputs, ``(batch, n_inputs)``, wrapped or not
         :return: logits of the expected bits, ``(batch, n_qubits)``
         """
@@ -70,7 +71,7 @@ class QtDNN(nn.Module):
         return logits if offset is None else offset + logits
 
     def _frozen_net(self, values: th.Tensor) -> th.Tensor:
-        """``self.net``, its parameters as constants."""
+        """Apply ``self.net`` with its parameters as constants."""
         for layer in self.net:
             if type(layer) is nn.Linear:
                 weight, bias = layer.weight.detach(), layer.bias.detach()
@@ -84,7 +85,9 @@ class QtDNN(nn.Module):
 
     def net_parameters(self) -> list[nn.Parameter]:
         """
-        :return: what a fit changes, in the order of ``parameters()``, which takes several times as long to find them
+        List the parameters that a fit changes.
+
+        :return: the parameters, in the order of ``parameters()``, which takes several times as long
         """
         if any(layer._modules for layer in self.net):
             return list(self.net.parameters())
@@ -99,7 +102,7 @@ class QtDNN(nn.Module):
 
     def network_inputs(self, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
         """
-        What the fitted network is shown, and the logits that it adds to.
+        Compute the fitted network's features, and the prior's logits to which its output is added.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``, wrapped or not
         :return: features ``(batch, n_features)``, and the prior's logits ``(batch, n_qubits)`` if there is a prior
@@ -111,7 +114,7 @@ class QtDNN(nn.Module):
         return features, features[:, -self.prior.n_logits :] if self.prior.n_logits else None
 
     def _wrapped(self, inputs: th.Tensor) -> th.Tensor:
-        """Circuit inputs as in the replay buffer, whose rows the network is fitted to; indices are not rounded."""
+        """Wrap circuit inputs as the replay buffer does, whose rows the network is fitted to; indices are not rounded."""
         angles, indices = self.ansatz.split(inputs)
         turns = th.floor(indices.detach() / self.ansatz.n_qubits)
         wrapped = self.ansatz.wrap_angles(angles)

@@ -32,24 +32,23 @@ class QuantumLayer(Block):
     """
     A parametrized quantum circuit as a layer of any torch model (the QL of the paper), with the qtDNN as its derivative.
 
-    ``layer(inputs)`` runs the circuit and returns bits; ``backward`` multiplies the incoming gradient with the Jacobian of the
-    qtDNN at the same inputs. :meth:`surrogate` is the paper's other form, the qtDNN forward too. The qtDNN's parameters are
-    changed by :meth:`fit_surrogate` only: refit it regularly, or the gradient means nothing.
+    ``layer(inputs)`` runs the circuit and returns bits; ``backward`` multiplies the incoming gradient by the Jacobian of the
+    qtDNN at the same inputs. :meth:`surrogate` is the paper's other form, with the qtDNN in the forward pass too. Only
+    :meth:`fit_surrogate` changes the qtDNN: call it regularly, or the gradient means nothing.
 
-    The paper's circuit has no parameters of its own. Those of a circuit that has (``circuit.n_weights``) are the layer's
-    parameter ``weights``, trained as any other, and inputs that are given without them, ``(batch, n_data)``, are completed.
+    The paper's circuit has no trainable weights. If a circuit has some (``circuit.n_weights``), they are the layer's parameter
+    ``weights``, and inputs without them, ``(batch, n_data)``, are completed.
 
-    ``state_dict`` holds the qtDNN, and the circuit, the backend's generator and its counters as extra state.
+    ``state_dict`` contains the qtDNN and, as extra state, the circuit, the backend's generator and its counters.
 
     :param n_qubits: qubits of the circuit (M), 10 by default
     :param n_layers: layers of the circuit (L), 10 by default
     :param backend: name of a backend, or an instance
     :param backend_kwargs: keyword arguments of the backend
     :param readout: what :meth:`forward` returns: ``"sample"`` (the paper), ``"majority"`` or ``"mean"``
-    :param gradient: ``"qtdnn"`` (the paper), or a reference that needs none: ``"exact"``, ``"parameter_shift"``, ``"spsa"``,
-        see :mod:`sb3_quantum.layers.gradients`; those run circuits in :meth:`surrogate` and in ``backward``. Or a control:
-        the qtDNN's gradient replaced by ``"noise"`` of equal norm, or withheld, so that whatever makes the inputs stays
-        ``"frozen"``
+    :param gradient: ``"qtdnn"`` (the paper), or a reference without a qtDNN: ``"exact"``, ``"parameter_shift"``, ``"spsa"``,
+        which run circuits in :meth:`surrogate` and in ``backward``; or a control: ``"noise"`` of the norm of the qtDNN's
+        gradient, or no gradient at all (``"frozen"``). See :mod:`sb3_quantum.layers.gradients`
     :param qtdnn_arch: widths of the qtDNN's hidden layers
     :param qtdnn_features: ``"periodic"`` or ``"raw"``, see :class:`~sb3_quantum.layers.qtdnn.QtDNN`
     :param qtdnn_prior: ``"auto"``, ``"mean_field"``, ``"pair_correlations"`` or ``"none"``, see
@@ -60,9 +59,9 @@ class QuantumLayer(Block):
     :param optimizer_kwargs: its keyword arguments, without the learning rate
     :param circuit: family of the circuit, a key of :data:`~sb3_quantum.circuits.CIRCUITS`, or an instance
     :param circuit_kwargs: keyword arguments of the family, such as ``n_cz``
-    :param own_weights: whether the circuit's weights are parameters of this layer; without, all inputs must be given
+    :param own_weights: whether the circuit's weights are parameters of this layer; if not, the inputs must include them
     :param seed: seed of the backend's generator; drawn from torch's global generator by default, so that ``torch.manual_seed``
-        governs it
+        controls it
     :raises ValueError: if an argument is not one of those accepted
     :raises TypeError: if there is no such argument
     """
@@ -135,7 +134,7 @@ class QuantumLayer(Block):
         self, inputs: th.Tensor, readout: str | None = None, generator: np.random.Generator | None = None
     ) -> th.Tensor:
         """
-        Run the circuits. The gradient with respect to the inputs is the qtDNN's, or that which ``gradient`` names.
+        Run the circuits. The gradient with respect to the inputs is the one that ``gradient`` names, the qtDNN's by default.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``, or with any other leading dimensions, none included
         :param readout: overrides the layer's own
@@ -154,15 +153,16 @@ class QuantumLayer(Block):
         return outputs if leading is None else outputs.reshape(*leading, self.n_outputs)
 
     def _completed(self, inputs: th.Tensor) -> th.Tensor:
-        """With the circuit's own weights, if it has any and they are not there yet."""
+        """Append the circuit's own weights, unless the inputs include them."""
         if self.weights is None or not isinstance(inputs, th.Tensor) or inputs.shape[-1:] != (self.ansatz.n_data,):
             return inputs
         return with_weights(inputs, self.weights)
 
     def surrogate(self, inputs: th.Tensor) -> th.Tensor:
         """
-        The qtDNN in place of the circuit: differentiable in the inputs, its parameters frozen. With a ``gradient`` that needs
-        no qtDNN, the circuit's own expected bits and that gradient.
+        Evaluate the qtDNN in place of the circuit: differentiable in the inputs, with its parameters frozen.
+
+        If ``gradient`` needs no qtDNN, these are the circuit's own expected bits with that gradient.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``, or with any other leading dimensions
         :return: expected bits as the qtDNN sees them, ``(batch, n_qubits)``, in (0, 1); leading dimensions are the inputs'
@@ -184,7 +184,7 @@ class QuantumLayer(Block):
 
     def act(self, inputs: th.Tensor, readout: str, record_bits: bool = False, probe_std: float = 0.0) -> BlockStep:
         """
-        Run every circuit once, and keep what went in and what came out.
+        Run every circuit once, and keep its inputs and outputs.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :param readout: of the outputs
@@ -217,10 +217,10 @@ class QuantumLayer(Block):
         evaluation: bool = False,
     ) -> Measurement:
         """
-        Run the circuits without any gradient, see :meth:`Backend.measure <sb3_quantum.backends.Backend.measure>`.
+        Run the circuits without a gradient, see :meth:`Backend.measure <sb3_quantum.backends.Backend.measure>`.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
-        :param draw: whether a bitstring is wanted
+        :param draw: whether to draw a bitstring
         :param generator: where the randomness comes from; the backend's own generator by default
         :param evaluation: count circuits and shots as evaluation
         :return: bits and expected bits
@@ -234,7 +234,7 @@ class QuantumLayer(Block):
         return self.qtdnn(inputs)
 
     def reference_prior(self) -> Prior:
-        # Without a prior, the one that is the default: what a run without it gives up
+        # Without a prior, the circuit's default one: it shows what a run without it gives up
         return self.qtdnn.prior if self.qtdnn.prior.n_logits else super().reference_prior()
 
     def fit_surrogate(
@@ -248,12 +248,12 @@ class QuantumLayer(Block):
         Fit the qtDNN to recorded (circuit input, circuit output) pairs by binary cross-entropy (step B1 of Algorithm 1).
 
         :param inputs: circuit inputs, ``(rows, n_inputs)``, or with any other leading dimensions
-        :param targets: what the circuits gave: bits or expected bits, ``(rows, n_qubits)``, or with the inputs' leading
+        :param targets: the circuits' outputs, bits or expected bits, ``(rows, n_qubits)``, or with the inputs' leading
             dimensions; if ``None``, the circuits are run now
         :param gradient_steps: tiny-batches to draw, N_qt in the paper
         :param batch_size: rows of a tiny-batch, drawn with replacement; all rows, in order, by default
         :return: the mean loss over the tiny-batches, in nats per qubit, without gradient
-        :raises ValueError: if inputs and targets do not match, there are none, or ``gradient_steps`` or ``batch_size`` is no
+        :raises ValueError: if inputs and targets do not match or are empty, or ``gradient_steps`` or ``batch_size`` is not an
             integer >= 1
         """
         for name, value in (("gradient_steps", gradient_steps), ("batch_size", batch_size)):
@@ -277,7 +277,7 @@ class QuantumLayer(Block):
         parameters = self.qtdnn.net_parameters()
         follow(self.optimizer, parameters)
         losses = []
-        # All rows at once, and all that does not change in between: many tiny operations take longer than a few small ones
+        # Gather all rows, and everything that stays the same, at once: many tiny operations take longer than a few small ones
         if batch_size is not None:
             rows = th.randint(len(inputs), (gradient_steps * batch_size,), device=inputs.device)
             inputs, targets = inputs[rows], targets[rows]
@@ -297,7 +297,7 @@ class QuantumLayer(Block):
 
     def seed(self, seed: int | None) -> None:
         """
-        Start the backend's generator anew.
+        Restart the backend's generator.
 
         :param seed: the seed; fresh entropy if ``None``
         """
@@ -305,7 +305,9 @@ class QuantumLayer(Block):
 
     def usage(self) -> dict[str, float]:
         """
-        :return: the backend's statistics and counters; those of evaluations start with ``eval_``
+        Return the backend's statistics and counters.
+
+        :return: numbers by name; those of evaluations start with ``eval_``
         """
         counted = (("", self.backend.usage), ("eval_", self.backend.eval_usage))
         counters = {f"{prefix}{name}": value for prefix, usage in counted for name, value in asdict(usage).items()}
@@ -313,7 +315,7 @@ class QuantumLayer(Block):
 
     def set_backend(self, backend: str | Backend, backend_kwargs: dict[str, Any] | None = None) -> None:
         """
-        Run the circuits elsewhere from now on; generator and counters go on where they are.
+        Run the circuits on another backend from now on; generator and counters continue.
 
         :param backend: name of a backend, or an instance
         :param backend_kwargs: keyword arguments of the backend
@@ -327,7 +329,7 @@ class QuantumLayer(Block):
 
     def to_qiskit(self, inputs: "th.Tensor | np.ndarray", measure: bool = True) -> "QuantumCircuit":
         """
-        The very circuit that is run for these inputs.
+        Return the circuit that is run for these inputs.
 
         :param inputs: ``(n_inputs,)`` or ``(1, n_inputs)``
         :param measure: whether to append ``measure_all()``
@@ -338,7 +340,7 @@ class QuantumLayer(Block):
 
     def get_extra_state(self) -> th.Tensor:
         """
-        What ``state_dict`` saves beside the qtDNN: the circuit, the backend's name, generator and counters.
+        Return what ``state_dict`` saves beside the qtDNN: the circuit, the backend's name, generator and counters.
 
         :return: JSON as a tensor, see :func:`~sb3_quantum.layers.extra_state.pack_state`
         """
@@ -351,11 +353,12 @@ class QuantumLayer(Block):
 
     def set_extra_state(self, state: th.Tensor) -> None:
         """
-        The inverse of :meth:`get_extra_state`; the backend itself stays the one this layer has. A state that noise was added
-        to, or a mean of several, seeds the generator and leaves the counters as they are.
+        Restore what :meth:`get_extra_state` returned; the layer keeps its backend.
 
-        :param state: what it returned
-        :raises RuntimeError: if it belongs to another circuit (as torch does for parameters of another shape)
+        A state with noise in it, or a mean of several, seeds the generator and leaves the counters unchanged.
+
+        :param state: the state
+        :raises RuntimeError: if it belongs to another circuit, as torch does for parameters of another shape
         """
         if is_perturbed(state):
             self.backend.seed(seed_of(state))

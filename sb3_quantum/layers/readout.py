@@ -1,4 +1,4 @@
-"""What of a measurement the rest of the network sees."""
+"""Readouts: from a measurement to the PostDNN's inputs."""
 
 import torch as th
 
@@ -11,6 +11,8 @@ READOUTS = ("sample", "majority", "mean")
 
 def check_readout(name: str, value: str) -> str:
     """
+    Check the name of a readout.
+
     :param name: the argument's name, for the message
     :param value: a readout
     :return: the readout
@@ -21,11 +23,11 @@ def check_readout(name: str, value: str) -> str:
 
 def read(measurement: Measurement, readout: str) -> th.Tensor:
     """
-    Read a measurement out.
+    Apply a readout to a measurement.
 
-    :param measurement: of a batch of circuits
-    :param readout: ``"sample"``: one sampled bitstring, the paper's; ``"majority"``: each bit its qubit's likelier value (0 in
-        a tie); ``"mean"``: the expected bits
+    :param measurement: the measurement of a batch of circuits
+    :param readout: ``"sample"``: one sampled bitstring (the paper); ``"majority"``: for each bit the more likely value of its
+        qubit (0 in a tie); ``"mean"``: the expected bits
     :return: ``(batch, n_qubits)``
     """
     if readout == "sample":

@@ -76,7 +76,7 @@ def load_run(folder: Path, label: str | None = None) -> Run:
     :raises ImportError: if its TensorBoard files are needed and tensorboard is missing
     """
     if not folder.exists():
-        raise FileNotFoundError(f"{folder} is not there")
+        raise FileNotFoundError(f"{folder} does not exist")
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file; a run is given by its folder")
     run = Run(label or folder.resolve().name)

@@ -51,7 +51,7 @@ class CumulantExpansion:
     def __init__(self, program: Program, order: int):
         unknown = sorted({gate.name for gate in program.gates} - set(KINDS))
         if unknown:
-            raise ValueError(f"a prior knows the gates {', '.join(KINDS)}, but the circuit has {', '.join(unknown)}")
+            raise ValueError(f"a prior supports the gates {', '.join(KINDS)}, but the circuit has {', '.join(unknown)}")
         self.n_qubits, self.order = program.n_qubits, order
         # What follows the last gate that is not diagonal cannot be seen in Z
         last = max((place for place, gate in enumerate(program.gates) if gate.name not in _DIAGONAL), default=-1)

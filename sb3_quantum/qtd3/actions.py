@@ -1,4 +1,4 @@
-"""Actions: spaces that they can be scaled to, and exploration noise in their shape."""
+"""Checks of action spaces, and exploration noise."""
 
 import copy
 from typing import Any
@@ -12,7 +12,7 @@ from sb3_quantum.circuits.checks import shown
 
 def check_action_space(space: spaces.Box) -> None:
     """
-    Refuse action spaces onto which [-1, 1] cannot be scaled.
+    Refuse action spaces to which [-1, 1] cannot be scaled.
 
     :param space: the environment's
     :raises ValueError: if it is of integers, without a number, or has a range that is empty or beyond its type
@@ -36,9 +36,9 @@ def check_action_space(space: spaces.Box) -> None:
 
 def make_action_noise(noise: Any, shape: tuple[int, ...]) -> ActionNoise | None:
     """
-    Exploration noise in the shape of an action, ``(1,)`` for a scalar.
+    Make exploration noise in the shape of an action, ``(1,)`` for a scalar.
 
-    :param noise: ``action_noise`` as it was checked: a standard deviation, a list of them, or SB3's
+    :param noise: the checked ``action_noise``: a standard deviation, a list of them, or SB3's noise
     :param shape: of an action
     :return: the noise
     :raises ValueError: if its shape is not that of an action

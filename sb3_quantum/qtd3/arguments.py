@@ -1,4 +1,4 @@
-"""What the constructors of QuantumTD3 and of its policy accept: a row for every argument, checked before anything is made."""
+"""Checks of the arguments of QuantumTD3 and its policy, one row each, before anything is built."""
 
 import functools
 import inspect
@@ -42,9 +42,9 @@ from sb3_quantum.qtd3.critics import CRITICS
 Check = Callable[[str, Any], Any]
 Init = TypeVar("Init", bound=Callable[..., None])
 
-#: what the qtDNN can be fitted to
+#: targets of the qtDNN's fit
 FIT_TARGETS = ("auto", "exact", "sample")
-#: arguments of both the algorithm and the policy; the algorithm hands them on
+#: arguments of both the algorithm and the policy; the algorithm passes them on
 SHARED = ("backend", "backend_kwargs", "gradient")
 
 
@@ -65,7 +65,7 @@ def _or_none(check: Check) -> Check:
 
 
 def _anything(name: str, value: Any) -> Any:
-    """Of arguments that SB3 alone makes and hands over."""
+    """Accept arguments that only SB3 passes."""
     return value
 
 
@@ -81,7 +81,7 @@ def _dictionary(name: str, value: Any) -> dict[str, Any]:
 
 
 def _policy_kwargs(name: str, value: Any) -> dict[str, Any]:
-    """A circuit or a block that files can name is kept by its name."""
+    """Keep the name of a circuit or block that files can name."""
     kwargs = _dictionary(name, value)
     block = kwargs.get("block")
     if inspect.isclass(block) and issubclass(block, Block) and BLOCKS.get(getattr(block, "name", "")) is block:
@@ -101,7 +101,7 @@ def _circuit(name: str, value: Any) -> Any:
 
 
 def _prior(name: str, value: Any) -> str:
-    # Asked when it is needed: one of the user's own may have been added
+    # Looked up when needed: users may have added their own
     return check_choice(name, value, ("auto", *PRIORS))
 
 
@@ -111,7 +111,7 @@ def _block(name: str, value: Any) -> Any:
 
 
 def _class_of(base: type) -> Check:
-    """A class, or a function that makes instances as one does; no instance."""
+    """Accept a class, or a function that makes instances, but no instance."""
 
     def check(name: str, value: Any) -> Any:
         good = issubclass(value, base) if inspect.isclass(value) else callable(value) and not isinstance(value, base)
@@ -131,14 +131,14 @@ def _net_arch(name: str, value: Any) -> Any:
 
 
 def _policy(name: str, value: Any) -> Any:
-    # Aliases are the algorithm's own and are looked up by SB3; other policies than QuantumTD3Policy lack a quantum layer
+    # SB3 looks up the algorithm's aliases; policies other than QuantumTD3Policy lack a quantum layer
     if isinstance(value, str) or (inspect.isclass(value) and hasattr(value, "seed_predictions")):
         return value
     raise ValueError(f"{name} must be the name of a policy or a subclass of QuantumTD3Policy, got {shown(value)}")
 
 
 def _env(name: str, value: Any) -> Any:
-    # Old gym environments, which SB3 converts, are known by their methods
+    # Old gym environments, which SB3 converts, are recognized by their methods
     good = isinstance(value, str | gym.Env | VecEnv) or (hasattr(value, "reset") and hasattr(value, "step"))
     if value is not None and (not good or inspect.isclass(value)):
         raise ValueError(f"{name} must be a Gymnasium environment, a VecEnv or a registered id, got {shown(value)}")
@@ -292,7 +292,7 @@ POLICY: dict[str, Check] = {
     "backend_kwargs": _or_none(_dictionary),
     "gradient": _choice(GRADIENTS),
 }
-#: keyword arguments that go on to a class which another argument names, and those of them that the owner gives itself
+#: keyword arguments of a class that another argument names, and those that the owner passes itself
 INNER: dict[str, tuple[str, tuple[str, ...]]] = {
     "encoding_kwargs": ("encoding", ("ansatz",)),
     "backend_kwargs": ("backend", ("ansatz",)),
@@ -304,11 +304,11 @@ INNER: dict[str, tuple[str, tuple[str, ...]]] = {
 
 def checked(rows: Mapping[str, Check], elsewhere: Mapping[str, str]) -> Callable[[Init], Init]:
     """
-    Make a constructor check its arguments, and be called with what the checks return.
+    Decorate a constructor: check its arguments, and call it with what the checks return.
 
     :param rows: a check for every argument
-    :param elsewhere: where arguments belong that it does not have, by name
-    :return: a decorator of ``__init__``; an unknown name is a TypeError, as everywhere, and says what was meant
+    :param elsewhere: for arguments that it does not have, by name, where they belong
+    :return: a decorator of ``__init__``; an unknown name raises a TypeError that suggests the nearest known one
     """
 
     def decorate(init: Init) -> Init:
@@ -330,12 +330,12 @@ def checked(rows: Mapping[str, Check], elsewhere: Mapping[str, str]) -> Callable
 
 def check_inner(name: str, given: dict[str, Any] | None, owner: Any) -> None:
     """
-    Refuse keyword arguments that the class does not have which they go on to.
+    Refuse keyword arguments that the receiving class does not have.
 
     :param name: of the dictionary, a key of :data:`INNER`
     :param given: the dictionary
-    :param owner: what the other argument says: a class, or the name of one
-    :raises ValueError: if it holds an unknown name
+    :param owner: the receiving class, or its name
+    :raises ValueError: if it contains an unknown name
     """
     if isinstance(owner, str):
         owner = ({**ENCODINGS, **BACKENDS} if owner in {**ENCODINGS, **BACKENDS} else {}).get(owner)
@@ -355,7 +355,7 @@ def check_policy_kwargs(policy_class: type, given: dict[str, Any]) -> None:
 
     :param policy_class: the policy's class
     :param given: ``policy_kwargs``
-    :raises ValueError: if one is unknown, or belongs to the algorithm; the message names it and what was meant
+    :raises ValueError: if one is unknown, or belongs to the algorithm; the message suggests the nearest known name
     """
     if set(SHARED) & given.keys():
         raise ValueError(f"{', '.join(SHARED)} are arguments of QuantumTD3, not of its policy_kwargs")
@@ -370,10 +370,9 @@ def check_policy_kwargs(policy_class: type, given: dict[str, Any]) -> None:
 
 def check_model(model: BaseAlgorithm) -> None:
     """
-    Check what a model is about to be set up with, its constructor's arguments and the environment's spaces: a file, or keyword
-    arguments of ``load``, may have put anything there.
+    Check a model's arguments and spaces before it is set up; a file or keyword arguments of ``load`` may have changed them.
 
-    :param model: before ``_setup_model``
+    :param model: the model, before ``_setup_model``
     :raises ValueError: if something is not accepted
     """
     if not hasattr(model, "action_space"):
@@ -391,12 +390,12 @@ def check_model(model: BaseAlgorithm) -> None:
 
 def check_load(cls: type, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """
-    Refuse keyword arguments of ``load`` that nobody reads. SB3 would make attributes of them, also of a misspelt one.
+    Refuse keyword arguments of ``load`` that nothing reads. SB3 would turn even a misspelt one into an attribute.
 
     :param cls: the algorithm
-    :param saved: the file's settings; they can be changed too
+    :param saved: the file's settings, which can be changed too
     :param given: the keyword arguments
-    :raises TypeError: if one is unknown; the message says what was probably meant
+    :raises TypeError: if one is unknown; the message suggests the nearest known name
     """
     own = [name for name in inspect.signature(BaseAlgorithm.load).parameters if name not in ("path", "kwargs")]
     arguments = set(parameters(cls) or ALGORITHM) | set(own)

@@ -1,4 +1,4 @@
-"""An actor's weights averaged over its training, for the deployed policy. Nothing learns from them."""
+"""Averages of an actor's weights over its training, for the deployed policy. Nothing learns from them."""
 
 import copy
 import math
@@ -15,28 +15,30 @@ from sb3_quantum.qtd3.walking import modules_of, tensors_of
 
 class WeightAverage(nn.Module):
     """
-    Averages weights over updates (Polyak-Ruppert averaging): an exponential moving average, corrected for its beginning as
-    Adam's moments are. It is the mean of what it has seen at first, and the weights before the first update are never in it.
+    Average weights over updates (Polyak-Ruppert averaging).
+
+    This is an exponential moving average whose start is corrected as Adam's moments are. It begins as a plain mean, and never
+    contains the weights from before the first update.
 
     Averaged iterates: Polyak and Juditsky 1992 (https://doi.org/10.1137/0330046); of networks: https://arxiv.org/abs/1803.05407;
     of actors, DDPG's among them: Nikishin et al. 2018, "Improving stability in deep reinforcement learning with weight
     averaging". ``torch.optim.swa_utils.AveragedModel`` would copy the circuit, and does not follow edited networks.
 
-    :param tau: how far the average moves in an update, in (0, 1]: it looks back over about ``1 / tau`` of them
+    :param tau: step of the average, in (0, 1]; it looks back over about ``1 / tau`` updates
     """
 
     def __init__(self, tau: float):
         super().__init__()
         self.tau = tau
-        #: updates that are in the average
+        #: number of updates in the average
         self.n_averaged = 0
 
     def update(self, actor: nn.Module, average: nn.Module) -> None:
         """
-        Take an update into the average. Running statistics (of batch normalization) are averaged as the weights are.
+        Add an update to the average. Running statistics (of batch normalization) are averaged like the weights.
 
-        :param actor: the networks as they are now
-        :param average: networks of the same structure, which are moved
+        :param actor: the current networks
+        :param average: networks of the same structure, which are changed in place
         """
         self.n_averaged += 1
         seen = 1.0 if self.tau == 1 else -math.expm1(self.n_averaged * math.log1p(-self.tau))
@@ -45,13 +47,17 @@ class WeightAverage(nn.Module):
 
     def get_extra_state(self) -> th.Tensor:
         """
+        Return what ``state_dict`` saves of the average.
+
         :return: the number of updates, in the form of the quantum layer's state
         """
         return pack_state({"n_averaged": self.n_averaged})
 
     def set_extra_state(self, state: th.Tensor) -> None:
         """
-        :param state: what :meth:`get_extra_state` returned; with noise in it, the number stays as it is
+        Restore the number of updates.
+
+        :param state: what :meth:`get_extra_state` returned; if noise was added to it, the number stays unchanged
         :raises RuntimeError: if it is something else
         """
         if is_perturbed(state):
@@ -64,12 +70,12 @@ class WeightAverage(nn.Module):
 
 def copy_of(actor: QuantumActor) -> QuantumActor:
     """
-    A copy of an actor that refers to the same quantum layer and normalizer. No random number is drawn for it.
+    Copy an actor; the copy shares the quantum layer and the normalizer. No random number is drawn.
 
     :param actor: the actor
     :return: the copy, in evaluation mode and without an optimizer
     """
-    # Anything mapped to itself here is not copied
+    # deepcopy does not copy what is mapped to itself
     memo = {id(shared): shared for shared in (actor.normalizer, actor.__dict__.get("block")) if shared is not None}
     memo[id(getattr(actor, "optimizer", None))] = None
     copied = copy.deepcopy(actor, memo)
@@ -79,7 +85,7 @@ def copy_of(actor: QuantumActor) -> QuantumActor:
 
 def is_alike(actor: nn.Module, other: nn.Module) -> bool:
     """
-    Whether the weights of one network mean something in another one.
+    Tell whether two networks have the same structure, so that their weights can be averaged.
 
     :param actor: a network
     :param other: another one

@@ -1,4 +1,4 @@
-"""Watching the quantum layer while it is trained."""
+"""Callbacks that measure the quantum layer during training."""
 
 import csv
 import warnings
@@ -30,11 +30,11 @@ from sb3_quantum.qtd3.harmless import HarmlessCallback, harmless
 from sb3_quantum.qtd3.interruption import walk
 from sb3_quantum.qtd3.qtd3 import QuantumTD3
 
-#: from a block's outputs to the actions that the PostDNN makes of them, and their Q
+#: maps a block's outputs to the PostDNN's actions and their Q-values
 QFunction = Callable[[th.Tensor], tuple[th.Tensor, th.Tensor]]
-#: what FidelityCallback writes into a run's folder
+#: file that FidelityCallback writes into a run's folder
 FIDELITY_FILE = "fidelity.csv"
-#: log keys of 0.1.0 that have another name now; in its runs the prior was the mean field
+#: renamed log keys of 0.1.0, whose prior was the mean field
 RENAMED_KEYS = {"qtdnn/cosine_mean_field": "qtdnn/cosine_prior"}
 
 
@@ -47,21 +47,22 @@ def measure_fidelity(
     seed: int = 0,
 ) -> dict[str, float]:
     """
-    Is the qtDNN's gradient the circuit's on these states, and does the agent use the circuit? docs/metrics.md explains each
-    key. The actor that learns is measured, with its own weights, also where averaged ones are deployed. No replay buffer is
-    needed, and none of the model's generators is moved; the policy is left in evaluation mode. A circuit that
-    joins too many qubits to be simulated has no exact reference: what needs one is left out, with a warning. Of a block
-    without a circuit it is measured whether the agent uses it; what its gradient is, it says itself
+    Measure on some states whether the qtDNN's gradient is the circuit's, and whether the agent uses the circuit.
+
+    docs/metrics.md explains each key. The actor that learns is measured, with its own weights, also if averaged ones are
+    deployed. No replay buffer is needed, and the model's generators stay unchanged; the policy is left in evaluation mode. If
+    a circuit joins too many qubits to be simulated, keys that need an exact reference are left out, with a warning. For a
+    block without a circuit, only the agent's use of it is measured; its gradient is what it claims
     (:attr:`~sb3_quantum.layers.Block.claim`).
 
     :param model: a model whose block is not a constant
-    :param observations: ``(n_states, ...)``, or a dictionary of such tensors, on the model's device: as the policy takes them,
-        by ``VecNormalize`` if there is one, but not yet by the policy's own normalizer
+    :param observations: ``(n_states, ...)``, or a dictionary of such tensors, on the model's device, normalized by
+        ``VecNormalize`` if there is one, but not by the policy's own normalizer
     :param n_samples: bitstrings per state for the surrogate gap
-    :param n_shift_states: of the first so many states the gradient is also estimated as a chip would have to, see
-        :class:`FidelityCallback`
+    :param n_shift_states: number of states, from the first on, on which the gradient is also estimated by parameter shifts,
+        see :class:`FidelityCallback`
     :param shift_shots: shots of every shifted circuit
-    :param seed: of what the measurement draws
+    :param seed: seed of the measurement's own random numbers
     :return: log keys and values
     :raises ValueError: if the block is a constant
     """
@@ -72,7 +73,7 @@ def measure_fidelity(
 
 
 def _measurable(model: QuantumTD3) -> Block:
-    """The block, if there is anything to find out about it."""
+    """Return the block if it can be measured."""
     block = model.policy.block
     if not block.reads_inputs and not block.draws("sample"):
         raise ValueError(f"there is nothing to measure: the block is {block.name!r}, whose outputs are always the same")
@@ -80,7 +81,7 @@ def _measurable(model: QuantumTD3) -> Block:
 
 
 def _warn_if_too_wide(layer: Block, measured: dict[str, float]) -> bool:
-    """Say what is missing in a measurement. Returns whether anything is."""
+    """Warn if a circuit is too wide for an exact reference, and return whether it is."""
     missing = layer.backend is not None and "quantum/entanglement" not in measured
     if missing:
         warnings.warn(
@@ -100,7 +101,7 @@ def _measure(
     shift_shots: int,
     seed: int,
 ) -> dict[str, float]:
-    """What :func:`measure_fidelity` says, without a warning."""
+    """Compute what :func:`measure_fidelity` returns, without a warning."""
     model.policy.set_training_mode(False)
     with th.enable_grad():
         inputs, links = model.actor.encode(observations)
@@ -147,7 +148,7 @@ def _measure(
 
 
 def _measure_classical(model: QuantumTD3, block: Block, inputs: th.Tensor, q_of: QFunction, seed: int) -> dict[str, float]:
-    """The same of a block that runs no circuit: there is no gradient to compare with, and no state of any qubits."""
+    """Measure a block that runs no circuit: it has no gradient to compare with, and no state of qubits."""
     generator = np.random.default_rng(seed)
     with th.no_grad():
         outputs, again = (block.run(inputs, model.policy.readout, generator) for _ in range(2))
@@ -158,7 +159,7 @@ def _measure_classical(model: QuantumTD3, block: Block, inputs: th.Tensor, q_of:
 
 
 def _prednn_cosine(model: QuantumTD3, layer: Block, inputs: th.Tensor, weights: th.Tensor) -> float:
-    """Cosine of the batch-summed gradients that reach the PreDNN through the block."""
+    """Compute the cosine between the gradients that reach the PreDNN through the block, summed over the batch."""
     parameters = list(model.actor.pre.parameters())
     with th.enable_grad():
         exact = StatevectorBackend(layer.ansatz).expected_bits(inputs)
@@ -172,7 +173,7 @@ def _prednn_cosine(model: QuantumTD3, layer: Block, inputs: th.Tensor, weights: 
 
 
 def _use(outputs: th.Tensor, again: th.Tensor, q_of: QFunction) -> dict[str, float]:
-    """What changes when the bits are drawn again, shuffled over the states, or zeroed."""
+    """Measure what changes when the bits are drawn again, shuffled over the states, or zeroed."""
     actions, q = q_of(outputs)
     shuffled = outputs.roll(len(outputs) // 2, dims=0)
     measured = {}
@@ -185,23 +186,24 @@ def _use(outputs: th.Tensor, again: th.Tensor, q_of: QFunction) -> dict[str, flo
 
 class FidelityCallback(HarmlessCallback):
     """
-    Measures every so many steps whether the qtDNN's gradient is the circuit's, and whether the agent uses the circuit;
-    docs/metrics.md explains each key. It looks at replay states that were not in the last update's mini-batch, at the current
-    actor's unprobed inputs (with its own weights, also where averaged ones are deployed), and compares with exact simulation,
-    whatever backend acts. It moves none of the training's generators and none of its counters. A failure is a warning, and no
-    further measurement; the training goes on. A circuit that joins too many qubits to be simulated is measured on shots
-    alone, with ``n_shift_states``. Of a block without a circuit it measures whether the agent uses it, and logs once what its
-    gradient is.
+    Measure every ``freq`` steps whether the qtDNN's gradient is the circuit's, and whether the agent uses the circuit.
 
-    Measurements are logged, and appended to ``fidelity.csv`` beside the run's monitor files or evaluations, if it has any:
-    ``python -m sb3_quantum.plot`` reads them there.
+    docs/metrics.md explains each key. The callback takes replay states that were not in the last mini-batch and the current
+    actor's inputs for them, without probes, and compares with exact simulation, whatever backend acts. It uses the actor's own
+    weights, also if averaged ones are deployed. It changes none of the training's generators and counters. If it fails, it
+    warns once and stops measuring; the training continues. A circuit that joins too many qubits to be simulated is measured on
+    shots only, with ``n_shift_states``. For a block without a circuit it measures whether the agent uses it, and logs once
+    what its gradient is.
+
+    Measurements are logged and appended to ``fidelity.csv`` beside the run's monitor files or evaluations, where ``python -m
+    sb3_quantum.plot`` reads them.
 
     :param freq: environment steps between two measurements
     :param n_states: states per measurement
     :param n_samples: bitstrings per state for the surrogate gap
-    :param n_shift_states: states on which the gradient is also estimated as a chip would have to, on the backend that acts, by
-        the parameter-shift rule; ``12 * n_qubits * n_layers`` circuits each, counted as evaluation. None by default
-    :param shift_shots: shots of every shifted circuit, half of them for either half of the estimate
+    :param n_shift_states: states on which the gradient is also estimated as on a chip, by the parameter-shift rule on the
+        backend that acts; ``12 * n_qubits * n_layers`` circuits each, counted as evaluation. 0 by default
+    :param shift_shots: shots of every shifted circuit, half of them for each half of the estimate
     :raises ValueError: if the block is a constant
     """
 
@@ -242,9 +244,9 @@ class FidelityCallback(HarmlessCallback):
 
     @harmless
     def _on_rollout_start(self) -> None:
-        # Between an update and the next rollout: the pairs just fitted to are known, and nothing is half done
+        # Measure between an update and the next rollout: the last mini-batch is known, and nothing is half done
         due = self.model.num_timesteps - self._last >= self.freq and self.model._n_updates > 0
-        # A young buffer may have been in the mini-batch as a whole; then the next rollout is tried
+        # The last mini-batch may contain the whole of a young buffer; then try at the next rollout
         if due and len(self.model.replay_buffer.held_out()) > 0:  # type: ignore[attr-defined]
             self._last = self.model.num_timesteps
             for key, value in self.measure().items():
@@ -275,8 +277,8 @@ class FidelityCallback(HarmlessCallback):
 
 def _run_folder(callback: BaseCallback) -> Path | None:
     """
-    Where a training leaves its files: the folder of its monitor files, or that of its evaluations where the environments live
-    in other processes (open files cannot be sent); ``None`` if it writes neither.
+    Return a training's folder: that of its monitor files, or that of its evaluations if the environments are in other
+    processes (open files cannot be sent); ``None`` if it writes neither.
     """
     env = callback.training_env.unwrapped
     if isinstance(env, DummyVecEnv):
@@ -290,8 +292,7 @@ def _run_folder(callback: BaseCallback) -> Path | None:
 
 
 def _cut(path: Path, steps: int) -> None:
-    """Keep the measurements until a step: a new run begins a new file, and a continued one goes on where it does, in the keys
-    of today."""
+    """Keep the measurements up to a step, under today's keys: a new run starts a new file, a continued run continues it."""
     if not path.is_file():
         return
     with path.open(newline="") as file:
@@ -302,7 +303,7 @@ def _cut(path: Path, steps: int) -> None:
 
 
 def _append(path: Path, row: Mapping[str, float | str]) -> None:
-    """Add a line to a table, in its columns, or begin the table."""
+    """Append a row to a table in its columns, or start the table."""
     columns = list(row)
     if path.is_file():
         with path.open(newline="") as file:

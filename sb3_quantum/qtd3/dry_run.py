@@ -1,4 +1,4 @@
-"""What a training will ask of the machine that runs its circuits, before anything is sent."""
+"""Estimate what a training asks of its backend, before anything is sent."""
 
 import warnings
 from typing import TYPE_CHECKING
@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
 def training_usage(model: "QuantumTD3", total_timesteps: int, reset_num_timesteps: bool = True) -> Usage:
     """
-    Jobs, circuits, shots and chip seconds of ``model.learn(total_timesteps)``, without those of callbacks. Acting is one job
-    per step of all environments together, probes included. With a reference for a gradient (``"exact"``,
+    Estimate jobs, circuits, shots and chip seconds of ``model.learn(total_timesteps)``, without callbacks.
+
+    Acting is one job per step of all environments together, probes included. With a reference gradient (``"exact"``,
     ``"parameter_shift"``, ``"spsa"``) the updates run circuits as well.
 
-    :param model: to be trained
+    :param model: the model to train
     :param total_timesteps: environment steps, as for ``learn``
     :param reset_num_timesteps: as for ``learn``
-    :return: what the backend will count
+    :return: the estimate, as the backend counts
     :raises ValueError: if the updates run circuits and ``train_freq`` is in episodes: their number is not known beforehand
     """
     backend = model.policy.block.backend
@@ -56,8 +57,8 @@ def _is_empty(model: "QuantumTD3") -> bool:
 
 def check_training(model: "QuantumTD3", total_timesteps: int, reset_num_timesteps: bool) -> None:
     """
-    Refuse probing where the backend's budget would not see the training through. Warn of a training without an update, and of
-    a trained model that is going to act at random.
+    Refuse probing that would exceed the backend's budget before the training ends. Warn about a training without an update,
+    and about a trained model that will act at random first.
 
     :param model: the model
     :param total_timesteps: as for ``learn``

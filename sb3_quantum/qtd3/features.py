@@ -1,4 +1,4 @@
-"""What actor and critics have in common: normalized features, and networks that are split in the middle."""
+"""Shared parts of actor and critics: normalized features, and networks that are split in the middle."""
 
 import warnings
 from collections import OrderedDict
@@ -26,7 +26,7 @@ def split_arch(net_arch: Sequence[int]) -> tuple[list[int], list[int]]:
 
 
 class NormalizedFeatures(BaseModel):
-    """Feature extraction from normalized observations; the normalizer belongs to the policy and is only referred to."""
+    """Extract features from normalized observations. The normalizer belongs to the policy; the network only refers to it."""
 
     normalizer: ObservationNormalizer | None
 
@@ -34,9 +34,9 @@ class NormalizedFeatures(BaseModel):
         """
         Refer to the policy's normalizer.
 
-        :param normalizer: the normalizer, or ``None`` for observations as they are
+        :param normalizer: the normalizer; ``None`` leaves observations unchanged
         """
-        # Past nn.Module's registration: the policy's state_dict and device moves must see it once
+        # Not registered as a submodule: the policy's state_dict and device moves must see it once
         object.__setattr__(self, "normalizer", normalizer)
 
     def extract_features(
@@ -47,13 +47,13 @@ class NormalizedFeatures(BaseModel):
         return super().extract_features(obs, features_extractor)
 
     def _shared(self) -> dict[str, nn.Module]:
-        """What this network works with and the policy owns, by the name that it has in :meth:`state_dict`."""
+        """Return the policy's modules that this network uses, by their names in :meth:`state_dict`."""
         return {} if self.normalizer is None else {"normalizer": self.normalizer}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """
-        As ``nn.Module``'s. Asked by itself, and not as a part of the policy, a network adds what it works with and the policy
-        owns: the normalizer, and an actor's qtDNN. Without them it would be another network.
+        Return the state, as ``nn.Module`` does. A network that is asked directly, not as a part of the policy, adds the
+        policy's modules that it uses: the normalizer, and an actor's qtDNN. Without them it would be another network.
         """
         state = super().state_dict(*args, **kwargs)
         if not args and "destination" not in kwargs:
@@ -64,8 +64,8 @@ class NormalizedFeatures(BaseModel):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """
-        The inverse of :meth:`state_dict`. What it loads of the policy is the policy's from then on, and changes for all of its
-        networks. A warning says so where a state lacks it, as those of version 0.1.0 do.
+        Load what :meth:`state_dict` returned. Modules of the policy change for all of its networks. If a state lacks them, as
+        those of version 0.1.0 do, a warning says so.
         """
         own = OrderedDict(state_dict)
         if hasattr(state_dict, "_metadata"):

@@ -1,4 +1,4 @@
-"""Callbacks that only look at a training: whatever goes wrong in them, it goes on, and its parameters are the same."""
+"""Callbacks that only observe: if they fail, the training continues with the same parameters."""
 
 import functools
 import warnings
@@ -12,24 +12,24 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 class HarmlessCallback(BaseCallback):
     """
-    Base class of callbacks that measure, draw or show. Those of its methods that are :func:`harmless` do nothing more in a
-    training after one of them has failed.
+    Base class of callbacks that measure, draw or show. After one of its :func:`harmless` methods fails, all of them do nothing
+    for the rest of the training.
     """
 
     _failed = False
 
     def on_training_start(self, locals_: dict[str, Any], globals_: dict[str, Any]) -> None:
-        """A new training is a new attempt."""
+        """Try again in a new training."""
         self._failed = False
         super().on_training_start(locals_, globals_)
 
 
 def harmless(method: Method) -> Method:
     """
-    Turn failures of a callback into one warning. What it would have raised in a training would have ended it.
+    Turn failures of a callback's method into one warning; an exception would end the training.
 
-    :param method: of a :class:`HarmlessCallback`
-    :return: the same, which raises nothing and then returns ``True``
+    :param method: method of a :class:`HarmlessCallback`
+    :return: the method, which returns ``True`` instead of raising
     """
 
     @functools.wraps(method)

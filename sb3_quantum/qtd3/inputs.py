@@ -1,4 +1,4 @@
-"""TD3 that looks at whatever an environment or a file hands it, before a normalizer, a buffer or a network takes it."""
+"""TD3 that checks numbers from environments and files before a normalizer, a buffer or a network takes them."""
 
 import math
 import traceback
@@ -24,7 +24,7 @@ from sb3_quantum.common.finite import (
 class CheckedTD3(TD3):
     """
     TD3 that refuses observations, rewards and replay buffers with NaN, infinity or numbers beyond float32. The model stays
-    finite, can be saved, and begins a new episode when it goes on.
+    finite, can be saved, and starts a new episode when it continues.
     """
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
@@ -49,7 +49,7 @@ class CheckedTD3(TD3):
             raise
 
     def _explain(self, error: Exception) -> None:
-        """Raise what SB3's words for a faulty environment leave open: whose fault it is."""
+        """Add to SB3's error for a faulty environment which environment failed."""
         last = traceback.extract_tb(error.__traceback__)[-1]
         message = None
         if isinstance(error, EOFError | ConnectionError):
@@ -85,8 +85,8 @@ class CheckedTD3(TD3):
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
 
     def _refusal(self, error: ValueError, when: str) -> ValueError:
-        """The message for the user; and what the environment has left behind is forgotten."""
-        # The environment is a step ahead of the model: begin anew when it goes on
+        """Make the error for the user, and drop the environment's last observation."""
+        # The environment is a step ahead of the model: reset it before the training continues
         self._last_obs = self._last_original_obs = None
         if self.ep_info_buffer is not None:
             episodes = [episode for episode in self.ep_info_buffer if math.isfinite(episode["r"])]
@@ -100,12 +100,12 @@ class CheckedTD3(TD3):
 
         :param path: path to the pickled replay buffer
         :param truncate_last_traj: for ``HerReplayBuffer`` only
-        :raises ValueError: if it holds NaN or infinity
+        :raises ValueError: if it contains NaN or infinity
         """
         previous = self.replay_buffer
         super().load_replay_buffer(path, truncate_last_traj)
         if getattr(self.replay_buffer, "row_files", None) is not None:
-            # Looked at when they were added, and their checksums now; a look at the mapped arrays would fetch them into memory
+            # Rows were checked when added, and their checksums now; reading the mapped arrays would fetch them into memory
             return
         try:
             check_replay_buffer(f"the replay buffer in {path}", self.replay_buffer)

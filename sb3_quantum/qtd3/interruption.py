@@ -1,4 +1,4 @@
-"""Trainings that end before they should: why they do, and what is given back then."""
+"""Trainings that end early: the reason, and the release of what callbacks hold."""
 
 import warnings
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from sb3_quantum.backends import BackendError
 
 def reason_of(num_timesteps: int, total_timesteps: int, error: BaseException) -> str:
     """
-    Where a training ends, and why.
+    Describe where a training ended, and why.
 
     :param num_timesteps: steps done
     :param total_timesteps: steps asked for
-    :param error: what ended it
+    :param error: the error that ended it
     :return: one sentence
     """
     why = str(error) if isinstance(error, BackendError) else f"{type(error).__name__}: {error}".removesuffix(": ")
@@ -23,10 +23,10 @@ def reason_of(num_timesteps: int, total_timesteps: int, error: BaseException) ->
 
 def walk(callback: BaseCallback) -> Iterator[BaseCallback]:
     """
-    A callback and those that it calls.
+    Yield a callback and those that it calls.
 
-    :param callback: of a training; in ``learn``'s callbacks, ``self.locals["callback"]`` is all of them together
-    :return: all of them, one by one
+    :param callback: a training's callback; inside callbacks, ``self.locals["callback"]`` is all of them together
+    :return: an iterator over the callbacks
     """
     yield callback
     if isinstance(callback, CallbackList):
@@ -38,8 +38,8 @@ def walk(callback: BaseCallback) -> Iterator[BaseCallback]:
 
 def release(callback: BaseCallback) -> None:
     """
-    End progress bars and this package's own callbacks, which hold a terminal or signal handlers. SB3 ends no callback after an
-    error, and what other people's do at the end of a training may not be right then.
+    End progress bars and this package's callbacks, which hold a terminal or signal handlers. SB3 ends no callback after an
+    error, and other callbacks may not expect it.
 
     :param callback: all callbacks of the training
     """
@@ -48,5 +48,5 @@ def release(callback: BaseCallback) -> None:
         if ours or isinstance(node, ProgressBarCallback):
             try:
                 node.on_training_end()
-            except Exception as error:  # of one that has not been started; the others come first
+            except Exception as error:  # of a callback that was not started; the others come first
                 warnings.warn(f"{type(node).__name__} could not be ended: {error!r}", stacklevel=3)

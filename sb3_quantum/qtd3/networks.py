@@ -1,4 +1,4 @@
-"""The hybrid actor: PreDNN, circuit, PostDNN, links."""
+"""The hybrid actor: PreDNN, circuit, PostDNN and links."""
 
 from typing import Any, NamedTuple
 
@@ -21,13 +21,13 @@ from sb3_quantum.qtd3.output_normalization import OutputNormalization
 
 class ActorStep(NamedTuple):
     """
-    One forward pass of the acting policy: the action, and what is recorded of the circuit.
+    Result of a forward pass of the acting policy: actions, and circuit pairs to record.
 
     :param actions: ``(batch, action_dim)``, in [-1, 1]
     :param circuit_inputs: ``(batch, n_inputs)``; ``None`` if the block records none
-    :param circuit_outputs: what the qtDNN will be fitted to, ``(batch, n_qubits)``
+    :param circuit_outputs: targets of the qtDNN's fit, ``(batch, n_qubits)``
     :param probe_inputs: probed circuit inputs, if probing is on
-    :param probe_outputs: what the circuit gave for them
+    :param probe_outputs: the circuit's outputs for them
     """
 
     actions: th.Tensor
@@ -38,7 +38,7 @@ class ActorStep(NamedTuple):
 
 
 def _whole(tensor: th.Tensor) -> th.Tensor:
-    """Out of autocast's half precision, of which numpy does not know every type."""
+    """Cast autocast's half precision to single precision; numpy does not support all of its types."""
     return tensor.float() if tensor.dtype in (th.float16, th.bfloat16) else tensor
 
 
@@ -46,7 +46,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
     """
     The hybrid deep quantum neural network (hDQNN): ``action = PostDNN(block(encoding(PreDNN(obs))), links)``.
 
-    A block that all actors share, as they do the quantum layer, belongs to the policy; here it is only referred to. Other
+    A block that all actors share, such as the quantum layer, belongs to the policy, and the actor only refers to it. Other
     blocks belong to the actor.
 
     :param observation_space: observation space
@@ -56,18 +56,18 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
     :param features_extractor: network to extract features
     :param features_dim: number of features
     :param ansatz: the circuit
-    :param n_links: classical links from the PreDNN straight to the PostDNN
+    :param n_links: classical links from the PreDNN directly to the PostDNN
     :param block: a key of :data:`~sb3_quantum.layers.BLOCKS`, a subclass of :class:`~sb3_quantum.layers.Block`, or an instance
-    :param quantum_layer: the policy's block, if it is one that all actors share
+    :param quantum_layer: the policy's block, if all actors share it
     :param encoding: name of the encoding of the PreDNN's outputs into circuit inputs
     :param encoding_kwargs: its keyword arguments
     :param normalizer: the policy's normalizer of observations
     :param activation_fn: activation function
     :param normalize_images: whether to divide images by 255
     :param block_kwargs: keyword arguments of the block
-    :param readout: of the acting policy, for which the block stands in updates
+    :param readout: readout of the acting policy
     :param output_normalization: whether outputs are normalized before tanh
-    :raises ValueError: if there is nothing to be normalized, a single action
+    :raises ValueError: if ``output_normalization`` is asked for with a single action
     """
 
     block: Block
@@ -130,7 +130,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
                 raise ValueError(
                     "output_normalization needs at least two actions: one alone would never exceed tanh(1) = 0.76 of its range"
                 )
-            # Neither has parameters: the names of those in front of them stay what they are
+            # Neither module has parameters, so the names of the parameters before them stay the same
             self.post.insert(len(self.post) - 1, OutputNormalization())
 
     def share_block(self, block: Block) -> None:
@@ -139,7 +139,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
 
         :param block: the block
         """
-        # Not registered here: what it fits must be in neither this actor's optimizer nor the polyak average
+        # Not registered as a submodule: fitted parameters must be in neither the actor's optimizer nor the Polyak average
         object.__setattr__(self, "block", block)
 
     @property
@@ -147,12 +147,12 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
         return self.__dict__.get("block")
 
     def _shared(self) -> dict[str, nn.Module]:
-        # The networks in a shared block, such as the qtDNN, but neither its generator nor its counters
+        # With the networks of a shared block, such as the qtDNN, but without its generator and counters
         block = self._shared_block
         return {**super()._shared(), **({} if block is None else dict(block.named_children()))}
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        # For save(): what the actor only refers to is saved with it
+        # For save(): modules to which the actor refers are saved with it
         return dict(
             **super()._get_constructor_parameters(),
             **self._arguments,
@@ -163,7 +163,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
 
     def encode(self, obs: PyTorchObs, normalized: bool = False) -> tuple[th.Tensor, th.Tensor]:
         """
-        The PreDNN and the encoding.
+        Apply the PreDNN and the encoding.
 
         :param obs: observations, ``(batch, ...)``
         :param normalized: whether the policy's normalizer has been applied to them already
@@ -172,14 +172,14 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
         features = self.extract_features(obs, self.features_extractor, normalized)
         *hidden_layers, last = self.pre
         if not self.block.reads_inputs and isinstance(last, nn.Linear):
-            # What nobody reads need not be computed; its gradient is zero either way
+            # The block ignores its inputs: skip them, their gradient is zero anyway
             for layer in hidden_layers:
                 features = layer(features)
             n_data = self.ansatz.n_data
             links = F.linear(features, last.weight[n_data:], last.bias[n_data:])
             return links.new_zeros(1, 1).expand(links.shape[0], self.ansatz.n_inputs), links
-        outputs = self.pre(features)
-        outputs, links = outputs.split([self.ansatz.n_data, self.n_links], dim=1)
+        outputs = self.pre(features)  # (batch, n_data + n_links)
+        outputs, links = outputs.split([self.ansatz.n_data, self.n_links], dim=1)  # (batch, n_data), (batch, n_links)
         return self.encoding(outputs), links
 
     def decode(self, outputs: th.Tensor, links: th.Tensor) -> th.Tensor:
@@ -194,7 +194,8 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
 
     def surrogate(self, obs: PyTorchObs, normalized: bool = False) -> th.Tensor:
         """
-        The surrogate actor of Algorithm 1 (B2, B3): the block's surrogate, such as the qtDNN in the circuit's place.
+        Evaluate the surrogate actor of Algorithm 1 (B2, B3), with the block's surrogate, such as the qtDNN, in the circuit's
+        place.
 
         :param obs: observations, ``(batch, ...)``
         :param normalized: whether the policy's normalizer has been applied to them already
@@ -205,7 +206,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
 
     def forward(self, obs: PyTorchObs, readout: str = "mean", generator: np.random.Generator | None = None) -> th.Tensor:
         """
-        The deployed actor, which runs the real circuit. Circuits are counted as evaluation.
+        Evaluate the deployed actor, which runs the real circuit. Circuits count as evaluation.
 
         :param obs: observations, ``(batch, ...)``
         :param readout: ``"sample"``, ``"majority"`` or ``"mean"``
@@ -217,11 +218,11 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
 
     def act(self, obs: PyTorchObs, readout: str, record_bits: bool = False, probe_std: float = 0.0) -> ActorStep:
         """
-        Step (A) of Algorithm 1: run the block once, and keep what went in and what came out, if it is to be recorded.
+        Act, step (A) of Algorithm 1: run the block once, and return its inputs and outputs if it records pairs.
 
         :param obs: observations, ``(batch, ...)``
-        :param readout: what the PostDNN sees of the measurement
-        :param record_bits: whether the sampled bits are recorded, or the expected bits
+        :param readout: readout that the PostDNN sees
+        :param record_bits: whether to record the sampled bits, or the expected bits
         :param probe_std: standard deviation of the Gaussian probe on the circuit's angles, in radians; one more circuit per
             observation if positive
         :return: actions and circuit pairs

@@ -1,4 +1,4 @@
-"""Keeping tanh out of saturation, where an actor learns nothing and noise is cut off."""
+"""Output normalization, which keeps an actor's tanh out of saturation."""
 
 import torch as th
 from torch import nn
@@ -16,6 +16,8 @@ class OutputNormalization(nn.Module):
 
     def forward(self, outputs: th.Tensor) -> th.Tensor:
         """
+        Normalize the outputs of every row.
+
         :param outputs: ``(batch, action_dim)``, before tanh
         :return: the same, with a mean absolute value of at most 1 in every row
         """

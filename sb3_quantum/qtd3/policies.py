@@ -40,7 +40,7 @@ SelfPolicy = TypeVar("SelfPolicy", bound="QuantumTD3Policy")
 
 class QuantumTD3Policy(TD3Policy):
     """
-    Policy class (hybrid actor, critics and their targets, and one quantum layer) for QuantumTD3.
+    Policy class for QuantumTD3: hybrid actor, critics, their targets, and one quantum layer.
 
     :param observation_space: observation space
     :param action_space: action space
@@ -57,37 +57,37 @@ class QuantumTD3Policy(TD3Policy):
     :param share_features_extractor: whether actor and critics share the features extractor
     :param n_qubits: qubits of the circuit (M), 10 by default
     :param n_layers: layers of the circuit (L), 10 by default
-    :param n_links: classical links from the PreDNN straight to the PostDNN
-    :param block: what stands between the actor's networks: ``"pqc"``, the paper's block swap ``"fc"``, ``"rbg"``, ``"zeros"``,
-        ``"mean_field"``, ``"bernoulli"``; or a :class:`~sb3_quantum.layers.Block` of your own, a class or an instance
+    :param n_links: classical links from the PreDNN directly to the PostDNN
+    :param block: the module between the actor's networks: ``"pqc"``, the paper's block swap ``"fc"``, ``"rbg"``, ``"zeros"``,
+        ``"mean_field"``, ``"bernoulli"``; or your own :class:`~sb3_quantum.layers.Block`, a class or an instance
     :param block_kwargs: keyword arguments of the block
-    :param encoding: of the PreDNN's outputs into circuit inputs: ``"rms"`` or ``"raw"`` (the paper)
+    :param encoding: encoding of the PreDNN's outputs into circuit inputs: ``"rms"`` or ``"raw"`` (the paper)
     :param encoding_kwargs: keyword arguments of the encoding
-    :param pre_arch: widths of the PreDNN's hidden layers, wins over ``net_arch``
-    :param post_arch: widths of the PostDNN's hidden layers, wins over ``net_arch``
-    :param critic_arch: widths of the critics' hidden layers, wins over ``net_arch``; the action enters in the middle
-    :param critic_layer_norm: whether the critics' hidden layers are normalized (layer normalization, not in the paper);
-        of the critics ``"twin"`` only
+    :param pre_arch: widths of the PreDNN's hidden layers, overrides ``net_arch``
+    :param post_arch: widths of the PostDNN's hidden layers, overrides ``net_arch``
+    :param critic_arch: widths of the critics' hidden layers, overrides ``net_arch``; the action enters in the middle
+    :param critic_layer_norm: whether to apply layer normalization to the critics' hidden layers (not in the paper); only for
+        ``critic="twin"``
     :param critic: kind of the critics: ``"twin"`` (the paper), ``"crossq"`` (batch renormalization, no target networks) or
         ``"categorical"`` (the same, learning a histogram)
-    :param critic_kwargs: further keyword arguments of that kind
+    :param critic_kwargs: further keyword arguments of the critics
     :param qtdnn_arch: widths of the qtDNN's hidden layers
-    :param qtdnn_features: what the qtDNN sees: ``"periodic"`` or ``"raw"`` (the paper)
-    :param qtdnn_prior: what the qtDNN knows beforehand: ``"mean_field"``, ``"pair_correlations"``, ``"none"`` (the paper), or
-        ``"auto"``: the mean field for the paper's circuit, pairs where more gates join qubits
+    :param qtdnn_features: the qtDNN's features: ``"periodic"`` or ``"raw"`` (the paper)
+    :param qtdnn_prior: the qtDNN's prior knowledge: ``"mean_field"``, ``"pair_correlations"``, ``"none"`` (the paper), or
+        ``"auto"``: the mean field for the paper's circuit, pair correlations where more gates join qubits
     :param qtdnn_optimizer_class: optimizer of the qtDNN, ``optimizer_class`` by default
     :param qtdnn_optimizer_kwargs: its keyword arguments, without the learning rate
-    :param readout: of the acting policy: ``"sample"`` (the paper), ``"majority"`` or ``"mean"``
-    :param eval_readout: of ``predict(deterministic=True)``
-    :param normalize_observations: whether the policy normalizes observations by their running mean and variance
-    :param actor_average_tau: ``predict`` acts with the actor's weights averaged over its updates (Polyak averaging, an
-        exponential moving average), and this is how far the average moves in each of them; the actor's own if ``None``
-    :param output_normalization: whether the actor's outputs are normalized before tanh, against saturation (arXiv 1910.02208)
+    :param readout: readout of the acting policy: ``"sample"`` (the paper), ``"majority"`` or ``"mean"``
+    :param eval_readout: readout of ``predict(deterministic=True)``
+    :param normalize_observations: whether to normalize observations by their running mean and variance
+    :param actor_average_tau: step of an exponential moving average of the actor's weights (Polyak averaging), with which
+        ``predict`` acts; if ``None``, it acts with the actor's own weights
+    :param output_normalization: whether to normalize the actor's outputs before tanh, against saturation (arXiv 1910.02208)
     :param circuit: family of the circuit, a key of :data:`~sb3_quantum.circuits.CIRCUITS`, or an instance
     :param circuit_kwargs: keyword arguments of the family, such as ``n_cz``
-    :param backend: of the circuits, a name or an instance; the algorithm's argument of the same name wins
+    :param backend: backend of the circuits, a name or an instance; the algorithm's argument overrides it
     :param backend_kwargs: keyword arguments of the backend
-    :param gradient: how the quantum layer is differentiated; the algorithm's argument of the same name wins
+    :param gradient: how the quantum layer is differentiated; the algorithm's argument overrides it
     :raises ValueError: if an argument is not one of those accepted
     """
 
@@ -195,7 +195,7 @@ class QuantumTD3Policy(TD3Policy):
 
     def seed_predictions(self, seed: int) -> None:
         """
-        Start the generator of stochastic predictions anew. It is one of its own: evaluation never moves the training's.
+        Restart the generator of stochastic predictions, which is not the training's.
 
         :param seed: the seed
         """
@@ -203,7 +203,7 @@ class QuantumTD3Policy(TD3Policy):
 
     def seed_circuits(self, seed: int) -> None:
         """
-        Start the generators anew that the bits of the circuit, or of the block in its place, come from.
+        Restart the generators of the circuit's bits, or of the bits of the block in its place.
 
         :param seed: the seed
         """
@@ -212,12 +212,12 @@ class QuantumTD3Policy(TD3Policy):
 
     @property
     def block(self) -> Block:
-        """What stands between the networks of the actor that learns."""
+        """The block between the networks of the actor that learns."""
         return self.actor.block
 
     @property
     def block_path(self) -> str:
-        """Where that is, as an attribute of the policy."""
+        """Path of the block as an attribute of the policy."""
         return self.block.shared_as or "actor.block"
 
     def _build(self, lr_schedule: Schedule) -> None:
@@ -255,9 +255,9 @@ class QuantumTD3Policy(TD3Policy):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        # What is only referred to: if the user replaces it, nobody must go on with the old one
+        # If the user replaces a shared module, no network may keep the old one
         if name == "critic" and "critic_target" not in self._modules and not value.has_target:
-            # The critic itself is its target, past nn.Module's registration: the state_dict must hold it once
+            # The critic is its own target, without registration as a submodule: the state_dict must contain it once
             object.__setattr__(self, "critic_target", value)
         elif name == "normalizer":
             for network in ("actor", "actor_target", "actor_average", "critic", "critic_target"):
@@ -271,7 +271,7 @@ class QuantumTD3Policy(TD3Policy):
                 actor.block.readout = value
 
     def _actors(self) -> list[QuantumActor]:
-        """Those that have been made so far."""
+        """List the actors that exist so far."""
         return [getattr(self, name) for name in ("actor", "actor_target", "actor_average") if name in self._modules]
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
@@ -286,7 +286,7 @@ class QuantumTD3Policy(TD3Policy):
     @classmethod
     def load(cls: type[SelfPolicy], path: str, device: th.device | str = "auto") -> SelfPolicy:
         """
-        Load policy from path. As from a model's file, nothing outside of this machine is asked.
+        Load policy from path. As for a model file, nothing outside this machine is contacted.
 
         :param path: path to the file
         :param device: device on which the policy should be loaded
@@ -301,15 +301,15 @@ class QuantumTD3Policy(TD3Policy):
 
     def set_training_mode(self, mode: bool) -> None:
         """
-        Put actor and critics into training or evaluation mode, as SB3 does twice per step: without asking every module twice
-        per step whether it has its own idea of what that means. The targets and the average are always in evaluation mode.
+        Put actor and critics into training or evaluation mode, faster than ``nn.Module.train``, which SB3 calls twice per
+        step. The targets and the average are always in evaluation mode.
 
         :param mode: whether it is training mode
         """
         actor, critic = self.actor, self.critic
         modules = modules_of(actor, critic)
         if modules != self._plain_modules:
-            # They are other ones than last time: of the first call, or edited by the user
+            # The modules changed: this is the first call, or the user edited them
             plain = all(type(module).train is nn.Module.train for module in modules)
             self._plain_modules = modules if plain else None
         average = self.actor_average
@@ -338,13 +338,13 @@ class QuantumTD3Policy(TD3Policy):
 
     @property
     def deployed_actor(self) -> QuantumActor:
-        """Whose weights act in ``predict``: the average's, once something is averaged, and the actor's own otherwise."""
+        """The actor that ``predict`` uses: the average once it contains an update, otherwise the actor itself."""
         if self.actor_average is None or self.averaging is None or self.averaging.n_averaged == 0:
             return self.actor
         return self.actor_average
 
     def update_average(self) -> None:
-        """Take the actor's weights into their average, if there is one. An actor of another structure begins a new one."""
+        """Add the actor's weights to their average, if there is one. An actor of another structure starts a new average."""
         if self.actor_average is None or self.averaging is None:
             return
         if not is_alike(self.actor, self.actor_average):
@@ -352,8 +352,8 @@ class QuantumTD3Policy(TD3Policy):
         self.averaging.update(self.actor, self.actor_average)
 
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        # A clipped infinity would pass for an observation, and a NaN come out as an action
-        if not isinstance(observation, tuple):  # which SB3 has a message for
+        # Otherwise a clipped infinity would pass as an observation, and a NaN would become an action
+        if not isinstance(observation, tuple):  # for which SB3 has a message
             check_observations("observation", observation, per_env=False)
         try:
             return super().predict(observation, *args, **kwargs)
@@ -369,9 +369,9 @@ class QuantumTD3Policy(TD3Policy):
         if not block.draws(self.eval_readout):
             return actor(observation, self.eval_readout)
         if not block.reproducible:
-            # A seed means nothing on a chip, and every job of one row would queue for itself
+            # A seed means nothing on a chip, and every row would queue as a job of its own
             return actor(observation, self.eval_readout, np.random.default_rng(0))
-        # Every row from the same seed, so that equal observations give equal actions wherever they stand in a batch
+        # Every row starts from the same seed, so that equal observations give equal actions at any place in a batch
         if isinstance(observation, dict):
             rows: list[PyTorchObs] = [
                 {key: value[i : i + 1] for key, value in observation.items()}

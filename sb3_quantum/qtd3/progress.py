@@ -1,4 +1,4 @@
-"""SB3's progress bar, with what matters in a hybrid training beside it."""
+"""SB3's progress bar with numbers of a hybrid training."""
 
 import math
 from contextlib import suppress
@@ -14,16 +14,16 @@ from sb3_quantum.qtd3.qtd3 import QuantumTD3
 
 class QuantumProgressBarCallback(HarmlessCallback, ProgressBarCallback):
     """
-    SB3's progress bar, followed by the mean return of the last episodes (``stats_window_size``), the gradient cosine of the
-    last ``FidelityCallback`` measurement and the circuits that the training has run so far. What a policy does not have is
-    left out. A bar that fails is a warning, and the training goes on without it.
+    Show SB3's progress bar with the mean return of the last episodes (``stats_window_size``), the gradient cosine of the last
+    ``FidelityCallback`` measurement, and the circuits run in training so far. Numbers that a policy does not have are left
+    out. A bar that fails gives a warning, and the training continues without it.
 
     :raises ImportError: if tqdm or rich is missing
     """
 
     def __init__(self) -> None:
         super().__init__()
-        #: what stands behind the bar
+        #: text after the bar
         self.figures = ""
         self._fidelity: FidelityCallback | None = None
 
@@ -38,7 +38,7 @@ class QuantumProgressBarCallback(HarmlessCallback, ProgressBarCallback):
         outer = self
 
         class Figures(ProgressColumn):
-            """tqdm's bar for rich drops the postfix of tqdm's other bars; a column is its place here."""
+            """The text as a column; tqdm's bar for rich has no postfix."""
 
             def render(self, task: Task) -> Text:
                 return Text(outer.figures)
@@ -46,12 +46,12 @@ class QuantumProgressBarCallback(HarmlessCallback, ProgressBarCallback):
         self.figures = self._write()
         self.pbar = tqdm(
             total=self.locals["total_timesteps"] - self.model.num_timesteps,
-            # Looks at the clock in every step, and draws ten times per second at most
+            # Checks the clock in every step, and draws at most ten times per second
             miniters=1,
             progress=(
                 "[progress.percentage]{task.percentage:>3.0f}%",
                 BarColumn(bar_width=16),
-                # Unlike tqdm's, it is never cut where a terminal is narrow
+                # Unlike tqdm's, it is not cut in a narrow terminal
                 TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
                 TimeElapsedColumn(),
                 "<",
@@ -63,7 +63,7 @@ class QuantumProgressBarCallback(HarmlessCallback, ProgressBarCallback):
 
     @harmless
     def _on_step(self) -> bool:
-        # True when tqdm has drawn: the text need not be written more often than it is seen
+        # True when tqdm has drawn: the text is updated only as often as it is seen
         if self.pbar.update(self.training_env.num_envs):
             self.figures = self._write()
         return True
@@ -71,7 +71,7 @@ class QuantumProgressBarCallback(HarmlessCallback, ProgressBarCallback):
     def _on_training_end(self) -> None:
         self._close()
         if self._failed:
-            # A terminal wants its cursor back
+            # Restore the terminal's cursor
             with suppress(Exception):
                 super()._on_training_end()
 
@@ -81,7 +81,7 @@ class QuantumProgressBarCallback(HarmlessCallback, ProgressBarCallback):
         super()._on_training_end()
 
     def _write(self) -> str:
-        """What there is to show now."""
+        """Write the current text."""
         assert isinstance(self.model, QuantumTD3)
         parts = []
         if self.model.ep_info_buffer:
@@ -97,23 +97,22 @@ class QuantumProgressBarCallback(HarmlessCallback, ProgressBarCallback):
 
 def with_progress(model: QuantumTD3, callback: MaybeCallback, progress_bar: bool) -> MaybeCallback:
     """
-    What a training calls, with our progress bar where SB3's would be: for ``progress_bar=True``, and in place of a
-    ``ProgressBarCallback`` in a list, which is how the zoo's ``-P`` asks for one. A list is changed itself, because the zoo
-    ends the bar in its own list after Ctrl-C.
+    Replace SB3's progress bar by ours: for ``progress_bar=True``, and in place of a ``ProgressBarCallback`` in a list, as the
+    zoo's ``-P`` makes it. A list is changed in place, because the zoo ends the bar in its own list after Ctrl-C.
 
-    If there is a bar, and a qtDNN but no ``FidelityCallback``, one of 64 states is added, which measures every 20th part of
-    the training, but not more often than every 1,000 steps and not less often than every 10,000.
+    If there are a bar and a qtDNN but no ``FidelityCallback``, one with 64 states is added. It measures 20 times per training,
+    but at least 1,000 and at most 10,000 steps apart.
 
-    :param model: about to learn
-    :param callback: what ``learn`` was given
+    :param model: the model that will learn
+    :param callback: the callback passed to ``learn``
     :param progress_bar: likewise
-    :return: what to pass on
+    :return: the callback to use
     """
     if isinstance(callback, list):
         callback = CallbackList(callback)
     if not isinstance(callback, BaseCallback):
         callback = ConvertCallback(callback)
-    # Subclasses are somebody's own bars
+    # Subclasses are users' own bars
     if type(callback) is ProgressBarCallback:
         callback = QuantumProgressBarCallback()
     for node in walk(callback):

@@ -38,17 +38,17 @@ SelfQuantumTD3 = TypeVar("SelfQuantumTD3", bound="QuantumTD3")
 
 class QuantumTD3(DurableSaves, CheckedTD3):
     """
-    Twin Delayed DDPG with a hybrid deep quantum neural network as its actor (Algorithm 1 of the paper).
+    Twin Delayed DDPG (TD3) with a hybrid deep quantum neural network as its actor (Algorithm 1 of the paper).
 
     Paper: https://arxiv.org/abs/2503.09119
 
-    A parametrized quantum circuit sits between two classical networks of the actor. Its sampled bits cannot be differentiated;
-    the qtDNN, refitted in every update, stands in for it wherever a gradient is needed. The circuit acts, and is not run in
-    ``train()``.
+    A parametrized quantum circuit sits between two classical networks of the actor. Its sampled bits cannot be differentiated,
+    so the qtDNN, which every update refits, replaces it wherever a gradient is needed. The circuit acts; ``train()`` does not
+    run it.
 
     :param policy: The policy model to use (MlpPolicy, CnnPolicy, MultiInputPolicy)
     :param env: The environment to learn from (if registered in Gym, can be str)
-    :param learning_rate: learning rate of the actor; it can be a function of the current progress remaining (from 1 to 0),
+    :param learning_rate: learning rate of the actor; a number, a function of the current progress remaining (from 1 to 0), or
         the zoo's ``"lin_x"`` (to 0) or ``"lin_x_y"`` (to y)
     :param buffer_size: size of the replay buffer
     :param learning_starts: how many steps of the model to collect transitions for before learning starts
@@ -72,20 +72,20 @@ class QuantumTD3(DurableSaves, CheckedTD3):
     :param target_noise_clip: Limit for absolute value of target policy smoothing noise.
     :param qf_learning_rate: learning rate of the critics, ``learning_rate`` by default
     :param qtdnn_learning_rate: learning rate of the qtDNN
-    :param qtdnn_gradient_steps: tiny-batches that the qtDNN is fitted to per update (N_qt in the paper)
+    :param qtdnn_gradient_steps: tiny-batches per update in the qtDNN's fit (N_qt in the paper)
     :param qtdnn_batch_size: rows of a tiny-batch, drawn from the mini-batch (and its probes) with replacement
-    :param qtdnn_recent_pairs: draw the tiny-batches from the newest so many circuit pairs instead of the mini-batch
-    :param fit_targets: what the qtDNN is fitted to: ``"auto"`` (expected bits, as well as the backend knows them from the run
-        that acting needs anyway: exact on a simulator, a shot average on a chip), ``"exact"`` (refused where the backend is
-        not exact) or ``"sample"`` (the sampled bits, the paper)
-    :param probe_std: standard deviation in radians of a Gaussian probe on the circuit's angles. If positive, a second circuit
-        runs per environment step, at a probed input, and the qtDNN is fitted to both: pairs on the policy's own manifold
-        cannot teach slopes across it. The paper has none.
+    :param qtdnn_recent_pairs: draw the tiny-batches from this many newest circuit pairs instead of the mini-batch
+    :param fit_targets: targets of the qtDNN's fit: ``"auto"`` (expected bits from the run that acts: exact on a simulator, a
+        shot average on a chip), ``"exact"`` (refused if the backend is not exact) or ``"sample"`` (the sampled bits, the
+        paper)
+    :param probe_std: standard deviation in radians of a Gaussian probe on the circuit's angles. If positive, each environment
+        step runs a second circuit at a probed input, and the qtDNN is fitted to both: pairs on the policy's own manifold
+        cannot teach slopes across it. The paper has no probes.
     :param backend: name of the backend that runs the circuits, or an instance
     :param backend_kwargs: keyword arguments of the backend
-    :param gradient: how the quantum layer is differentiated in an update: ``"qtdnn"`` (the paper), or a reference without one:
-        ``"exact"`` (autograd through the simulator), ``"parameter_shift"`` or ``"spsa"``. The references run the circuit in
-        ``train()``, for next actions too, and fit no qtDNN. Or a control, see ``QuantumLayer``: ``"noise"`` or ``"frozen"``
+    :param gradient: how an update differentiates the quantum layer: ``"qtdnn"`` (the paper); a reference without a qtDNN:
+        ``"exact"`` (autograd through the simulator), ``"parameter_shift"`` or ``"spsa"``, which run the circuit in
+        ``train()``, for next actions too; or a control, see ``QuantumLayer``: ``"noise"`` or ``"frozen"``
     :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to average
         the reported success rate, mean episode length, and mean reward over
     :param tensorboard_log: the log location for tensorboard (if None, no logging)
@@ -107,7 +107,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
     actor_target: QuantumActor  # type: ignore[assignment]
     critic: Critic
     critic_target: Critic
-    #: whether the policy was trained on observations of a ``VecNormalize``; its statistics are not in a model file
+    #: whether the policy was trained on observations of a ``VecNormalize``, whose statistics are not in a model file
     observations_normalized: bool | None = None
 
     @checked(ALGORITHM, ELSEWHERE)
@@ -187,7 +187,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         self.backend_kwargs = backend_kwargs
         self.gradient = gradient
         self._step: ActorStep | None = None
-        #: why the last training ended before it should: a sentence; ``None`` if it ended as it was asked to
+        #: a sentence on why the last training ended early; ``None`` if it ended normally
         self.interruption: str | None = None
         self._losses: dict[str, list[th.Tensor]] = {}
         self._callback: BaseCallback | None = None
@@ -198,12 +198,12 @@ class QuantumTD3(DurableSaves, CheckedTD3):
     def _setup_model(self) -> None:
         fit_to_environments(self)
         check_model(self)
-        # SB3 would pick a class without circuit fields, and keep its choice in the model file
+        # SB3 would choose a class without circuit fields and save its choice in the model file
         buffer_class = self.replay_buffer_class
         buffer = self.replay_buffer
-        # SB3 makes none where there is one; ours is made behind the policy, which knows its circuit
+        # SB3 makes a buffer only if there is none; ours is made after the policy, which knows its circuit
         self.replay_buffer = ReplayBuffer.__new__(ReplayBuffer) if buffer is None else buffer
-        # The backend is an argument of the algorithm, so that a file can be loaded onto another one, and needed by the policy
+        # The backend is an argument of the algorithm, so that a file can load onto another one, but the policy needs it
         policy_kwargs = self.policy_kwargs
         self.policy_kwargs = {**policy_kwargs, **{name: getattr(self, name) for name in SHARED}}
         try:
@@ -219,23 +219,23 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         self._keep_plain_spec()
 
     def _keep_plain_spec(self) -> None:
-        """What is saved of a backend: plain data in place of clients and the like among its keyword arguments."""
+        """Keep plain data in place of objects such as clients among the backend's keyword arguments, for saving."""
         backend = self.policy.block.backend
         if isinstance(self.backend, str) and backend is not None:
             self.backend_kwargs = backend.kwargs
 
     @property
     def acting_probe_std(self) -> float:
-        """``probe_std`` where probes run: they only serve the fit of the qtDNN, which some gradients do without."""
+        """``probe_std``, or 0 if the block is not fitted: probes serve only the fit of the qtDNN."""
         return self.probe_std if self.policy.block.fitted else 0.0
 
     def _ansatz(self) -> Circuit | None:
-        """The shape of the circuit whose pairs are recorded; ``None`` for blocks that record none."""
+        """Return the circuit whose pairs are recorded; ``None`` for blocks that record none."""
         return self.policy.ansatz if self.policy.block.records else None
 
     def _setup_lr_schedule(self) -> None:
         self.lr_schedule = make_schedule("learning_rate", self.learning_rate)
-        # A model file of 0.1.0 has the critics' schedule under the property's name
+        # A model file of 0.1.0 has the critics' schedule under the name of the property
         self.__dict__.pop("qf_lr_schedule", None)
         self._qf_lr_schedule: Schedule | None = None
         if self.qf_learning_rate is not None:
@@ -244,7 +244,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
 
     @property
     def qf_lr_schedule(self) -> Schedule:
-        """Learning rate of the critics: ``lr_schedule``, also if that is set anew, unless they have one of their own."""
+        """Learning rate schedule of the critics: ``lr_schedule``, also after that is replaced, unless they have their own."""
         return self.lr_schedule if self._qf_lr_schedule is None else self._qf_lr_schedule
 
     @qf_lr_schedule.setter
@@ -264,7 +264,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
 
     def set_backend(self, backend: str | Backend, backend_kwargs: dict[str, Any] | None = None) -> None:
         """
-        Run the circuits elsewhere from now on.
+        Run the circuits on another backend from now on.
 
         :param backend: name of a backend, or an instance
         :param backend_kwargs: keyword arguments of the backend
@@ -277,13 +277,15 @@ class QuantumTD3(DurableSaves, CheckedTD3):
     @classmethod
     def load(cls: type[SelfQuantumTD3], path: Any, *args: Any, **kwargs: Any) -> SelfQuantumTD3:
         """
-        Load the model from a zip-file, as TD3's. ``backend`` and ``backend_kwargs`` choose another backend than that of the
-        file; with ``backend`` alone it starts from its own defaults, not from the keyword arguments of the file's. Without
-        them, nothing outside of this machine is asked, whatever the file names: no address of a scheduler, no IBM account.
+        Load the model from a zip-file.
+
+        ``backend`` and ``backend_kwargs`` choose a backend other than the file's; with ``backend`` alone it has its own
+        defaults, not the file's keyword arguments. Without them, nothing outside this machine is contacted, whatever the file
+        names: no scheduler's address, no IBM account.
 
         :param path: path to the file (or a file-like) where to load the agent from
         :param args: see ``TD3.load``
-        :param kwargs: likewise, and anything to change, an argument of the constructor
+        :param kwargs: likewise, and arguments of the constructor to change
         :return: new model with loaded parameters
         :raises ValueError: if the file is of another algorithm
         :raises TypeError: if there is no such argument
@@ -300,13 +302,13 @@ class QuantumTD3(DurableSaves, CheckedTD3):
 
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
         """
-        Load a replay buffer from a pickle file. One of another number of environments is rearranged for the model's, see
+        Load a replay buffer from a pickle file. A buffer of another number of environments is rearranged, see
         :func:`~sb3_quantum.common.rearranging.rearrange`.
 
         :param path: path to the pickled replay buffer
         :param truncate_last_traj: for ``HerReplayBuffer`` only, see TD3's
         :raises ValueError: if it has no circuit fields, or those of another circuit
-        :raises StorageError: if its rows are in files of their own, and one of them is missing or damaged
+        :raises StorageError: if its rows are in separate files, and one of them is missing or damaged
         """
         previous = self.replay_buffer
         super().load_replay_buffer(path, truncate_last_traj)
@@ -320,7 +322,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
         """
-        Step (A) of Algorithm 1, one forward pass for the action and the circuit pair. Random warm-up actions record pairs too.
+        Act, step (A) of Algorithm 1: one forward pass gives action and circuit pair, which warm-up actions record too.
 
         :param learning_starts: number of steps before learning for the warm-up phase
         :param action_noise: action noise that will be used for exploration
@@ -382,25 +384,25 @@ class QuantumTD3(DurableSaves, CheckedTD3):
                 self._n_updates += 1
                 replay_data = self._sample_batch(batch_size)
                 if self.policy.block.fitted:
-                    loss = self._fit_qtdnn(replay_data)
+                    loss = self._fit_qtdnn(replay_data)  # (B1)
                     losses["qtdnn/loss"] += [] if loss is None else [loss]
-                losses["train/critic_loss"].append(self._update_critics(replay_data))
+                losses["train/critic_loss"].append(self._update_critics(replay_data))  # (B2)
                 if self._n_updates % self.policy_delay == 0:
-                    losses["train/actor_loss"].append(self._update_actor(replay_data))
-                    self._update_targets()
-        except BackendError as caught:  # only the references among the gradients run circuits here
+                    losses["train/actor_loss"].append(self._update_actor(replay_data))  # (B3)
+                    self._update_targets()  # (B4)
+        except BackendError as caught:  # only reference gradients run circuits here
             error = caught
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         if all(loss.is_cpu for loss in losses["train/critic_loss"][:1]):
             record_losses(self.logger, losses)
-        else:  # fetching them here would stop a GPU in every update
+        else:  # fetching losses here would stop a GPU in every update
             self._losses.update({key: values for key, values in losses.items() if values})
         if error is not None:
             self._interrupt(error)
 
     def _sample_batch(self, batch_size: int) -> QuantumReplayBufferSamples:
         """
-        A mini-batch, its observations normalized: once, for all the networks that see them.
+        Sample a mini-batch and normalize its observations once for all networks.
 
         :param batch_size: rows
         :return: the mini-batch
@@ -415,13 +417,13 @@ class QuantumTD3(DurableSaves, CheckedTD3):
 
     def _fit_qtdnn(self, replay_data: QuantumReplayBufferSamples) -> th.Tensor | None:
         """
-        Step (B1) of Algorithm 1: fit the qtDNN to tiny-batches of the mini-batch's circuit pairs, or of the newest ones.
+        Step (B1) of Algorithm 1: fit the qtDNN to tiny-batches of the mini-batch's circuit pairs, or of the newest pairs.
 
         :param replay_data: the mini-batch
-        :return: mean loss, in nats per qubit; another block's may be something else, or ``None``
+        :return: mean loss in nats per qubit; other blocks may return another loss, or ``None``
         """
         assert replay_data.circuit_inputs is not None and replay_data.circuit_outputs is not None
-        inputs, targets = replay_data.circuit_inputs, replay_data.circuit_outputs
+        inputs, targets = replay_data.circuit_inputs, replay_data.circuit_outputs  # (batch, n_inputs), (batch, n_qubits)
         if self.qtdnn_recent_pairs is not None:
             n_pairs = self.qtdnn_gradient_steps * self.qtdnn_batch_size
             inputs, targets = self.replay_buffer.sample_recent_pairs(self.qtdnn_recent_pairs, n_pairs)  # type: ignore[union-attr]
@@ -431,10 +433,10 @@ class QuantumTD3(DurableSaves, CheckedTD3):
 
     def _update_critics(self, replay_data: QuantumReplayBufferSamples) -> th.Tensor:
         """
-        Step (B2) of Algorithm 1: the critics, with next actions from the surrogate target actor.
+        Step (B2) of Algorithm 1: update the critics, with next actions from the surrogate target actor.
 
         :param replay_data: the mini-batch, its observations normalized
-        :return: the critics' loss, summed over them
+        :return: the loss, summed over the critics
         """
         # For n-step replay, discount factor is gamma**n_steps (when no early termination)
         discounts = replay_data.discounts if replay_data.discounts is not None else self.gamma
@@ -442,18 +444,18 @@ class QuantumTD3(DurableSaves, CheckedTD3):
             noise = th.randn_like(replay_data.actions) * self.target_policy_noise
             noise = noise.clamp(-self.target_noise_clip, self.target_noise_clip)
             next_actions = self.actor_target.surrogate(replay_data.next_observations, normalized=True)
-            next_actions = (next_actions + noise).clamp(-1, 1)
+            next_actions = (next_actions + noise).clamp(-1, 1)  # (batch, action_dim)
         critic_loss = self.critic.loss(replay_data, next_actions, discounts, self.critic_target)
         check_loss("critics' loss", critic_loss, self._n_updates, replay_data)
         self.critic.optimizer.zero_grad()
-        if critic_loss.requires_grad:  # not if all of it is frozen
+        if critic_loss.requires_grad:  # not if every parameter is frozen
             critic_loss.backward()
         self.critic.optimizer.step()
         return critic_loss.detach()
 
     def _update_actor(self, replay_data: QuantumReplayBufferSamples) -> th.Tensor:
         """
-        Step (B3) of Algorithm 1: the actor, through the frozen qtDNN and the frozen critic.
+        Step (B3) of Algorithm 1: update the actor through the frozen qtDNN and the frozen critic.
 
         :param replay_data: the mini-batch, its observations normalized
         :return: minus the mean Q-value
@@ -463,7 +465,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         check_loss("actor's loss", actor_loss, self._n_updates, replay_data)
         optimizer = self.actor.optimizer
         optimizer.zero_grad()
-        # Without its inputs named, backward would also work out the gradients of the critic, which nobody uses
+        # Without ``inputs``, backward would also compute the critic's gradients, which nothing uses
         inputs = trainable_parameters(self.actor, optimizer)
         if inputs and actor_loss.requires_grad:
             actor_loss.backward(inputs=inputs)
@@ -471,7 +473,9 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         return actor_loss.detach()
 
     def _update_targets(self) -> None:
-        """Step (B4) of Algorithm 1: soft updates. The qtDNN and the normalizer belong to the policy and are not averaged."""
+        """
+        Step (B4) of Algorithm 1: update the targets. The policy's qtDNN and normalizer are not averaged.
+        """
         critics = [(self.critic, self.critic_target)] if self.critic.has_target else []
         networks, targets = zip(*critics, (self.actor, self.actor_target), strict=True)
         parameters, statistics = tensors_of(*networks)
@@ -482,7 +486,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         self.policy.update_average()
 
     def _record_training(self) -> None:
-        """Hand the losses that are still on the device and the block's counters over to the logger."""
+        """Log the losses that are still on the device, and the block's counters."""
         record_losses(self.logger, self._losses)
         self._losses = {}
         record_usage(self.logger, self.policy.block)
@@ -518,7 +522,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
                 self.interruption = reason_of(self.num_timesteps, self._total_timesteps, error)
                 explain_precision(self.policy, error)
                 raise
-            self._interrupt(error)  # of a callback's start or end; anywhere else it is caught where it is raised
+            self._interrupt(error)  # from a callback's start or end; other errors are caught where they are raised
             return self
         finally:
             self._callback = None
@@ -528,7 +532,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         return super()._setup_learn(*args, **kwargs)
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
-        """As TD3's. A progress bar, the zoo's included, is one that also shows return, gradient fidelity and circuits."""
+        """Do what TD3 does, with a progress bar that also shows return, gradient fidelity and circuits."""
         from sb3_quantum.qtd3.progress import with_progress  # which imports this module
 
         self.observations_normalized = self._vec_normalize_env is not None and self._vec_normalize_env.norm_obs
@@ -536,7 +540,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         return self._callback
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
-        """As TD3's. A spent budget or a lost job ends the training, as a callback can: the model is there to be saved."""
+        """Do what TD3 does. A spent budget or a lost job ends the training as a callback can, so the model can be saved."""
         try:
             if self.interruption is None:
                 return super().collect_rollouts(*args, **kwargs)
@@ -545,7 +549,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         return RolloutReturn(0, 0, continue_training=False)
 
     def _interrupt(self, error: BackendError) -> None:
-        """Say why the training ends, and keep it: on the model, which is saved with it, and in the log."""
+        """Record why the training ends: on the model, with which it is saved, and in the log."""
         self.interruption = reason_of(self.num_timesteps, self._total_timesteps, error)
         warnings.warn(self.interruption, stacklevel=3)
         self.logger.record("train/interruption", self.interruption, exclude="tensorboard")
@@ -554,7 +558,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
 
     def dry_run(self, total_timesteps: int, reset_num_timesteps: bool = True) -> Usage:
         """
-        What :meth:`learn` will ask of the backend, callbacks aside: jobs, circuits, shots and chip seconds. Nothing is run.
+        Estimate the jobs, circuits, shots and chip seconds that :meth:`learn` will use, without callbacks. Nothing is run.
 
         :param total_timesteps: as for :meth:`learn`
         :param reset_num_timesteps: as for :meth:`learn`

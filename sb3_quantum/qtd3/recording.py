@@ -1,4 +1,4 @@
-"""What a training hands over to the logger."""
+"""Log a training's losses and counters."""
 
 import torch as th
 from stable_baselines3.common.logger import Logger
@@ -8,7 +8,7 @@ from sb3_quantum.layers import Block
 
 def record_losses(logger: Logger, losses: dict[str, list[th.Tensor]]) -> None:
     """
-    Log the means of losses; this waits for the device that they are on.
+    Log the means of losses. This waits for the device that they are on.
 
     :param logger: the logger
     :param losses: log keys and numbers; empty lists are left out
@@ -22,11 +22,10 @@ def record_losses(logger: Logger, losses: dict[str, list[th.Tensor]]) -> None:
 
 def record_usage(logger: Logger, block: Block) -> None:
     """
-    Log what a block's backend was asked for. On an exact simulator, what was not asked for is left out; elsewhere a zero is
-    worth a line, because what is counted is billed.
+    Log the usage of a block's backend. Zeros are left out on an exact simulator, but not elsewhere, where usage is billed.
 
     :param logger: the logger
-    :param block: of the policy
+    :param block: the policy's block
     """
     exact = block.backend is not None and block.backend.exact
     for name, value in block.usage().items():

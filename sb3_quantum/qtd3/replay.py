@@ -1,4 +1,4 @@
-"""The replay buffer of a ``QuantumTD3``: made, loaded, and kept in step with the number of environments."""
+"""Make and load the replay buffer of a ``QuantumTD3``, and fit it to the number of environments."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from sb3_quantum.common.rearranging import rearrange
 if TYPE_CHECKING:
     from sb3_quantum.qtd3.qtd3 import QuantumTD3
 
-#: arguments of a replay buffer that the algorithm gives
+#: arguments of a replay buffer that the algorithm passes
 GIVEN = {
     *("buffer_size", "observation_space", "action_space", "device", "n_envs", "env"),
     *("ansatz", "store_bits", "probes", "optimize_memory_usage"),
@@ -26,9 +26,9 @@ def choose_replay_buffer_class(
     requested: type[ReplayBuffer] | None, observation_space: spaces.Space, n_steps: int = 1
 ) -> type[QuantumReplayBuffer]:
     """
-    The replay buffer class for a kind of observations, or the requested one if it will do.
+    Choose the replay buffer class for a kind of observations, or accept the requested class.
 
-    :param requested: ``replay_buffer_class`` as the user gave it
+    :param requested: the user's ``replay_buffer_class``
     :param observation_space: observation space
     :param n_steps: steps of the return
     :return: a class with circuit fields
@@ -52,11 +52,11 @@ def choose_replay_buffer_class(
 
 def make_replay_buffer(model: "QuantumTD3") -> QuantumReplayBuffer:
     """
-    A replay buffer as the model's arguments ask for, with circuit fields if there is a circuit.
+    Make the replay buffer that the model's arguments ask for, with circuit fields if there is a circuit.
 
     :param model: the model
     :return: an empty buffer
-    :raises ValueError: if ``replay_buffer_kwargs`` hold a name that the buffer does not have, or that the algorithm gives
+    :raises ValueError: if ``replay_buffer_kwargs`` contain a name that the buffer does not have, or that the algorithm passes
     """
     buffer_class = choose_replay_buffer_class(model.replay_buffer_class, model.observation_space, model.n_steps)
     kwargs: dict[str, Any] = dict(model.replay_buffer_kwargs)
@@ -86,10 +86,10 @@ def make_replay_buffer(model: "QuantumTD3") -> QuantumReplayBuffer:
 
 def adopt_replay_buffer(model: "QuantumTD3", path: Any) -> None:
     """
-    Check a replay buffer that has just been loaded, and rearrange it if it is one of another number of environments.
+    Check a replay buffer that was just loaded, and rearrange it for the model's number of environments.
 
     :param model: the model, with the buffer
-    :param path: where it came from, for the message
+    :param path: its file, for the message
     :raises ValueError: if it has no circuit fields, or those of another circuit
     """
     loaded, ansatz = model.replay_buffer, model._ansatz()
@@ -105,13 +105,13 @@ def adopt_replay_buffer(model: "QuantumTD3", path: Any) -> None:
 
 def fit_to_environments(model: "QuantumTD3") -> None:
     """
-    Make what a saved model knows of its environments fit as many as it has now, which SB3 does for ``n_envs`` only.
+    Fit a saved model to its current number of environments; SB3 changes only ``n_envs``.
 
-    :param model: a model that is set up, a new or a loaded one
+    :param model: a new or loaded model during its set-up
     """
     noise = model.action_noise
     if isinstance(noise, VectorizedActionNoise) and noise.n_envs != model.n_envs:
-        # Vectorized anew by the next learn()
+        # The next learn() vectorizes it again
         model.action_noise = noise.base_noise
     obs = model._last_obs
     if obs is not None and len(next(iter(obs.values())) if isinstance(obs, dict) else obs) != model.n_envs:

@@ -1,4 +1,4 @@
-"""The block that all actors of a policy share, such as the quantum layer."""
+"""Make the block that all actors of a policy share, such as the quantum layer."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def make_shared_block(policy: "QuantumTD3Policy", lr_schedule: Schedule) -> Block | None:
     """
-    Make a policy's block, if it is one that all actors share.
+    Make a policy's block, if all actors share it.
 
     :param policy: the policy, before its networks are made
     :param lr_schedule: its learning rate schedule

@@ -1,4 +1,4 @@
-"""What the networks consist of right now: users may freeze, replace and add parts between two updates, as with SB3's TD3."""
+"""Traverse the networks when they are used: users may freeze, replace and add parts between two updates, as with SB3's TD3."""
 
 import torch as th
 from torch import nn
@@ -6,16 +6,18 @@ from torch import nn
 
 def modules_of(*networks: nn.Module) -> list[nn.Module]:
     """
-    All modules of some networks, themselves included. As ``nn.Module.modules`` in a fraction of its time, so that nothing need
-    be kept that could go stale; a module that stands in two places is listed twice.
+    List all modules of some networks, themselves included.
+
+    It takes a fraction of the time of ``nn.Module.modules``, so no list must be kept that could become stale. A module in two
+    places is listed twice.
 
     :param networks: what to walk through
     :return: the modules, those nearer to the root first
     """
     found: list[nn.Module | None] = list(networks)
     gaps = False
-    for module in found:  # which grows meanwhile
-        if module is None:  # a child may be: bare loops, because this runs several times in every step
+    for module in found:  # the list grows meanwhile
+        if module is None:  # a child may be None; bare loops, because this runs several times per step
             gaps = True
         elif module._modules:
             found.extend(module._modules.values())
@@ -24,7 +26,7 @@ def modules_of(*networks: nn.Module) -> list[nn.Module]:
 
 def tensors_of(*networks: nn.Module) -> tuple[list[th.Tensor], list[th.Tensor]]:
     """
-    The parameters of some networks, frozen ones included, and their running statistics (of batch normalization).
+    List the parameters of some networks, frozen ones included, and their running statistics (of batch normalization).
 
     :param networks: what to walk through
     :return: parameters, each of them once per network, and statistics; networks of the same structure have the same order
@@ -46,7 +48,7 @@ def tensors_of(*networks: nn.Module) -> tuple[list[th.Tensor], list[th.Tensor]]:
 
 def trainable_parameters(network: nn.Module, optimizer: th.optim.Optimizer) -> list[th.Tensor]:
     """
-    What a backward pass has to reach: parameters of the network, and whatever else its optimizer has, that is not frozen.
+    List what a backward pass must reach: trainable parameters of the network and of its optimizer.
 
     :param network: the network
     :param optimizer: its optimizer

@@ -102,15 +102,13 @@ def load_yaml(text: str, where: str) -> Any:
             keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
             twice = sorted({str(key) for key in keys if keys.count(key) > 1})
             if twice:
-                raise StudyError(
-                    f"{where}: {', '.join(map(repr, twice))} is there twice, near line {node.start_mark.line + 1}"
-                )
+                raise StudyError(f"{where}: {', '.join(map(repr, twice))} occurs twice, near line {node.start_mark.line + 1}")
             return super().construct_mapping(node, deep)
 
     try:
         return yaml.load(text, Loader)
     except (yaml.YAMLError, RecursionError, TypeError) as error:
-        raise StudyError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
+        raise StudyError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _mapping(what: str, value: Any) -> dict[str, Any]:
@@ -169,7 +167,7 @@ def _seeds(value: Any, where: str) -> tuple[int, ...]:
         seeds = list(range(check_int(f"seeds of {where}", value)))
     twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
     if twice:
-        raise StudyError(f"{where}: seeds must differ, {', '.join(map(str, twice))} is there twice")
+        raise StudyError(f"{where}: seeds must differ, but {', '.join(map(str, twice))} occurs twice")
     if not seeds:
         raise StudyError(f"{where}: seeds must be a number or a list of numbers, got {shown(value)}")
     return tuple(seeds)

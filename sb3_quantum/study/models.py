@@ -155,9 +155,9 @@ def _noise(settings: dict[str, Any], algorithm: type, env: VecEnv) -> dict[str, 
     """``action_noise`` as the algorithm takes it, from a number as in QuantumTD3 or from the zoo's two keys."""
     kind, deviation = settings.get("noise_type"), settings.get("noise_std")
     if (kind is None) != (deviation is None):
-        raise ValueError("noise_type and noise_std are given together")
+        raise ValueError("noise_type and noise_std must be given together")
     if kind is not None and settings.get("action_noise") is not None:
-        raise ValueError("action_noise, or noise_type and noise_std, not both")
+        raise ValueError("give either action_noise, or noise_type and noise_std, not both")
     given = settings.get("action_noise") if kind is None else deviation
     if given is None or (algorithm is QuantumTD3 and kind in (None, "normal")):
         return {"action_noise": given} if "action_noise" in settings or kind is not None else {}

@@ -71,7 +71,7 @@ def unpack(path: Path) -> list[Cell]:
             cells.append(cell)
     # Whatever a damaged file gives
     except Exception as error:
-        raise StudyError(f"{path} is no packed study: {type(error).__name__}: {error}") from error
+        raise StudyError(f"{path} is not a packed study: {type(error).__name__}: {error}") from error
     return cells
 
 
@@ -85,7 +85,7 @@ def found_in(study: Study, path: Path) -> Found:
     if path.is_dir():
         return find(study, path)
     if not path.exists():
-        raise StudyError(f"{path} is not there: no cell of {study.name} has been run, or --out names another folder")
+        raise StudyError(f"{path} does not exist: no cell of {study.name} has been run, or --out names another folder")
     found = Found()
     for cell in unpack(path):
         changes = cell.changes(study)

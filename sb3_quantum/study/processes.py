@@ -78,7 +78,7 @@ def cell_on_worker(form: str, out: str, folder: str, index: int, checkpoint_minu
     :raises FileNotFoundError: if the worker does not see the study's folder
     """
     if not Path(form).exists():
-        raise FileNotFoundError(f"{form} is not there: a worker must see the study's folder under the same path")
+        raise FileNotFoundError(f"{form} does not exist: a worker must see the study's folder under the same path")
     process = start(command(Path(form), Path(out), index, checkpoint_minutes, os.getpid()), Path(folder))
     while process.poll() is None:
         time.sleep(LOOK)

@@ -32,7 +32,7 @@ def selected(study: Study, arms: list[str] | None, seeds: list[int] | None) -> l
     there = {seed for arm in wanted for seed in arm.seeds}
     for seed in seeds or ():
         if seed not in there:
-            raise StudyError(f"seed {seed} is none of the study's, which are {', '.join(map(str, sorted(there)))}")
+            raise StudyError(f"seed {seed} is not one of the study's seeds, which are {', '.join(map(str, sorted(there)))}")
     return cells
 
 

@@ -180,7 +180,7 @@ def rate(name: str, value: Any, total_steps: int | None) -> Any:
     if isinstance(value, str):
         if total_steps is None:
             raise ValueError(
-                f"{name}={value!r} falls over the whole training, whose steps this budget does not tell beforehand; "
+                f"{name}={value!r} depends on the steps of the whole training, which this budget does not fix; "
                 "write {start: ..., end: ..., steps: ...}"
             )
         return schedule

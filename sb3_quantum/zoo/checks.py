@@ -54,7 +54,7 @@ def check_hyperparams(hyperparams: dict[str, Any]) -> None:
     _refuse("hyperparameters", hyperparams, algorithm.difference(OPTIONS).union(ZOO_KEYS), elsewhere)
     named = hyperparams.get("noise_type") is not None
     if named != ("noise_type" in hyperparams) or named != ("noise_std" in hyperparams):
-        raise ValueError("hyperparameters of qtd3: noise_type and noise_std are given together, noise_std is 0 for no noise")
+        raise ValueError("hyperparameters of qtd3: noise_type and noise_std must be given together; noise_std: 0 is no noise")
 
 
 def check_kwargs(hyperparams: dict[str, Any]) -> None:

@@ -157,6 +157,6 @@ def _normalized(env: VecEnv, path: Path) -> VecNormalize:
     try:
         normalized = VecNormalize.load(str(path), env)
     except (AssertionError, AttributeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"--vecnormalize {path} cannot be used for this environment, it is none of its: {error}") from error
+        raise ValueError(f"--vecnormalize {path} does not fit this environment: {error}") from error
     normalized.training = normalized.norm_reward = False
     return normalized

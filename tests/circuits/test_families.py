@@ -164,7 +164,7 @@ def test_the_papers_circuit_is_the_default() -> None:
         ({"circuit_kwargs": {"ncz": 1}}, "'ncz' is unknown, did you mean 'n_cz'"),
         ({"circuit_kwargs": {"n_cz": -1}}, "n_cz must be an integer >= 0"),
         ({"n_qubits": 3, "circuit_kwargs": {"n_qubits": 4}}, "n_qubits=3 was given beside circuit_kwargs"),
-        ({"circuit": PaperCircuit(), "n_qubits": 3}, "n_qubits=3 was given beside circuit=PaperCircuit"),
+        ({"circuit": PaperCircuit(), "n_qubits": 3}, "n_qubits=3 contradicts circuit=PaperCircuit"),
         ({"circuit": PaperCircuit(), "circuit_kwargs": {"n_cz": 2}}, "are for a circuit that is named"),
         ({"circuit": "brickwork", "circuit_kwargs": {"n_cz": 2}}, "'n_cz' is unknown"),
         ({"circuit": 7}, "circuit=7 is unknown"),

@@ -151,14 +151,14 @@ def test_what_cannot_be_drawn_is_an_error(
     Path("note.txt").write_text("no run")
     good = str(trained / "qtd3")
     for arguments, message in (
-        (["missing"], "missing is not there"),
+        (["missing"], "missing does not exist"),
         (["empty"], "empty holds no run"),
         (["started"], "started holds no run"),
         ([good, "empty"], "empty holds no run"),
         (["note.txt"], "note.txt is a file"),
         (["broken"], "broken/0.monitor.csv is not a monitor file"),
         (["torn"], "torn/evaluations.npz is not a file of"),
-        ([good, good, "--labels", "one"], "2 runs need as many labels, got 1"),
+        ([good, good, "--labels", "one"], "one label for each of the 2 runs, got 1"),
         ([good, "--output", "runs.bmp"], "got runs.bmp"),
         ([good, "--output", "nowhere/runs.png"], "nowhere"),
         ([good, "--window", "0"], "--window must be >= 1, got 0"),
@@ -169,7 +169,7 @@ def test_what_cannot_be_drawn_is_an_error(
         assert str(failed.value).startswith("error: ") and message in str(failed.value), arguments
     assert not list(tmp_path.glob("runs.*"))
     done = subprocess.run([sys.executable, "-m", "sb3_quantum.plot", "missing"], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1 and done.stderr.startswith("error: missing is not there") and done.stdout == ""
+    assert done.returncode == 1 and done.stderr.startswith("error: missing does not exist") and done.stdout == ""
 
 
 def test_several_boards_in_one_folder_are_told_apart(trained: Path, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_unknown_names_and_circuits_are_refused(monkeypatch: pytest.MonkeyPatch)
 
     inputs = make_inputs(Odd(3, 2))
     for name in ("mean_field", "pair_correlations"):
-        with pytest.raises(ValueError, match=r"a prior knows the gates r, rx, .*, rzz, but the circuit has swap"):
+        with pytest.raises(ValueError, match=r"a prior supports the gates r, rx, .*, rzz, but the circuit has swap"):
             make_prior(name, Odd(3, 2)).bits(inputs)
 
     class Shallow(NoPrior):

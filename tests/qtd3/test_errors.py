@@ -34,7 +34,7 @@ from tests.qtd3.test_train import pendulum
         ({"fit_targets": "mean"}, r"fit_targets='mean' is unknown, accepted are 'auto', 'exact', 'sample'"),
         ({"policy_kwargs": {"backend": "aer"}}, "backend, backend_kwargs, gradient are arguments of QuantumTD3"),
         ({"gradient": "adjoint"}, "gradient='adjoint' is unknown, accepted are 'qtdnn', 'exact', 'parameter_shift', 'spsa'"),
-        ({"gradient": "exact", "backend": "aer"}, "needs a backend that autograd passes through, and 'aer' is none"),
+        ({"gradient": "exact", "backend": "aer"}, "needs a differentiable backend, and 'aer' is not"),
         ({"probe_std": -1.0}, r"probe_std must be a number >= 0 \(radians\), got -1.0"),
         ({"qtdnn_gradient_steps": 0}, "qtdnn_gradient_steps must be an integer >= 1, got 0"),
         ({"qtdnn_batch_size": 0}, "qtdnn_batch_size must be an integer >= 1, got 0"),

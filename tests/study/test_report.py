@@ -117,7 +117,7 @@ def test_files_that_are_no_packed_study(study: Study, tmp_path: Path) -> None:
     path = tmp_path / "a.json.gz"
     for data in (b"", b"{}", b"\x1f\x8b\x08"):
         path.write_bytes(data)
-        with pytest.raises(StudyError, match="is no packed study"):
+        with pytest.raises(StudyError, match="is not a packed study"):
             unpack(path)
     with pytest.raises(StudyError, match="has no complete cells"):
         pack(study, tmp_path, path)

@@ -119,12 +119,12 @@ def test_words_that_cannot_be_used(
     path.write_text(SMALL.replace("pqc: {}", "pqc: {gama: 1}"))
     for words, message in [
         (("run", path, "--arms", "pcq"), "arm 'pcq' is unknown, did you mean 'pqc'?"),
-        (("run", path, "--seeds", 9), "seed 9 is none of the study's, which are 0, 1"),
+        (("run", path, "--seeds", 9), "seed 9 is not one of the study's seeds, which are 0, 1"),
         (("run", path, "--out", tmp_path / "out"), "'gama' is unknown, did you mean 'gamma'?"),
         (("run", "smal"), "study 'smal' is unknown"),
         (("report", path, "--out", tmp_path / "no"), "is not there: no cell of small has been run"),
         (("report", path, "--out", tmp_path), "has no complete cell of small"),
-        (("report", path, "--cells", path), "is no packed study"),
+        (("report", path, "--cells", path), "is not a packed study"),
     ]:
         assert message in str(command(monkeypatch, *words)), words
     for words in (("run", path, "--workers", 0), ("run", path, "--checkpoint-minutes", -1), ("plan", path, "--workers", "x")):

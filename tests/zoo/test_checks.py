@@ -62,9 +62,9 @@ def test_an_unknown_environment(tmp_path: Path) -> None:
         (dict(seed=3), "'seed' is unknown, it is the option --seed"),
         (dict(tensorboard_log="runs"), "it is the option --tensorboard-log"),
         (dict(qwertz=1, gama=1), "'gama' is unknown, did you mean 'gamma'?; 'qwertz' is unknown, accepted are action_noise, "),
-        (dict(noise_type=None), "noise_type and noise_std are given together"),
-        (dict(noise_type="normal"), "noise_type and noise_std are given together"),
-        (dict(noise_std=0.1), "noise_type and noise_std are given together"),
+        (dict(noise_type=None), "noise_type and noise_std must be given together"),
+        (dict(noise_type="normal"), "noise_type and noise_std must be given together"),
+        (dict(noise_std=0.1), "noise_type and noise_std must be given together"),
         (dict(_init_setup_model=False), "'_init_setup_model' is unknown"),
     ],
 )

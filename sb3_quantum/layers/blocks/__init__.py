@@ -1,4 +1,4 @@
-"""What can stand between the actor's networks, by name: the quantum layer, and what is put in its place."""
+"""Blocks between the actor's networks: the quantum layer, and classical replacements to compare it with."""
 
 import copy
 import inspect
@@ -17,7 +17,7 @@ from sb3_quantum.layers.blocks.rbg import RBGBlock
 from sb3_quantum.layers.blocks.zeros import ZerosBlock
 from sb3_quantum.layers.quantum_layer import QuantumLayer
 
-#: every block that the policy's ``block`` can name; one of your own is named by adding it
+#: blocks by name, as the policy's ``block`` uses them; add your own to name it
 BLOCKS: dict[str, type[Block]] = {
     block.name: block for block in (QuantumLayer, FCBlock, RBGBlock, ZerosBlock, MeanFieldBlock, BernoulliBlock)
 }
@@ -25,11 +25,11 @@ BLOCKS: dict[str, type[Block]] = {
 
 def block_class(block: "str | type[Block] | Block") -> type[Block]:
     """
-    The class of a block, however it was given.
+    Return the class of a block that is given by name, class or instance.
 
     :param block: a key of :data:`BLOCKS`, a subclass of :class:`Block`, or an instance
     :return: the class
-    :raises ValueError: if it is something else, or an instance of a block that the policy makes of its own arguments
+    :raises ValueError: if it is something else, or an instance of a block that the policy builds from its own arguments
     """
     if isinstance(block, str):
         return BLOCKS[check_choice("block", block, BLOCKS)]
@@ -41,7 +41,8 @@ def block_class(block: "str | type[Block] | Block") -> type[Block]:
         )
     if found.of_policy and found is not block:
         raise ValueError(
-            f"block={found.name!r} must be named, no instance: the policy makes it of its arguments (circuit, qtdnn_...)"
+            f"block={found.name!r} must be given by name, not as an instance: the policy makes it "
+            "from its arguments (circuit, qtdnn_...)"
         )
     return found
 
@@ -53,15 +54,13 @@ def check_block_kwargs(block: "str | type[Block] | Block", kwargs: dict[str, Any
     :param block: as for :func:`block_class`
     :param kwargs: the policy's ``block_kwargs``
     :return: the same, ``{}`` for ``None``
-    :raises ValueError: if one is unknown, or an instance is given, which has its arguments already
+    :raises ValueError: if one is unknown, or ``block`` is an instance, which has its arguments already
     """
     found, kwargs = block_class(block), check_keywords("block_kwargs", kwargs)
     if not kwargs:
         return kwargs
     if isinstance(block, Block):
-        raise ValueError(
-            f"block_kwargs={shown(kwargs)} are for a block that is named, but block is an instance of {found.name!r}"
-        )
+        raise ValueError(f"block_kwargs={shown(kwargs)} need the name of a block, but block is an instance of {found.name!r}")
     if found.of_policy:
         elsewhere = {name: "it belongs into policy_kwargs itself" for name in parameters(found) or []}
         known: list[str] | None = []
@@ -82,20 +81,20 @@ def make_block(
     settings: dict[str, Any] | None = None,
 ) -> Block:
     """
-    Make a block, or a copy of one that was made by hand.
+    Make a block from its name or class, or copy an instance.
 
     :param block: a key of :data:`BLOCKS`, a subclass of :class:`Block`, or an instance
-    :param ansatz: the circuit in whose place it stands
+    :param ansatz: the circuit that it replaces
     :param block_kwargs: keyword arguments of the block's class
     :param readout: of the acting policy
-    :param settings: further arguments of a policy, for a block that is made of them
+    :param settings: further arguments of the policy, for blocks that are built from them
     :return: a module that maps ``(batch, n_inputs)`` to ``(batch, n_outputs)``
     :raises ValueError: if the name or a keyword argument is unknown, or the block does not fit the circuit
     """
     kwargs = check_block_kwargs(block, block_kwargs)
     if isinstance(block, Block):
         made = copy.deepcopy(block)
-        # As of a block that is made here: the model's seed governs what it draws
+        # As for a block that is made here, the model's seed controls what it draws
         made.seed(int(th.randint(2**62, ())))
     else:
         made = block_class(block).for_policy(ansatz, {"readout": readout, **(settings or {})}, **kwargs)

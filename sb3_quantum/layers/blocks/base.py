@@ -1,4 +1,4 @@
-"""What a block has to do. A block of another kind is one file beside this one, and a line in the registry."""
+"""The contract of blocks. A new block is one file beside this one, and a line in the registry."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from sb3_quantum.circuits import Circuit
 from sb3_quantum.circuits.checks import check_instance
 from sb3_quantum.priors import Prior, make_prior
 
-#: what a block may say of the gradient of its surrogate, and how that is said to people; ``check_block`` holds it to it
+#: what a block may claim about the gradient of its surrogate, and the text for it; ``check_block`` tests the claim
 CLAIMS = {
     "exact": "exact, nothing is fitted",
     "unbiased_linear": "an estimate from the drawn bits, unbiased where the loss is linear in each of them; nothing is fitted",
@@ -27,12 +27,12 @@ CLAIMS = {
 
 class Pairs(NamedTuple):
     """
-    What is recorded of a step.
+    Circuit pairs that a step records.
 
     :param inputs: of the block, ``(batch, n_inputs)``
-    :param outputs: what :meth:`Block.fit` will be given for them, in [0, 1], ``(batch, n_outputs)``
+    :param outputs: targets for :meth:`Block.fit`, in [0, 1], ``(batch, n_outputs)``
     :param probe_inputs: the same inputs, perturbed, if probing is on
-    :param probe_outputs: what the block gave for them
+    :param probe_outputs: the block's outputs for them
     """
 
     inputs: th.Tensor
@@ -43,10 +43,10 @@ class Pairs(NamedTuple):
 
 class BlockStep(NamedTuple):
     """
-    What a block did in a step of the acting policy.
+    Result of a block in a step of the acting policy.
 
     :param outputs: ``(batch, n_outputs)``
-    :param pairs: what is to be recorded; ``None`` for blocks that learn nothing from it
+    :param pairs: pairs to record; ``None`` for blocks that do not learn from them
     """
 
     outputs: th.Tensor
@@ -55,34 +55,34 @@ class BlockStep(NamedTuple):
 
 class Block(nn.Module, ABC):
     """
-    What stands between the two networks of the actor: the quantum layer, or something in its place.
+    Base class of the module between the actor's two networks: the quantum layer, or a replacement.
 
-    A subclass has a :attr:`name`, a :attr:`summary` and a :attr:`claim`, and says what :meth:`forward` and :meth:`surrogate`
-    are. All else has a default, that of a plain layer which is trained with the actor: its parameters are the actor's, its
-    target's follow them, and its state is its ``state_dict``, generators included. A block of your own is named by adding it
-    to :data:`~sb3_quantum.layers.BLOCKS`, or given to the policy as a class or an instance.
+    A subclass has a :attr:`name`, a :attr:`summary` and a :attr:`claim`, and implements :meth:`forward` and :meth:`surrogate`.
+    Everything else defaults to a plain layer that is trained with the actor: its parameters are the actor's, the target's
+    follow them, and its state is its ``state_dict``, generators included. Pass your own block to the policy as a class or an
+    instance, or by name after adding it to :data:`~sb3_quantum.layers.BLOCKS`.
 
-    :param ansatz: the circuit in whose place it stands
+    :param ansatz: the circuit that it replaces
     """
 
     #: the name under which it is registered
     name: ClassVar[str]
-    #: what it is, as the end of the sentence "between the networks stands ..."
+    #: a description that ends the sentence "between the networks stands ..."
     summary: ClassVar[str]
-    #: whether its outputs depend on the values of its inputs, or only on how many rows there are
+    #: whether its outputs depend on the values of its inputs, not only on the number of rows
     reads_inputs: ClassVar[bool] = True
-    #: where the policy keeps the one block that actor, target and average share, past the actor's optimizer and the soft
-    #: updates; ``None`` if every actor has a block of its own
+    #: the policy's attribute for a block that actor, target and average share, outside the actor's optimizer and the soft
+    #: updates; ``None`` if every actor has its own block
     shared_as: ClassVar[str | None] = None
     #: whether :meth:`act` returns pairs for the replay buffer
     records: ClassVar[bool] = False
-    #: whether it is made of the policy's own arguments (circuit, backend, ``qtdnn_...``), and takes none in ``block_kwargs``
+    #: whether it is built from the policy's own arguments (circuit, backend, ``qtdnn_...``) and takes no ``block_kwargs``
     of_policy: ClassVar[bool] = False
-    #: what runs its circuits; ``None`` if it runs none
+    #: the backend of its circuits; ``None`` if it runs none
     backend: Backend | None = None
-    #: of what :meth:`fit` changes
+    #: the optimizer of :meth:`fit`
     optimizer: th.optim.Optimizer | None = None
-    #: of the acting policy, for which :meth:`surrogate` stands in training
+    #: the acting policy's readout, which :meth:`surrogate` replaces in training
     readout: str = "sample"
 
     def __init__(self, ansatz: Circuit):
@@ -92,10 +92,11 @@ class Block(nn.Module, ABC):
     @classmethod
     def for_policy(cls, ansatz: Circuit, settings: Mapping[str, Any], **kwargs: Any) -> "Block":
         """
-        How a policy makes the block that its actors share.
+        Make the block that a policy's actors share.
 
         :param ansatz: the policy's circuit
-        :param settings: the policy's own: ``readout``, ``gradient``, ``backend``, ``backend_kwargs``, ``qtdnn_arch`` and so on
+        :param settings: the policy's arguments: ``readout``, ``gradient``, ``backend``, ``backend_kwargs``, ``qtdnn_arch`` and
+            so on
         :param kwargs: its ``block_kwargs``
         :return: the block
         """
@@ -103,44 +104,48 @@ class Block(nn.Module, ABC):
 
     @property
     def n_inputs(self) -> int:
-        """Columns of its inputs, those of the circuit: encodings make them."""
+        """Number of inputs, the circuit's, which encodings produce."""
         return self.ansatz.n_inputs
 
     @property
     def n_outputs(self) -> int:
-        """Columns of its outputs, one a qubit by default."""
+        """Number of outputs, one per qubit by default."""
         return self.ansatz.n_qubits
 
     @property
     @abstractmethod
     def claim(self) -> str:
         """
-        What the gradient of :meth:`surrogate` is, a key of :data:`CLAIMS`: the derivative of the expected outputs
-        (``"exact"``), an estimate of the gradient of the expected loss, or nothing that could be held against it.
+        The claim about the gradient of :meth:`surrogate`, a key of :data:`CLAIMS`: the derivative of the expected outputs
+        (``"exact"``), an estimate of the gradient of the expected loss, or nothing that could be tested.
         """
 
     @property
     def fitted(self) -> bool:
-        """Whether :meth:`fit` is to be called in every update."""
+        """Whether every update calls :meth:`fit`."""
         return False
 
     @property
     def reproducible(self) -> bool:
-        """Whether outputs follow from the state of a generator; not so on a chip."""
+        """Whether a generator's state determines the outputs; on a chip it does not."""
         return True
 
     def draws(self, readout: str) -> bool:
         """
+        Tell whether a readout is random.
+
         :param readout: ``"sample"``, ``"majority"`` or ``"mean"``
-        :return: whether such outputs are random
+        :return: whether the outputs are random
         """
         return False
 
     @abstractmethod
     def forward(self, inputs: th.Tensor, readout: str, generator: np.random.Generator | None = None) -> th.Tensor:
         """
+        Compute the outputs that act.
+
         :param inputs: what the circuit would get, ``(batch, n_inputs)``
-        :param readout: ``"sample"``, ``"majority"`` or ``"mean"``; without meaning where nothing is measured
+        :param readout: ``"sample"``, ``"majority"`` or ``"mean"``; ignored if nothing is measured
         :param generator: where randomness comes from; the block's own generator by default
         :return: ``(batch, n_outputs)``
         """
@@ -148,7 +153,7 @@ class Block(nn.Module, ABC):
     @abstractmethod
     def surrogate(self, inputs: th.Tensor) -> th.Tensor:
         """
-        What stands for the block in updates, where a gradient is needed.
+        Compute the outputs in updates, where a gradient is needed.
 
         :param inputs: what the circuit would get, ``(batch, n_inputs)``
         :return: ``(batch, n_outputs)``, with the gradient that :attr:`claim` describes
@@ -156,19 +161,19 @@ class Block(nn.Module, ABC):
 
     def act(self, inputs: th.Tensor, readout: str, record_bits: bool = False, probe_std: float = 0.0) -> BlockStep:
         """
-        A step of the acting policy in training, step (A) of Algorithm 1.
+        Act in training, step (A) of Algorithm 1.
 
         :param inputs: what the circuit would get, ``(batch, n_inputs)``, without a gradient
         :param readout: of the outputs
-        :param record_bits: whether sampled bits are recorded, or expected bits
+        :param record_bits: whether to record sampled bits, or expected bits
         :param probe_std: standard deviation of a Gaussian probe on the angles, in radians, that is recorded too if positive
-        :return: outputs, and what is to be recorded
+        :return: outputs, and pairs to record
         """
         return BlockStep(self(inputs, readout))
 
     def run(self, inputs: th.Tensor, readout: str, generator: np.random.Generator | None = None) -> th.Tensor:
         """
-        A step of the deployed policy. Nothing is recorded, and what is run counts as evaluation.
+        Act as the deployed policy. Nothing is recorded, and circuits count as evaluation.
 
         :param inputs: what the circuit would get, ``(batch, n_inputs)``
         :param readout: of the outputs
@@ -181,10 +186,10 @@ class Block(nn.Module, ABC):
         self, inputs: th.Tensor, targets: th.Tensor, gradient_steps: int = 1, batch_size: int | None = None
     ) -> th.Tensor | None:
         """
-        Learn from recorded pairs, step (B1) of Algorithm 1. Nothing by default.
+        Fit to recorded pairs, step (B1) of Algorithm 1. Does nothing by default.
 
-        :param inputs: of the pairs, ``(rows, n_inputs)``, wrapped as the replay buffer keeps them
-        :param targets: what the block gave for them, ``(rows, n_outputs)``
+        :param inputs: the pairs' inputs, ``(rows, n_inputs)``, wrapped as in the replay buffer
+        :param targets: the block's outputs for them, ``(rows, n_outputs)``
         :param gradient_steps: tiny-batches to draw
         :param batch_size: rows of a tiny-batch; all of them by default
         :return: a loss to log, if there is one
@@ -193,7 +198,7 @@ class Block(nn.Module, ABC):
 
     def fitted_logits(self, inputs: th.Tensor) -> th.Tensor:
         """
-        What was fitted, for measurements of its quality.
+        Evaluate the fitted network, for measurements of its quality.
 
         :param inputs: ``(batch, n_inputs)``
         :return: logits of the expected outputs, ``(batch, n_outputs)``
@@ -202,13 +207,15 @@ class Block(nn.Module, ABC):
 
     def reference_prior(self) -> Prior:
         """
-        :return: what is known of the circuit without a fit, for the same measurements: the default prior
+        Return the circuit's default prior, for the same measurements.
+
+        :return: the prior
         """
         return make_prior("auto", self.ansatz)
 
     def seed(self, seed: int | None) -> None:
         """
-        Start the block's generator anew, if it has one.
+        Restart the block's generator, if it has one.
 
         :param seed: the seed; fresh entropy if ``None``
         """
@@ -216,13 +223,15 @@ class Block(nn.Module, ABC):
 
     def usage(self) -> dict[str, float]:
         """
-        :return: counters and other figures to log, by name; none by default
+        Return counters and other numbers to log.
+
+        :return: numbers by name; none by default
         """
         return {}
 
     def set_backend(self, backend: str | Backend, backend_kwargs: dict[str, Any] | None = None) -> None:
         """
-        Run the circuits elsewhere from now on.
+        Run the circuits on another backend from now on.
 
         :param backend: name of a backend, or an instance
         :param backend_kwargs: keyword arguments of the backend

@@ -1,4 +1,4 @@
-"""The classical twin of a stochastic binary layer."""
+"""A classical stochastic binary layer."""
 
 import numpy as np
 import torch as th
@@ -14,8 +14,8 @@ ESTIMATORS = {"straight_through": "unbiased_linear", "zgr": "unbiased_quadratic"
 
 class BernoulliBlock(RandomBlock):
     """
-    Independent bits whose logits are a linear map of the inputs: as wide and as random as the circuit, as trainable as FC, and
-    classical.
+    Draw independent bits whose logits are a linear map of the inputs: as wide and as random as the circuit, as trainable as
+    FC, and classical.
 
     With the readout ``"sample"`` updates see drawn bits too (from torch's generator). A gradient g at the bits b with
     probabilities p becomes, at the logits, g times
@@ -26,12 +26,12 @@ class BernoulliBlock(RandomBlock):
       Rao-Blackwellized straight-through Gumbel-softmax gradient estimator", PMLR 202:30931. Unbiased for a loss that is
       quadratic in each bit.
 
-    Unbiased ones for any loss (REINFORCE with baselines) need the loss of every row, and several draws of it; these two need
-    the gradient alone, which the critic gives, so they fit where the actor is updated through any critic.
+    Estimators that are unbiased for any loss (REINFORCE with baselines) need several draws and the loss of every row. These
+    two need only the critic's gradient, so they work with any critic.
 
-    With the other readouts updates see the probabilities, whose derivative is exact for ``"mean"``.
+    With the other readouts, updates see the probabilities, whose derivative is exact for ``"mean"``.
 
-    :param ansatz: the circuit in whose place it stands
+    :param ansatz: the circuit that it replaces
     :param estimator: ``"straight_through"`` or ``"zgr"``
     :raises ValueError: if the estimator is unknown
     """
@@ -51,6 +51,8 @@ class BernoulliBlock(RandomBlock):
 
     def forward(self, inputs: th.Tensor, readout: str, generator: np.random.Generator | None = None) -> th.Tensor:
         """
+        Draw bits, or return probabilities, for a readout.
+
         :param inputs: what the circuit would get, ``(batch, n_inputs)``
         :param readout: ``"sample"``, ``"majority"`` or ``"mean"``
         :param generator: where the bits come from; the block's own generator by default
@@ -64,6 +66,8 @@ class BernoulliBlock(RandomBlock):
 
     def surrogate(self, inputs: th.Tensor) -> th.Tensor:
         """
+        Draw bits, or return probabilities, with a gradient.
+
         :param inputs: what the circuit would get, ``(batch, n_inputs)``
         :return: bits drawn from torch's generator, with the gradient of the estimator; probabilities if the policy acts on
             another readout than ``"sample"``; ``(batch, n_qubits)``

@@ -1,4 +1,4 @@
-"""The conformance suite of blocks, as ``check_backend`` is for backends."""
+"""Conformance suite of blocks, as ``check_backend`` is for backends."""
 
 import copy
 import io
@@ -20,16 +20,17 @@ ROWS = 16
 
 def check_block(block: Block, tolerance: float = 1e-4, draws: int = 4000, false_alarm: float = 1e-6) -> None:
     """
-    Check that a block does what the contract says, and what it says of itself: shapes and types of outputs, recorded pairs and
-    its surrogate, for batches of any size and all readouts; which of them are random; seeds; its state; and the surrogate's
-    gradient, against finite differences of its expected outputs where it claims to be exact, and in the mean over many draws
-    where it claims to be an unbiased estimate. It works on copies: the block itself, its generator and its counters stay as
-    they are. Torch's global generator is put back.
+    Check that a block fulfils the contract and its own claims.
 
-    :param block: to be checked, of any circuit; a small one is checked faster
-    :param tolerance: of outputs and exact gradients, relative to 1 + their size
-    :param draws: that means of an estimated gradient are taken over
-    :param false_alarm: probability at which a block without fault is refused, over all of the statistical tests together
+    It checks shapes and types of outputs, recorded pairs and the surrogate, for batches of any size and all readouts; which
+    readouts are random; seeds; the state; and the surrogate's gradient. A gradient that claims to be exact is compared with
+    finite differences of the expected outputs, an unbiased estimate in the mean over many draws. The checks run on copies: the
+    block, its generator and its counters stay unchanged, and torch's global generator is restored.
+
+    :param block: the block; a small circuit is checked faster
+    :param tolerance: tolerance for outputs and exact gradients, relative to 1 + their size
+    :param draws: number of draws for the mean of an estimated gradient
+    :param false_alarm: probability that a correct block is refused, over all statistical tests together
     :raises AssertionError: if something is wrong; the message says what
     """
     with th.random.fork_rng(devices=[]):
@@ -46,7 +47,7 @@ def check_block(block: Block, tolerance: float = 1e-4, draws: int = 4000, false_
 
 
 def _inputs(block: Block, rows: int, dtype: th.dtype = th.float32) -> th.Tensor:
-    """The same in every check: angles up to a turn or so, indices all over the qubits and beyond."""
+    """Make the inputs of every check: angles of up to about a turn, indices within and beyond the qubits."""
     generator = th.Generator().manual_seed(1)
     return 2 * th.randn(rows, block.n_inputs, generator=generator, dtype=th.float64).to(dtype)
 
@@ -101,7 +102,7 @@ def _check_outputs(block: Block) -> None:
         _check_like(f"surrogate(inputs) of {rows} rows", block.surrogate(inputs), inputs, block.n_outputs)
         assert th.equal(inputs, before), "inputs must not be changed in place"
     if not block.reads_inputs:
-        # The actor hands over zeros then, and no inputs were computed
+        # The actor then passes zeros, without computing inputs
         block.seed(0)
         first = block(_inputs(block, 3), "sample")
         block.seed(0)
@@ -135,7 +136,7 @@ def _check_randomness(block: Block) -> None:
 
 
 def _check_state(block: Block) -> None:
-    """Parameters and generator are in the state, and nothing is that a file without pickle could not hold."""
+    """Check that the state contains parameters and generator, and nothing that needs pickle."""
     if not block.reproducible:
         return
     inputs = _inputs(block, 64)
@@ -184,7 +185,9 @@ def _check_pairs(block: Block) -> None:
 
 
 def _gradient(block: Block, inputs: th.Tensor, weights: th.Tensor, target: th.Tensor | None = None) -> th.Tensor:
-    """Row by row, the surrogate's gradient of a linear loss, or of a quadratic one with a target; zeros if it has none."""
+    """
+    Compute, row by row, the surrogate's gradient of a linear loss, or of a quadratic one with a target; zeros if it has none.
+    """
     leaf = inputs.detach().clone().requires_grad_(True)
     outputs = block.surrogate(leaf)
     if not outputs.requires_grad:
@@ -195,7 +198,7 @@ def _gradient(block: Block, inputs: th.Tensor, weights: th.Tensor, target: th.Te
 
 
 def _differences(block: Block, row: th.Tensor, weights: th.Tensor) -> th.Tensor:
-    """Gradient of the weighted expected outputs by central differences, ``(n_inputs,)``."""
+    """Compute the gradient of the weighted expected outputs by central differences, ``(n_inputs,)``."""
     steps = STEP * th.eye(block.n_inputs, dtype=row.dtype)
     with th.no_grad():
         values = block(th.cat([row + steps, row - steps]), "mean") @ weights

@@ -13,7 +13,7 @@ class FCBlock(Block):
     """
     FC: a fully connected linear map in the circuit's place, 220 -> 10 for the paper's sizes.
 
-    :param ansatz: the circuit in whose place it stands
+    :param ansatz: the circuit that it replaces
     """
 
     name = "fc"
@@ -27,8 +27,10 @@ class FCBlock(Block):
 
     def forward(self, inputs: th.Tensor, readout: str, generator: np.random.Generator | None = None) -> th.Tensor:
         """
+        Apply the linear map.
+
         :param inputs: what the circuit would get, ``(batch, n_inputs)``
-        :param readout: without meaning here: nothing is measured
+        :param readout: ignored: nothing is measured
         :param generator: unused
         :return: ``(batch, n_qubits)``
         """
@@ -36,7 +38,9 @@ class FCBlock(Block):
 
     def surrogate(self, inputs: th.Tensor) -> th.Tensor:
         """
+        Apply the linear map.
+
         :param inputs: what the circuit would get, ``(batch, n_inputs)``
-        :return: the block itself, ``(batch, n_qubits)``: it is differentiable as it is
+        :return: ``(batch, n_qubits)``, the same as :meth:`forward`, which is differentiable
         """
         return self.linear(inputs)

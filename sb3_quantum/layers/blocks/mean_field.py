@@ -1,4 +1,4 @@
-"""The circuit's mean field as the layer: what is left of it without correlations between the qubits."""
+"""The circuit's mean field as a block: the circuit without correlations between its qubits."""
 
 import numpy as np
 import torch as th
@@ -10,21 +10,24 @@ from sb3_quantum.circuits.tracing import computable, full_precision, in_graph
 from sb3_quantum.layers.blocks.random_bits import RandomBlock
 from sb3_quantum.priors import make_prior
 
-#: inputs of a circuit whose gates are looked at before they are needed
+#: inputs of the largest circuit whose gates are checked at once
 LOOKED_AT = 2**16
 
 
 class MeanFieldBlock(RandomBlock):
     """
-    The circuit as if its state were a product of single-qubit states after every gate
-    (:class:`~sb3_quantum.priors.MeanField`), in closed form and in the circuit's place: same inputs, same number of bits, no
-    entanglement, no simulation, no fit. Where it does as well as the circuit, the circuit is dequantized for that task.
+    Replace the circuit by its mean field (:class:`~sb3_quantum.priors.MeanField`).
 
-    The readout ``"mean"`` is the product state's expected bits, ``"sample"`` draws independent bits from them. In updates the
-    expected bits stand for both, with their own derivative, as the qtDNN's do for the circuit. CZ indices have none.
+    The state is treated as a product of single-qubit states after every gate, in closed form: same inputs and number of bits,
+    but no entanglement, no simulation and no fit. Where it does as well as the circuit, the circuit is dequantized for that
+    task.
+
+    The readout ``"mean"`` returns the product state's expected bits, ``"sample"`` independent bits drawn from them. Updates
+    use the expected bits with their own derivative, as they use the qtDNN's for the circuit. The derivative at CZ indices is
+    zero.
 
     :param ansatz: the circuit
-    :raises ValueError: if the circuit has gates whose mean field is not known
+    :raises ValueError: if the circuit has a gate without a mean field
     """
 
     name = "mean_field"
@@ -34,18 +37,20 @@ class MeanFieldBlock(RandomBlock):
     @names_checked({})
     def __init__(self, ansatz: Circuit):
         super().__init__(ansatz)
-        # Settings of strangers may ask for any number of gates: those are looked at when the prior needs them
+        # Settings from strangers may ask for any number of gates: these are checked when the prior needs them
         steps = ansatz.program.gates if ansatz.n_inputs <= LOOKED_AT else ()
         unknown = sorted({gate.name for gate in steps} - set(KINDS))
         if unknown:
             raise ValueError(
-                f"block='mean_field' does not fit {ansatz}: it knows the gates {', '.join(KINDS)}, but the circuit has "
+                f"block='mean_field' does not fit {ansatz}: it supports the gates {', '.join(KINDS)}, but the circuit has "
                 f"{', '.join(unknown)}"
             )
         self.prior = make_prior("mean_field", ansatz)
 
     def forward(self, inputs: th.Tensor, readout: str, generator: np.random.Generator | None = None) -> th.Tensor:
         """
+        Compute or draw the product state's bits.
+
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :param readout: ``"sample"``, ``"majority"`` or ``"mean"``
         :param generator: where the bits come from; the block's own generator by default
@@ -58,6 +63,8 @@ class MeanFieldBlock(RandomBlock):
 
     def surrogate(self, inputs: th.Tensor) -> th.Tensor:
         """
+        Compute the product state's expected bits.
+
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :return: the product state's expected bits, ``(batch, n_qubits)``, in [0, 1]
         """

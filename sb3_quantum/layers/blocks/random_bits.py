@@ -1,4 +1,4 @@
-"""What blocks have in common that draw bits: a generator that is seeded and saved, and readouts of independent bits."""
+"""Base class of blocks that draw bits: a seeded and saved generator, and readouts of independent bits."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from sb3_quantum.layers.readout import check_readout, read
 
 class RandomBlock(Block):
     """
-    A block that draws independent bits from probabilities.
+    Base class of blocks that draw independent bits from probabilities.
 
     Its generator takes its seed from torch's, unless :meth:`seed` is called, and is extra state, as the quantum layer's is.
 
@@ -30,12 +30,12 @@ class RandomBlock(Block):
 
     @property
     def generator(self) -> np.random.Generator:
-        """Where the bits come from; another generator in every process that is given a copy of the block."""
+        """The generator of the bits; a copy in another process gets another generator."""
         return self._stream.generator
 
     def seed(self, seed: int | None) -> None:
         """
-        Start the block's generator anew.
+        Restart the block's generator.
 
         :param seed: the seed; fresh entropy if ``None``
         """
@@ -46,7 +46,7 @@ class RandomBlock(Block):
 
     def read(self, probabilities: th.Tensor, readout: str, generator: np.random.Generator | None = None) -> th.Tensor:
         """
-        Read bits out. Drawn and rounded ones have the gradient of their probabilities (straight through).
+        Apply a readout to probabilities. Drawn and rounded bits have the gradient of their probabilities (straight through).
 
         :param probabilities: of reading 1, ``(batch, n_outputs)``
         :param readout: ``"sample"``, ``"majority"`` or ``"mean"``
@@ -66,6 +66,8 @@ class RandomBlock(Block):
 
     def draw(self, probabilities: th.Tensor, generator: np.random.Generator) -> th.Tensor:
         """
+        Draw bits.
+
         :param probabilities: of reading 1, ``(batch, n_outputs)``
         :param generator: where the bits come from
         :return: zeros and ones like them
@@ -75,15 +77,19 @@ class RandomBlock(Block):
 
     def get_extra_state(self) -> th.Tensor:
         """
+        Return what ``state_dict`` saves of the generator.
+
         :return: the generator's state, in the form of the quantum layer's
         """
         return pack_state(self._stream.get_state())
 
     def set_extra_state(self, state: th.Tensor) -> None:
         """
+        Restore the generator.
+
         :param state: what :meth:`get_extra_state` returned
         """
-        if state.is_meta:  # of networks that are made for their shapes alone
+        if state.is_meta:  # networks on the meta device have shapes only
             return
         if is_perturbed(state):
             self._stream.seed(seed_of(state))
@@ -91,14 +97,16 @@ class RandomBlock(Block):
             self._stream.set_state(unpack_state(state))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # Files of version 0.1.0 have no such state: the generator stays as it is
+        # Files of version 0.1.0 have no such state: the generator stays unchanged
         super()._load_from_state_dict({f"{prefix}_extra_state": self.get_extra_state(), **state_dict}, prefix, *args)
 
 
 def straight_through(outputs: th.Tensor, probabilities: th.Tensor) -> th.Tensor:
     """
-    Outputs with the gradient of their probabilities. Source: Bengio, Leonard and Courville 2013,
-    https://arxiv.org/abs/1308.3432, in the form that includes the derivative of the sigmoid.
+    Give outputs the gradient of their probabilities.
+
+    Source: Bengio, Leonard and Courville 2013, https://arxiv.org/abs/1308.3432, in the form that includes the derivative of
+    the sigmoid.
 
     :param outputs: bits, or the probabilities themselves
     :param probabilities: of reading 1, of the same shape

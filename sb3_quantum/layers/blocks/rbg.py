@@ -10,11 +10,11 @@ from sb3_quantum.layers.blocks.random_bits import RandomBlock
 
 class RBGBlock(RandomBlock):
     """
-    RBG: a random bit generator in the circuit's place. Its bits are uniform and know nothing of the inputs.
+    RBG: a random bit generator in the circuit's place. Its bits are uniform and do not depend on the inputs.
 
     Its generator takes its seed from torch's, unless :meth:`seed` is called, and is extra state, as the quantum layer's is.
 
-    :param ansatz: the circuit in whose place it stands
+    :param ansatz: the circuit that it replaces
     """
 
     name = "rbg"
@@ -28,6 +28,8 @@ class RBGBlock(RandomBlock):
 
     def forward(self, inputs: th.Tensor, readout: str, generator: np.random.Generator | None = None) -> th.Tensor:
         """
+        Draw uniform bits, or return their expectation, for a readout.
+
         :param inputs: what the circuit would get, ``(batch, n_inputs)``
         :param readout: ``"sample"``, ``"majority"`` or ``"mean"``, the latter two of probabilities 1/2
         :param generator: where the bits come from; the block's own generator by default
@@ -41,6 +43,8 @@ class RBGBlock(RandomBlock):
 
     def surrogate(self, inputs: th.Tensor) -> th.Tensor:
         """
+        Draw uniform bits.
+
         :param inputs: what the circuit would get, ``(batch, n_inputs)``
         :return: fresh random bits from torch's generator, ``(batch, n_qubits)``, without gradient
         """

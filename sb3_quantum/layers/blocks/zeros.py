@@ -10,9 +10,9 @@ from sb3_quantum.layers.blocks.base import Block
 
 class ZerosBlock(Block):
     """
-    0L: zeros in the circuit's place, so that everything has to pass through the classical links.
+    0L: zeros in the circuit's place, so that everything must pass through the classical links.
 
-    :param ansatz: the circuit in whose place it stands
+    :param ansatz: the circuit that it replaces
     """
 
     name = "zeros"
@@ -26,8 +26,10 @@ class ZerosBlock(Block):
 
     def forward(self, inputs: th.Tensor, readout: str, generator: np.random.Generator | None = None) -> th.Tensor:
         """
+        Return zeros.
+
         :param inputs: what the circuit would get, ``(batch, n_inputs)``
-        :param readout: without meaning here: nothing is measured
+        :param readout: ignored: nothing is measured
         :param generator: unused
         :return: zeros, ``(batch, n_qubits)``
         """
@@ -35,6 +37,8 @@ class ZerosBlock(Block):
 
     def surrogate(self, inputs: th.Tensor) -> th.Tensor:
         """
+        Return zeros.
+
         :param inputs: what the circuit would get, ``(batch, n_inputs)``
         :return: zeros, ``(batch, n_qubits)``
         """

@@ -12,7 +12,7 @@ from sb3_quantum.qtd3.critics.twin import TwinCritic
 #: what ``policy_kwargs=dict(critic=...)`` accepts
 CRITICS: dict[str, type[Critic]] = {"twin": TwinCritic, "crossq": CrossQCritic, "categorical": CategoricalCritic}
 
-#: what the policy says by arguments of its own, or a critic to its parent
+#: arguments that the policy sets by its own arguments, or a critic passes to its parent
 _NOT_ACCEPTED = {
     *inspect.signature(Critic.__init__).parameters, "critic_arch", "features_dim", "activation_fn", "n_critics", "n_outputs",
     "kwargs",
@@ -21,7 +21,7 @@ _NOT_ACCEPTED = {
 
 def check_critic(name: str, kwargs: dict[str, Any] | None, layer_norm: bool = False) -> type[Critic]:
     """
-    Refuse what no critic of that name can be made of, before anything is made.
+    Check a critic's name and arguments before anything is built.
 
     :param name: the policy's ``critic``
     :param kwargs: its ``critic_kwargs``

@@ -1,4 +1,4 @@
-"""What a critic has to do. A critic of another kind is one file beside this one, and a line in the registry."""
+"""The contract of critics. A new critic is one file beside this one, and a line in the registry."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -18,8 +18,10 @@ from sb3_quantum.qtd3.features import NormalizedFeatures
 
 class Critic(NormalizedFeatures, ContinuousCritic):
     """
-    Q-value networks and the loss that they learn from. A subclass makes its networks in its constructor, hands them to
-    :meth:`_add_networks`, and says what :meth:`forward`, :meth:`q1_forward` and :meth:`loss` are.
+    Base class of the Q-value networks and their loss.
+
+    A subclass makes its networks in its constructor, passes them to :meth:`_add_networks`, and implements :meth:`forward`,
+    :meth:`q1_forward` and :meth:`loss`.
 
     :param observation_space: observation space
     :param action_space: action space
@@ -29,7 +31,7 @@ class Critic(NormalizedFeatures, ContinuousCritic):
     :param share_features_extractor: whether the features extractor is the actor's (and learns from the actor's loss only)
     """
 
-    #: whether the policy keeps a slowly moving copy, which :meth:`loss` is given
+    #: whether the policy keeps a target network, which :meth:`loss` receives
     has_target: ClassVar[bool] = True
 
     def __init__(
@@ -41,7 +43,7 @@ class Critic(NormalizedFeatures, ContinuousCritic):
         normalize_images: bool = True,
         share_features_extractor: bool = False,
     ):
-        # Past ContinuousCritic, which would build networks of its own shape
+        # Skip ContinuousCritic, which would build its own networks
         super(ContinuousCritic, self).__init__(
             observation_space, action_space, features_extractor=features_extractor, normalize_images=normalize_images
         )
@@ -51,6 +53,8 @@ class Critic(NormalizedFeatures, ContinuousCritic):
 
     def _add_networks(self, networks: Iterable[nn.Module]) -> None:
         """
+        Register the networks.
+
         :param networks: one per critic; they are registered as ``qf0``, ``qf1`` and so on
         """
         for network in networks:
@@ -59,14 +63,16 @@ class Critic(NormalizedFeatures, ContinuousCritic):
 
     @property
     def q_networks(self) -> list[nn.Module]:  # type: ignore[override]
-        """The critics ``qf0``, ``qf1``, ...; not a list of its own, which would not notice when one of them is replaced."""
+        """The critics ``qf0``, ``qf1``, ..., looked up each time, because users may replace them."""
         return [self._modules[f"qf{idx}"] for idx in range(self.n_critics)]  # type: ignore[misc]
 
     def features(self, obs: PyTorchObs, normalized: bool) -> th.Tensor:
         """
+        Normalize observations and extract features.
+
         :param obs: observations, ``(batch, ...)``
         :param normalized: whether the policy's normalizer has been applied to them already
-        :return: what the networks see of them, ``(batch, features_dim)``; without a gradient if the extractor is the actor's
+        :return: ``(batch, features_dim)``; without a gradient if the extractor is the actor's
         """
         if not self.share_features_extractor:
             return self.extract_features(obs, self.features_extractor, normalized)
@@ -76,6 +82,8 @@ class Critic(NormalizedFeatures, ContinuousCritic):
     @abstractmethod
     def forward(self, obs: PyTorchObs, actions: th.Tensor, normalized: bool = False) -> tuple[th.Tensor, ...]:
         """
+        Compute the Q-values of all critics.
+
         :param obs: observations, ``(batch, ...)``
         :param actions: in [-1, 1], ``(batch, action_dim)``
         :param normalized: whether the policy's normalizer has been applied to the observations already
@@ -85,7 +93,7 @@ class Critic(NormalizedFeatures, ContinuousCritic):
     @abstractmethod
     def q1_forward(self, obs: PyTorchObs, actions: th.Tensor, normalized: bool = False) -> th.Tensor:
         """
-        The first critic alone, as the actor's loss needs it; the features extractor gets no gradient.
+        Compute the Q-values of the first critic, for the actor's loss; the features extractor gets no gradient.
 
         :param obs: observations, ``(batch, ...)``
         :param actions: in [-1, 1], ``(batch, action_dim)``
@@ -102,11 +110,11 @@ class Critic(NormalizedFeatures, ContinuousCritic):
         target: "Critic",
     ) -> th.Tensor:
         """
-        The loss of step (B2) of Algorithm 1.
+        Compute the loss of step (B2) of Algorithm 1.
 
         :param replay_data: the mini-batch, its observations normalized
-        :param next_actions: of the smoothed target policy, in [-1, 1], ``(batch, action_dim)``, without a gradient
+        :param next_actions: actions of the smoothed target policy, in [-1, 1], ``(batch, action_dim)``, without a gradient
         :param discounts: of the next Q-values, ``(batch, 1)`` or a number
-        :param target: the slowly moving copy; this critic itself if it :attr:`has_target` not
+        :param target: the target network; this critic itself without :attr:`has_target`
         :return: a number, summed over the critics
         """

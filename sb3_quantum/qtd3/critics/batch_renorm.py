@@ -9,8 +9,10 @@ from torch.nn import functional as F
 
 class BatchRenorm(nn.Module):
     """
-    Normalizes features by the statistics of the batch, and corrects them towards running statistics once these are known well
-    enough. Which statistics are used is an argument of the call and not the module's mode.
+    Normalize features by the batch's statistics and, after a warm-up, correct them towards running statistics.
+
+    Which statistics are used is an argument of the call, not the module's mode. Source: Ioffe 2017,
+    https://arxiv.org/abs/1702.03275.
 
     :param num_features: features of a row
     :param momentum: weight of a batch in the running statistics
@@ -41,7 +43,7 @@ class BatchRenorm(nn.Module):
         self.register_buffer("steps", th.tensor(0))
         self.weight = nn.Parameter(th.ones(num_features))
         self.bias = nn.Parameter(th.zeros(num_features))
-        # The same as ``steps``: asking the buffer would stop a GPU in every update. Read from it once after it was loaded
+        # A copy of ``steps``: reading the buffer would stop a GPU in every update. Set from it once after loading
         self._n_steps: int | None = 0
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -50,8 +52,10 @@ class BatchRenorm(nn.Module):
 
     def forward(self, x: th.Tensor, batch_statistics: bool) -> th.Tensor:
         """
+        Normalize a batch.
+
         :param x: ``(batch, num_features)``
-        :param batch_statistics: whether it is normalized by its own statistics, which the running ones then take into account
+        :param batch_statistics: whether to use the batch's statistics, and update the running ones, or the running ones
         :return: normalized, the same shape
         """
         mean, var = self.running_mean, self.running_var
@@ -67,7 +71,7 @@ class BatchRenorm(nn.Module):
                 deviation = (var + self.eps).sqrt()
                 r = ((batch_var + self.eps).sqrt() / deviation).clamp_(1 / self.r_max, self.r_max)
                 d = ((batch_mean - mean) / deviation).clamp_(-self.d_max, self.d_max)
-            # Normalized by the batch, then by the correction, then by weight and bias: one operation does all three
+            # One operation applies the batch's statistics, the correction, and weight and bias
             weight, bias = weight * r, bias + weight * d
         self._n_steps += 1
         self.steps += 1

@@ -12,20 +12,22 @@ from sb3_quantum.qtd3.critics.crossq import CrossQCritic
 
 class CategoricalCritic(CrossQCritic):
     """
-    :class:`CrossQCritic` with a classification in place of its regression: a network gives the logits of a histogram, whose
-    mean is the Q-value, and learns by cross-entropy from a Gaussian around the target (HL-Gauss, https://arxiv.org/abs/2403.03950).
-    Batch normalization and cross-entropy together are what XQC (https://arxiv.org/abs/2509.25174) is made of.
+    Critics that classify instead of regress: :class:`CrossQCritic` with a histogram of the Q-value.
 
-    Targets beyond the bins are clipped to them. Bins of one size for all environments need rewards of one size: divide them by
-    the running deviation of the discounted return, ``VecNormalize(env, norm_obs=False, gamma=gamma)``.
+    A network gives the logits of a histogram, whose mean is the Q-value. It learns by cross-entropy from a Gaussian around the
+    target (HL-Gauss, https://arxiv.org/abs/2403.03950). XQC (https://arxiv.org/abs/2509.25174) combines batch normalization
+    and cross-entropy in this way.
+
+    Targets beyond the bins are clipped to them. The same bins for all environments need rewards of one scale: divide rewards
+    by the running standard deviation of the discounted return, ``VecNormalize(env, norm_obs=False, gamma=gamma)``.
 
     :param observation_space: observation space
     :param action_space: action space
     :param critic_arch: widths of the hidden layers; the action enters at the first
     :param features_dim: number of features
     :param n_bins: bins of the histogram
-    :param v_min: centre of the first
-    :param v_max: centre of the last
+    :param v_min: centre of the first bin
+    :param v_max: centre of the last bin
     :param sigma: standard deviation of the Gaussian, in bins
     :param kwargs: see :class:`CrossQCritic`
     """

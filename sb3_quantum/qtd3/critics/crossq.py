@@ -21,10 +21,11 @@ from sb3_quantum.qtd3.critics.batch_renorm import BatchRenorm
 @cache
 def bfloat16_pays(device_type: str) -> bool:
     """
-    Whether a device multiplies matrices in bfloat16 faster than in single precision.
+    Tell whether a device multiplies matrices faster in bfloat16 than in single precision.
 
     :param device_type: such as ``"cpu"``
-    :return: on a processor whether it has the instructions (AVX512-BF16, AMX), as far as this torch can tell
+    :return: whether it does; for a processor, whether it has the instructions (AVX512-BF16, AMX), as far as this torch can
+        tell
     """
     if device_type == "cpu":
         known = (getattr(th.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
@@ -33,7 +34,7 @@ def bfloat16_pays(device_type: str) -> bool:
 
 
 class _RenormalizedNetwork(nn.Module):
-    """Linear layers, each behind a :class:`BatchRenorm`; observation and action enter together."""
+    """Linear layers, each after a :class:`BatchRenorm`; observation and action enter together."""
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class _RenormalizedNetwork(nn.Module):
         *hidden_layers, (norm, linear) = zip(self.norms, self.linears, strict=True)
         device_type = x.device.type
         halved = bfloat16_pays(device_type) if self.in_bfloat16 == "auto" else self.in_bfloat16
-        # Without it the user's own autocast, if there is one, stays as it is
+        # Otherwise the user's own autocast, if any, stays in force
         with th.autocast(device_type, th.bfloat16) if halved else nullcontext():
             for hidden_norm, hidden_linear in hidden_layers:
                 x = self.activation(hidden_linear(hidden_norm(x, batch_statistics)))
@@ -65,11 +66,13 @@ class _RenormalizedNetwork(nn.Module):
 
 class CrossQCritic(Critic):
     """
-    The critics of CrossQ (https://openreview.net/forum?id=PczQtTsTIX): batch (re)normalization in front of every layer, and no
-    target networks. Q-values of the mini-batch and of its next states come from one joint pass, so that both are normalized by
-    statistics of their mixture. The actor sees them normalized by running statistics. CrossQ is SAC; this is its form for TD3,
-    with target policy smoothing and the minimum of the critics. The authors use wide layers (``critic_arch=[512, 512]`` and
-    more) and Adam with a beta1 of 0.5.
+    The critics of CrossQ (https://openreview.net/forum?id=PczQtTsTIX): batch (re)normalization before every layer, and no
+    target networks.
+
+    Q-values of the mini-batch and of its next states come from one joint pass, so that statistics of their mixture normalize
+    both. The actor's loss uses running statistics. CrossQ is based on SAC; this is its form for TD3, with target policy
+    smoothing and the minimum of the critics. The authors use wide layers (``critic_arch=[512, 512]`` and more) and Adam with a
+    beta1 of 0.5.
 
     :param observation_space: observation space
     :param action_space: action space
@@ -80,9 +83,9 @@ class CrossQCritic(Critic):
     :param momentum: weight of a batch in the running statistics
     :param eps: added to variances
     :param warmup_steps: updates with plain batch normalization, before batches are corrected towards running statistics
-    :param bfloat16: whether the hidden layers' matrices are multiplied in half the precision; ``"auto"``: if the device does
-        that faster
-    :param n_outputs: numbers that a network gives, for subclasses
+    :param bfloat16: whether to multiply the hidden layers' matrices in half precision; ``"auto"``: if the device does that
+        faster
+    :param n_outputs: number of outputs of a network, for subclasses
     :param kwargs: see :class:`~sb3_quantum.qtd3.critics.base.Critic`
     """
 
@@ -116,6 +119,8 @@ class CrossQCritic(Critic):
 
     def _values(self, outputs: th.Tensor) -> th.Tensor:
         """
+        Map a network's outputs to Q-values.
+
         :param outputs: of a network, ``(batch, n_outputs)``
         :return: Q-values, ``(batch, 1)``
         """
@@ -123,6 +128,8 @@ class CrossQCritic(Critic):
 
     def _loss(self, outputs: th.Tensor, target_q_values: th.Tensor) -> th.Tensor:
         """
+        Compute the loss of one network.
+
         :param outputs: of one network, ``(batch, n_outputs)``
         :param target_q_values: ``(batch, 1)``, without a gradient
         :return: its loss, a number

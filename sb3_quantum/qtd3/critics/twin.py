@@ -17,7 +17,7 @@ from sb3_quantum.qtd3.features import split_arch
 
 
 class _QNetwork(nn.Module):
-    """One critic of the paper: the action enters after the first segment."""
+    """One critic of the paper; the action enters after the first segment."""
 
     def __init__(
         self, features_dim: int, action_dim: int, critic_arch: list[int], activation_fn: type[nn.Module], layer_norm: bool
@@ -44,7 +44,7 @@ class TwinCritic(Critic):
     :param features_dim: number of features
     :param activation_fn: activation function
     :param n_critics: number of critics
-    :param layer_norm: whether every hidden layer is normalized before its activation function
+    :param layer_norm: whether to apply layer normalization before every activation function
     :param kwargs: see :class:`~sb3_quantum.qtd3.critics.base.Critic`
     """
 
