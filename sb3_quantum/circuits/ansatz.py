@@ -1,4 +1,4 @@
-"""The name that the paper's circuit had in version 0.1.0, whose replay buffers and backends are pickled with it."""
+"""Old name of the paper's circuit, in pickles of version 0.1.0."""
 
 from sb3_quantum.circuits.paper import PaperCircuit as Ansatz
 

@@ -1,4 +1,4 @@
-"""What a circuit is to the rest of the package: the meaning of its inputs, and its gates."""
+"""The contract of circuits: the meaning of their inputs, and their gates."""
 
 import math
 from abc import ABC, abstractmethod
@@ -26,9 +26,9 @@ class Column(NamedTuple):
     One of a circuit's inputs.
 
     :param kind: ``"angle"``, a real number in radians, or ``"index"``, which is rounded to the number of a qubit
-    :param period: the circuit is the same when so much is added: radians, or qubits; infinite if there is no period
-    :param label: what it is, for messages
-    :param trained: whether it is a weight of the circuit, the same for every row of a batch, and not made from the observation
+    :param period: adding it leaves the circuit unchanged, in radians or qubits; infinite if there is no period
+    :param label: its name, for messages
+    :param trained: whether it is a weight of the circuit, the same for every row of a batch, instead of data
     """
 
     kind: str
@@ -39,13 +39,12 @@ class Column(NamedTuple):
 
 class Circuit(ABC):
     """
-    A family of circuits with open inputs: immutable, hashable, and described by plain data. Backends, gradients, encodings,
-    replay buffers, costs, drawings and files know a circuit by what stands here, and nothing else.
+    Base class of circuit families: circuits with open inputs, immutable, hashable, and described by plain data. Backends,
+    gradients, encodings, replay buffers, costs, drawings and files use only this interface.
 
-    Every row of a batch of inputs, a float tensor ``(batch, n_inputs)``, is one circuit. It starts in the state 0, and all
-    qubits are measured in Z at the end. A family is one file: a frozen dataclass with :attr:`columns`, :attr:`program` and
-    :attr:`kwargs`, and a line in :data:`~sb3_quantum.circuits.CIRCUITS`, so that files can name it. Columns that are trained
-    come last.
+    Each row of the inputs, a float tensor ``(batch, n_inputs)``, is one circuit. It starts in the state 0, and all qubits are
+    measured in Z at the end. A family is one file: a frozen dataclass with :attr:`columns`, :attr:`program` and
+    :attr:`kwargs`, and a line in :data:`~sb3_quantum.circuits.CIRCUITS`, so that files can name it. Trained columns come last.
 
     :raises ValueError: if an argument of a family is not one of those accepted
     """
@@ -54,13 +53,13 @@ class Circuit(ABC):
     family: ClassVar[str]
     #: qubits, M in the paper
     n_qubits: int
-    #: layers, L in the paper; 1 for a circuit that has none
+    #: layers, L in the paper; 1 for a circuit without layers
     n_layers: int
 
     @property
     @abstractmethod
     def columns(self) -> tuple[Column, ...]:
-        """The inputs, one by one."""
+        """The columns of the inputs."""
 
     @property
     @abstractmethod
@@ -70,16 +69,16 @@ class Circuit(ABC):
     @property
     @abstractmethod
     def kwargs(self) -> dict[str, Any]:
-        """The keyword arguments that make this circuit: plain data, fit for YAML and a model file."""
+        """The keyword arguments that make this circuit, as plain data for YAML and model files."""
 
     @cached_property
     def angle_columns(self) -> np.ndarray:
-        """Which columns are angles, ``(n_angles,)``, int64."""
+        """Numbers of the angle columns, ``(n_angles,)``, int64."""
         return np.array([place for place, column in enumerate(self.columns) if column.kind == "angle"], dtype=np.int64)
 
     @cached_property
     def index_columns(self) -> np.ndarray:
-        """Which columns are indices, ``(n_indices,)``, int64."""
+        """Numbers of the index columns, ``(n_indices,)``, int64."""
         return np.array([place for place, column in enumerate(self.columns) if column.kind == "index"], dtype=np.int64)
 
     @cached_property
@@ -89,27 +88,27 @@ class Circuit(ABC):
 
     @cached_property
     def n_inputs(self) -> int:
-        """Numbers that one circuit takes: 220 for the paper's 10 qubits and 10 layers."""
+        """Number of inputs of one circuit: 220 for the paper's 10 qubits and 10 layers."""
         return len(self.columns)
 
     @cached_property
     def n_angles(self) -> int:
-        """How many of the inputs are angles: 200 for the paper's circuit."""
+        """Number of angles among the inputs: 200 for the paper's circuit."""
         return len(self.angle_columns)
 
     @cached_property
     def n_indices(self) -> int:
-        """How many of the inputs are indices: 20 for the paper's circuit."""
+        """Number of indices among the inputs: 20 for the paper's circuit."""
         return len(self.index_columns)
 
     @cached_property
     def n_weights(self) -> int:
-        """How many of the inputs are trained weights: none in the paper's circuit."""
+        """Number of trained weights among the inputs: 0 for the paper's circuit."""
         return sum(column.trained for column in self.columns)
 
     @property
     def n_data(self) -> int:
-        """How many of the inputs are made from the observation; they come first."""
+        """Number of inputs that encode the observation; they come first."""
         return self.n_inputs - self.n_weights
 
     @property
@@ -119,7 +118,7 @@ class Circuit(ABC):
 
     def split(self, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         """
-        Separate angles from (unrounded) indices.
+        Split inputs into angles and (unrounded) indices.
 
         :param inputs: ``(batch, n_inputs)``
         :return: angles ``(batch, n_angles)`` in radians and indices ``(batch, n_indices)``
@@ -130,7 +129,7 @@ class Circuit(ABC):
 
     def join(self, angles: th.Tensor, indices: th.Tensor) -> th.Tensor:
         """
-        The inverse of :meth:`split`.
+        Join angles and indices, the inverse of :meth:`split`.
 
         :param angles: ``(batch, n_angles)`` in radians
         :param indices: ``(batch, n_indices)``
@@ -146,8 +145,8 @@ class Circuit(ABC):
 
     def wrap(self, inputs: th.Tensor) -> th.Tensor:
         """
-        Bring inputs into range: angles into half a period on either side of 0, indices to the number of a qubit. The circuit
-        stays the same.
+        Wrap inputs: angles into half a period on either side of 0, indices to the number of a qubit. The circuit stays the
+        same.
 
         :param inputs: ``(batch, n_inputs)``, any finite values
         :return: equivalent inputs, ``(batch, n_inputs)``; the gradient passes to the angles unchanged
@@ -157,10 +156,10 @@ class Circuit(ABC):
 
     def wrap_angles(self, angles: th.Tensor) -> th.Tensor:
         """
-        Bring angles into half a period on either side of 0, ``(-pi, pi]`` for a whole turn.
+        Wrap angles into half a period on either side of 0, ``(-pi, pi]`` for a whole turn.
 
-        Huge but finite angles cannot overflow; what is left of them when they exceed their type's precision is arbitrary, but
-        in range. The gradient passes unchanged.
+        Huge finite angles do not overflow; beyond their type's precision the result is arbitrary, but in range. The gradient
+        passes unchanged.
 
         :param angles: in radians, ``(..., n_angles)``, any finite value
         :return: equivalent angles in radians, the same shape
@@ -169,7 +168,7 @@ class Circuit(ABC):
             return wrap_angles(angles)
         periods = th.as_tensor(self.periods, device=angles.device, dtype=angles.dtype)
         periodic = th.isfinite(periods)
-        turns = th.ceil(angles.detach() / periods - 0.5)  # 0 where there is no period
+        turns = th.ceil(angles.detach() / periods - 0.5)  # 0 without a period
         wrapped = angles - th.where(periodic, turns * th.where(periodic, periods, 0.0), 0.0)
         half = periods / 2
         return wrapped + (th.minimum(th.maximum(wrapped, -half), half) - wrapped).detach()
@@ -180,7 +179,7 @@ class Circuit(ABC):
 
     def round_indices(self, indices: th.Tensor) -> th.Tensor:
         """
-        Turn real numbers into qubit indices: nearest integer (ties to even), then modulo ``n_qubits``.
+        Round real numbers to qubit indices: nearest integer (ties to even), then modulo ``n_qubits``.
 
         :param indices: any shape, any finite value
         :return: int64 tensor with values in [0, n_qubits), the same shape
@@ -188,16 +187,16 @@ class Circuit(ABC):
         # The remainder comes before the conversion to integers: 1e30 does not fit into one
         rounded = th.round(indices)
         turns = th.floor(rounded / self.n_qubits)
-        # And the bounds after it: NaN becomes any integer, which on a GPU would end the process where it is an index
+        # The bounds come after it: NaN becomes an arbitrary integer, and such an index would end a process on a GPU
         return th.sub(rounded, turns, alpha=self.n_qubits).long().clamp_(0, self.n_qubits - 1)
 
     def turns(self, inputs: th.Tensor) -> th.Tensor:
         """
-        Every input as a part of its period, in radians: what the qtDNN is shown cosines and sines of.
+        Scale every input to its period, in radians, for the qtDNN's cosines and sines.
 
         :param inputs: ``(batch, n_inputs)``
-        :return: angles, and behind them the indices with ``n_qubits`` as a whole turn, ``(batch, n_inputs)``; angles without a
-            period as they are
+        :return: angles, then indices with ``n_qubits`` as a whole turn, ``(batch, n_inputs)``; angles without a period stay
+            unchanged
         """
         angles, indices = self.split(inputs)
         if not self._whole_turns:
@@ -207,13 +206,13 @@ class Circuit(ABC):
 
     def pack(self, inputs: th.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """
-        Wrapped inputs in few bytes, for storage.
+        Pack wrapped inputs into few bytes, for storage.
 
         :param inputs: ``(batch, n_inputs)``
         :return: angles ``(batch, n_angles)``, float16 (half a unit in the last place is 0.001 rad at most), and indices
             ``(batch, n_indices)`` of the type :attr:`index_dtype`
         """
-        # In numpy: a handful of numbers, for which torch's operations take several times as long
+        # In numpy: for a few numbers, torch's operations take several times as long
         rows = inputs.detach().cpu().numpy()
         angles, indices = rows[:, self.angle_columns], rows[:, self.index_columns]
         periods = self.periods.astype(rows.dtype)
@@ -225,7 +224,7 @@ class Circuit(ABC):
 
     def unpack(self, angles: th.Tensor, indices: th.Tensor) -> th.Tensor:
         """
-        The inverse of :meth:`pack`.
+        Unpack inputs, the inverse of :meth:`pack`.
 
         :param angles: ``(batch, n_angles)``
         :param indices: ``(batch, n_indices)``
@@ -235,34 +234,34 @@ class Circuit(ABC):
 
     @property
     def index_dtype(self) -> type[np.unsignedinteger[Any]]:
-        """The smallest type that holds the number of a qubit."""
+        """Smallest type that holds the number of a qubit."""
         return np.uint8 if self.n_qubits <= 256 else np.uint16
 
     @property
     def angle_terms(self) -> tuple[tuple[tuple[int, float], ...] | None, ...]:
         """
-        How the program's gate angles come from the circuit's: for each of them pairs of an angle (its place among the angle
-        columns) and a factor, whose products are summed up; ``None`` where a gate angle is no such sum. By default they are
-        the circuit's angles themselves.
+        The program's gate angles as sums of the circuit's angles: for each gate angle, pairs of an angle (its place among the
+        angle columns) and a factor; ``None`` if a gate angle is not such a sum. By default gate angles are the circuit's
+        angles.
         """
         return tuple(((place, 1.0),) for place in range(self.program.n_angles))
 
     @cached_property
     def is_direct(self) -> bool:
-        """Whether gate angles are the circuit's angles as they are, in their order."""
+        """Whether the gate angles are the circuit's angles, in their order."""
         return type(self).angle_terms is Circuit.angle_terms
 
     @cached_property
     def gate_columns(self) -> np.ndarray | None:
         """
-        The column of every gate angle, ``(program.n_angles,)``, if all of them are columns as they are: an engine can read
-        them off the inputs then. ``None`` if one is not.
+        The column of every gate angle, ``(program.n_angles,)``, if each is a column, so that an engine can read it from the
+        inputs; ``None`` if one is not.
         """
         return self.angle_columns if self.is_direct else None
 
     def gate_angles(self, inputs: th.Tensor) -> th.Tensor:
         """
-        The angles of the program's gates.
+        Compute the angles of the program's gates.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :return: in radians, ``(batch, program.n_angles)``, differentiable
@@ -271,7 +270,7 @@ class Circuit(ABC):
 
     def choices(self, inputs: th.Tensor) -> th.Tensor:
         """
-        The qubits that every row chooses for its CZ gates.
+        Return the qubits that every row chooses for its CZ gates.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :return: ``(batch, program.n_choices, 2)``, int64
@@ -280,21 +279,21 @@ class Circuit(ABC):
 
     def structures(self, inputs: th.Tensor) -> list[Hashable]:
         """
-        What must be transpiled anew when it changes, row by row: all that is not an angle.
+        Return, row by row, everything that is not an angle. A new structure must be transpiled.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
-        :return: for each row the qubits of its chosen CZ gates, ``(0, 0)`` for one that is none
+        :return: for each row the qubits of its chosen CZ gates, ``(0, 0)`` where there is no gate
         """
         if self.program.n_choices == 0:
             return [()] * len(inputs)
-        # A CZ is symmetric, and none where both ends are one qubit
+        # A CZ is symmetric, and no gate if both ends are one qubit
         chosen = self.choices(inputs).cpu().sort(dim=2).values
         chosen[chosen[..., 0] == chosen[..., 1]] = 0
         return [tuple(map(tuple, row)) for row in chosen.tolist()]
 
     def sample_structure(self) -> Hashable:
         """
-        :return: a structure that a row may have, with gates of two qubits wherever there can be any
+        Return a possible structure of a row, with a two-qubit gate wherever there can be one.
         """
         return ((0, self.n_qubits - 1),) * self.program.n_choices
 
@@ -302,7 +301,7 @@ class Circuit(ABC):
         self, angles: Sequence[Any], structure: Hashable, measure: bool = True, layers: bool = False
     ) -> "QuantumCircuit":
         """
-        The circuit as Qiskit has it.
+        Write the circuit as a Qiskit circuit.
 
         :param angles: of the angle columns, ``n_angles`` numbers or Qiskit parameters
         :param structure: one of :meth:`structures`
@@ -314,7 +313,7 @@ class Circuit(ABC):
 
     def template(self, structure: Hashable = ()) -> "QuantumCircuit":
         """
-        The measured circuit with open angles.
+        Write the measured circuit with open angles.
 
         :param structure: one of :meth:`structures`
         :return: a Qiskit circuit with a parameter vector ``x`` of length ``n_angles``, ordered as in :meth:`split`
@@ -325,7 +324,7 @@ class Circuit(ABC):
 
     def to_qiskit(self, inputs: "th.Tensor | np.ndarray", measure: bool = True, layers: bool = False) -> "QuantumCircuit":
         """
-        The very circuit that is run, with its numbers bound.
+        Write the circuit that is run for these inputs, with its numbers bound.
 
         :param inputs: ``(n_inputs,)`` or ``(1, n_inputs)``
         :param measure: whether to append ``measure_all()``
@@ -342,23 +341,23 @@ class Circuit(ABC):
 
     def shift_rule(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """
-        The parameter-shift rule: ``df/dx[column] = sum of coefficient * f(x + shift at column)`` over a column's terms.
+        Return the terms of the parameter-shift rule: ``df/dx[column] = sum of coefficient * f(x + shift at column)``.
 
         :return: columns (int64), shifts in radians and coefficients (float64), each ``(n_terms,)``; n_terms is 600 for the
             paper's circuit
-        :raises ValueError: if a column enters the gates in a way that no such rule covers; the message names it
+        :raises ValueError: if the rule does not cover how a column enters the gates; the message names it
         """
         return shift_rule(self.program, self.angle_terms, self.angle_columns, [column.label for column in self.columns])
 
     @cached_property
     def n_shifted(self) -> int:
-        """Circuits that the parameter-shift rule runs for one gradient: 600 for the paper's circuit."""
+        """Number of circuits that the parameter-shift rule runs for one gradient: 600 for the paper's circuit."""
         return len(self.shift_rule()[0])
 
     def seconds(self, times: "ChipTimes") -> float:
         """
-        Chip time of one shot, without readout and reset: along the longest chain of gates that wait for each other. Gates of
-        one qubit in a row are one rotation, and a CZ whose qubits are chosen by the row keeps all qubits waiting.
+        Compute the chip time of one shot, without readout and reset, along the longest chain of gates that wait for each
+        other. One-qubit gates in a row count as one rotation, and all qubits wait for a CZ whose qubits the row chooses.
 
         :param times: of the chip
         :return: seconds
@@ -367,7 +366,9 @@ class Circuit(ABC):
 
     def describe(self) -> dict[str, str]:
         """
-        :return: what a reader should know, for model cards: ``"gates"`` and ``"inputs"``
+        Describe the circuit for model cards.
+
+        :return: texts under ``"gates"`` and ``"inputs"``
         """
         counts = ", ".join(f"{number} {name}" for name, number in self.program.counts().items())
         inputs = f"{self.n_angles} angles" + (f" and {self.n_indices} CZ indices" if self.n_indices else "")
@@ -376,20 +377,20 @@ class Circuit(ABC):
 
     def check(self, inputs: th.Tensor) -> None:
         """
-        Refuse what no circuit can be made of.
+        Check circuit inputs.
 
         :param inputs: what was given as circuit inputs
         :raises ValueError: if the shape is not ``(batch, n_inputs)`` or a value is NaN or infinite;
             the message names the input
         """
         self.check_shape(inputs)
-        # A finite sum has finite terms, and is the cheapest thing to look at; a sum of finite terms may overflow all the same
+        # A finite sum has finite terms and is the cheapest check; a sum of finite terms may still overflow
         if not math.isfinite(inputs.sum().item()):
             self.check_finite(inputs)
 
     def check_shape(self, inputs: th.Tensor) -> None:
         """
-        The first half of :meth:`check`.
+        Check the shape of circuit inputs.
 
         :param inputs: what was given as circuit inputs
         :raises ValueError: if the shape is not ``(batch, n_inputs)``
@@ -401,7 +402,7 @@ class Circuit(ABC):
 
     def check_finite(self, inputs: th.Tensor) -> None:
         """
-        The second half of :meth:`check`.
+        Check that circuit inputs are finite.
 
         :param inputs: of the right shape
         :raises ValueError: if a value is NaN or infinite
@@ -415,6 +416,6 @@ class Circuit(ABC):
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without what was found out since
+        # Without cached properties
         fields = getattr(type(self), "__dataclass_fields__", self.__dict__)
         return {name: value for name, value in self.__dict__.items() if name in fields}

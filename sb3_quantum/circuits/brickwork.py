@@ -1,4 +1,4 @@
-"""A circuit whose CZ gates stand in fixed places, so that there is one circuit to transpile, and none to route."""
+"""A circuit with CZ gates in fixed places: one circuit to transpile, and no routing."""
 
 import math
 from dataclasses import dataclass
@@ -13,11 +13,13 @@ from sb3_quantum.circuits.program import Gate, Program, rotation_layer
 @dataclass(frozen=True)
 class BrickworkCircuit(Circuit):
     """
-    ``n_layers`` times a rotation of every qubit, ``RGate(theta, phi)``, followed by CZ gates between neighbours: the pairs
-    (0, 1), (2, 3), ... in even layers and (1, 2), (3, 4), ... in odd ones, like bricks of a wall.
+    Circuit with CZ gates between fixed neighbours, like bricks of a wall.
+
+    ``n_layers`` times a rotation of every qubit, ``RGate(theta, phi)``, followed by CZ gates between the pairs (0, 1), (2, 3),
+    ... in even layers and (1, 2), (3, 4), ... in odd layers.
 
     Circuit inputs are ``(batch, 2 * n_qubits * n_layers)`` angles in radians, layer by layer theta_0, phi_0, theta_1, ...: the
-    PreDNN feeds the observation into every layer anew (data re-uploading: Perez-Salinas et al., Quantum 4, 226 (2020)).
+    PreDNN feeds the observation into every layer again (data re-uploading: Perez-Salinas et al., Quantum 4, 226 (2020)).
 
     :param n_qubits: at least 1
     :param n_layers: at least 1
@@ -37,15 +39,15 @@ class BrickworkCircuit(Circuit):
     def kwargs(self) -> dict[str, Any]:
         return {"n_qubits": self.n_qubits, "n_layers": self.n_layers}
 
-    # Sizes as products: a file may claim any, and columns take memory
+    # Sizes are computed, not counted: a file may claim any size, and columns take memory
     @property
     def n_angles(self) -> int:
-        """How many of the inputs are angles: all of them."""
+        """Number of angles among the inputs: all of them."""
         return 2 * self.n_qubits * self.n_layers
 
     @property
     def n_inputs(self) -> int:
-        """Numbers that one circuit takes."""
+        """Number of inputs of one circuit."""
         return self.n_angles
 
     @property

@@ -1,4 +1,7 @@
-"""Checks of arguments, one for each kind: they name the argument, the value and what is accepted, and return plain Python."""
+"""
+Checks of arguments, one for each kind. They return plain Python values; errors name the argument, the value and what is
+accepted.
+"""
 
 import difflib
 import functools
@@ -14,13 +17,13 @@ Init = TypeVar("Init", bound=Callable[..., None])
 
 #: characters of a wrong value that a message shows
 SHOWN = 80
-#: what people write for a word within a name, as optimizers and other libraries do
+#: abbreviations within names, as optimizers and other libraries use them
 ABBREVIATIONS = {"lr": "learning_rate", "bs": "batch_size"}
 
 
 def shown(value: Any) -> str:
     """
-    A value as messages show it: on one line, and not longer than need be.
+    Format a value for a message: on one line, and shortened.
 
     :param value: anything
     :return: its representation
@@ -33,7 +36,7 @@ def shown(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A number out of numpy or torch as Python's own, anything else as it is."""
+    """Convert a number of numpy or torch to Python's; return anything else unchanged."""
     if type(value).__module__.partition(".")[0] in ("numpy", "torch") and getattr(value, "shape", None) == ():
         return value.item()
     return value
@@ -41,11 +44,11 @@ def _plain(value: Any) -> Any:
 
 def plain_data(value: Any) -> Any:
     """
-    Numbers of numpy as Python's own and arrays as lists, also inside of dictionaries, lists and tuples: as a file can hold
-    them, and as they can be compared.
+    Convert numpy's numbers to Python's and arrays to lists, also inside dictionaries, lists and tuples, for files and
+    comparisons.
 
     :param value: anything
-    :return: the same, whatever else it is as it is
+    :return: the converted value; anything else unchanged
     """
     if type(value) is dict:
         return {key: plain_data(part) for key, part in value.items()}
@@ -56,10 +59,10 @@ def plain_data(value: Any) -> Any:
 
 def yaml_hint(value: Any) -> str:
     """
-    Numbers in quotation marks are YAML's most common surprise: ``1e-3`` without a dot is a string there.
+    Explain a number that YAML reads as a string, such as ``1e-3`` without a dot.
 
     :param value: what was given
-    :return: a clause that says so, if it is such a string
+    :return: a clause for a message; empty if it is no such string
     """
     if not isinstance(value, str):
         return ""
@@ -72,7 +75,7 @@ def yaml_hint(value: Any) -> str:
 
 def check_int(name: str, value: Any, least: int | None = 1, most: int | None = None) -> int:
     """
-    An integer, Python's or numpy's. Neither truth values nor whole floats count as one.
+    Check an integer, Python's or numpy's. Neither booleans nor whole floats count as integers.
 
     :param name: the argument's name, for the message
     :param value: what was given
@@ -102,14 +105,14 @@ def check_number(
     unit: str = "",
 ) -> float:
     """
-    A finite real number, Python's or numpy's. Truth values do not count as one.
+    Check a finite real number, Python's or numpy's. Booleans do not count as numbers.
 
     :param name: the argument's name, for the message
     :param value: what was given
     :param least: the smallest that is accepted
-    :param above: a bound that is not accepted itself
+    :param above: an exclusive lower bound
     :param most: the largest that is accepted
-    :param unit: for the message
+    :param unit: its unit, for the message
     :return: the same as a ``float``, or as an ``int`` if it is one
     :raises ValueError: if it is something else
     """
@@ -129,7 +132,7 @@ def check_number(
 
 
 def _is_finite(number: float) -> bool:
-    """Whether it is finite as a float: integers may be too large for one."""
+    """Tell whether a number is finite as a float; integers may be too large."""
     try:
         return math.isfinite(number)
     except OverflowError:
@@ -138,7 +141,7 @@ def _is_finite(number: float) -> bool:
 
 def check_flag(name: str, value: Any) -> bool:
     """
-    A truth value, Python's or numpy's.
+    Check a boolean, Python's or numpy's.
 
     :param name: the argument's name, for the message
     :param value: what was given
@@ -153,7 +156,7 @@ def check_flag(name: str, value: Any) -> bool:
 
 def check_choice(name: str, value: Any, accepted: Iterable[str]) -> str:
     """
-    One of a few names.
+    Check that a value is one of a few names.
 
     :param name: the argument's name, for the message
     :param value: what was given
@@ -171,14 +174,14 @@ def check_choice(name: str, value: Any, accepted: Iterable[str]) -> str:
 
 def check_widths(name: str, value: Any) -> list[int]:
     """
-    Widths of hidden layers, none of them if there are to be no hidden layers.
+    Check the widths of hidden layers; an empty list means no hidden layers.
 
     :param name: the argument's name, for the message
     :param value: what was given
     :return: the same as a list of ``int``
-    :raises ValueError: if it is no list of integers >= 1
+    :raises ValueError: if it is not a list of integers >= 1
     """
-    # Arrays have a length and an order too, but are no Sequence
+    # Arrays have a length and an order too, but are not a Sequence
     listed = value.tolist() if type(value).__module__ == "numpy" and getattr(value, "ndim", 0) == 1 else value
     if not isinstance(listed, Sequence) or isinstance(listed, str | bytes):
         raise ValueError(f"{name} must be a list of integers >= 1, got {shown(value)}")
@@ -187,7 +190,7 @@ def check_widths(name: str, value: Any) -> list[int]:
 
 def check_instance(name: str, value: Any, kind: type) -> Any:
     """
-    An instance of a class.
+    Check that a value is an instance of a class.
 
     :param name: the argument's name, for the message
     :param value: what was given
@@ -202,11 +205,11 @@ def check_instance(name: str, value: Any, kind: type) -> Any:
 
 def check_factory(name: str, value: Any, parent: type) -> Any:
     """
-    A class, or a function that makes instances, such as ``functools.partial`` gives.
+    Check a class, or a function that makes instances, such as a ``functools.partial``.
 
     :param name: the argument's name, for the message
     :param value: what was given
-    :param parent: what a class must be derived from
+    :param parent: required base of a class
     :return: the value
     :raises ValueError: if it is something else
     """
@@ -217,12 +220,12 @@ def check_factory(name: str, value: Any, parent: type) -> Any:
 
 def check_keywords(name: str, value: Any) -> dict[str, Any]:
     """
-    Keyword arguments, none if ``None``.
+    Check a dictionary of keyword arguments; ``None`` is an empty one.
 
     :param name: the argument's name, for the message
     :param value: what was given
     :return: the same as a ``dict``
-    :raises ValueError: if it is no mapping with names as keys
+    :raises ValueError: if it is not a mapping with names as keys
     """
     if value is None:
         return {}
@@ -233,7 +236,7 @@ def check_keywords(name: str, value: Any) -> dict[str, Any]:
 
 def parameters(cls: type) -> list[str] | None:
     """
-    Names that a class can be called with; its bases' count where a constructor hands keyword arguments on to them.
+    List the keyword arguments of a class, with those of its bases if its constructor passes keyword arguments on.
 
     :param cls: a class
     :return: the names, or ``None`` if it takes any
@@ -251,17 +254,17 @@ def parameters(cls: type) -> list[str] | None:
 
 def unknown_names(given: Iterable[Any], known: Collection[str], elsewhere: Mapping[str, str]) -> str:
     """
-    What to say of names that nobody reads.
+    Write a message about unknown names.
 
     :param given: names that were given
     :param known: names that are accepted
     :param elsewhere: where other names belong, by name
-    :return: a sentence with what was probably meant; empty if all of them are known
+    :return: a sentence with the nearest known names; empty if all names are known
     """
     messages = []
     for key in sorted({str(key) for key in given} - set(known)):
         written_out = "_".join(ABBREVIATIONS.get(word, word) for word in key.split("_"))
-        # The nearest of all: a name that belongs elsewhere may be nearer than any that belongs here
+        # Compare with all names: one that belongs elsewhere may be nearer than any that belongs here
         names = {*known, *elsewhere}
         of_qf = written_out.replace("critic_", "qf_")
         close = [of_qf] if of_qf in names else difflib.get_close_matches(written_out, names, n=1)
@@ -279,11 +282,11 @@ def unknown_names(given: Iterable[Any], known: Collection[str], elsewhere: Mappi
 
 def meant(given: Iterable[Any], known: Collection[str]) -> str:
     """
-    The end of a sentence that has named what is unknown and what is accepted.
+    Suggest the nearest known name, as the end of a sentence.
 
-    :param given: what is unknown; names, or anything else
+    :param given: unknown names, or anything else
     :param known: names that are accepted
-    :return: the nearest of these; empty if none is near
+    :return: the suggestion; empty if no name is near
     """
     near = [match for name in given if isinstance(name, str) for match in difflib.get_close_matches(name, known, n=1)]
     return f"; did you mean {' and '.join(map(repr, near))}?" if near else ""
@@ -291,11 +294,10 @@ def meant(given: Iterable[Any], known: Collection[str]) -> str:
 
 def names_checked(elsewhere: Mapping[str, str]) -> Callable[[Init], Init]:
     """
-    Make a constructor say what was probably meant by a keyword that it does not have, and neither have its bases if it hands
-    keyword arguments on to them.
+    Decorate a constructor so that an unknown keyword argument raises an error with the nearest known name.
 
-    :param elsewhere: where arguments belong that it does not have, by name
-    :return: a decorator of ``__init__``; an unknown name is a TypeError, as everywhere
+    :param elsewhere: for arguments that it does not have, by name, where they belong
+    :return: a decorator of ``__init__``; an unknown name raises a TypeError
     """
 
     def decorate(init: Init) -> Init:

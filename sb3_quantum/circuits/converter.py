@@ -1,4 +1,6 @@
-"""From a syntax tree of OpenQASM 3 to Qiskit, with the powers and functions of angles that Qiskit writes but does not read."""
+"""
+Convert a syntax tree of OpenQASM 3 to Qiskit, with the powers and functions of angles that Qiskit writes but cannot read.
+"""
 
 import math
 import operator
@@ -12,7 +14,7 @@ from qiskit_qasm3_import.converter import ConvertVisitor
 from qiskit_qasm3_import.expression import ValueResolver
 
 _OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "**": operator.pow}
-#: functions of a number, and the method of Qiskit's expressions; names of OpenQASM and of Qiskit's exporter
+#: functions of a number, and the methods of Qiskit's expressions, by the names of OpenQASM and of Qiskit's exporter
 _FUNCTIONS: dict[str, tuple[Callable[[float], float], str]] = {
     "sin": (math.sin, "sin"),
     "cos": (math.cos, "cos"),
@@ -34,29 +36,31 @@ _NUMBERS = (types.Int, types.Uint, types.Float, types.Angle)
 
 def convert(program: ast.Program) -> QuantumCircuit:
     """
-    :param program: of a size that was checked
+    Convert a program to a Qiskit circuit.
+
+    :param program: the syntax tree, whose size was checked
     :return: the circuit
-    :raises Exception: of many kinds, if it is none that Qiskit knows
+    :raises Exception: of many kinds, if Qiskit cannot read it
     """
     return _Converter().convert(program).circuit
 
 
 class _Converter(ConvertVisitor):
-    """Resolves expressions with the class below."""
+    """Importer that resolves expressions with the class below."""
 
     def _resolve_generic(self, node: ast.Expression, context: Any, strict: bool) -> tuple[Any, Any]:
         return _Resolver(context, strict).resolve(node)
 
 
 class _Resolver(ValueResolver):
-    """Angles may be any function of parameters, in definitions of gates too."""
+    """Resolver that accepts any function of parameters as an angle, also in definitions of gates."""
 
     def __init__(self, context: Any, strict: bool = True):
         super().__init__(context, strict)
         self._found: dict[int, tuple[Any, Any]] = {}
 
     def visit(self, node: ast.QASMNode, context: None = None) -> tuple[Any, Any]:
-        # Once for each node: an operator that the importer refuses asks for its operands again
+        # Once per node: for an operator that the importer refuses, it asks for the operands again
         if id(node) not in self._found:
             self._found[id(node)] = super().visit(node)
         return self._found[id(node)]
@@ -69,12 +73,12 @@ class _Resolver(ValueResolver):
         (left, left_kind), (right, right_kind) = self.visit(node.lhs), self.visit(node.rhs)
         if self._strict or not isinstance(left_kind, _NUMBERS) or not isinstance(right_kind, _NUMBERS):
             return None, types.Error()
-        # Whole numbers may have no end: 9 ** 9 ** 9
+        # Integers may be huge: 9 ** 9 ** 9
         left = float(left) if isinstance(left, int) else left
         right = float(right) if isinstance(right, int) else right
         kind = types.Float(left_kind.const and right_kind.const)
         if node.op.name == "**" and isinstance(left, float) and left > 0 and hasattr(right, "parameters"):
-            exponent: Any = math.log(left) * right  # Qiskit has no form of 2 ** a that sympy takes
+            exponent: Any = math.log(left) * right  # Qiskit has no form of 2 ** a that sympy accepts
             return exponent.exp(), kind
         return _real(_OPERATIONS[node.op.name](left, right)), kind
 
@@ -91,7 +95,7 @@ class _Resolver(ValueResolver):
 
 
 def _real(value: Any) -> Any:
-    """A number or an expression; the root of a negative number is no angle."""
+    """Refuse complex numbers, such as the root of a negative number, as angles."""
     if isinstance(value, complex):
         raise ConversionError(f"an angle is the complex number {value}")
     return value

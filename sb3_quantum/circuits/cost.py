@@ -1,4 +1,4 @@
-"""How long the circuit takes on a chip: from gate times to seconds of chip time, per shot, per update and per training."""
+"""Chip time of circuits: from gate times to seconds per shot, per update and per training."""
 
 import math
 from dataclasses import dataclass
@@ -7,21 +7,21 @@ from typing import NamedTuple
 from sb3_quantum.circuits.base import Circuit
 from sb3_quantum.circuits.checks import check_int
 
-#: ways to a gradient whose chip time is counted, see :func:`gradient_circuits`
+#: gradient methods whose chip time is counted, see :func:`gradient_circuits`
 COUNTED_GRADIENTS = ("qtdnn", "spsa", "finite_differences", "parameter_shift", "paper")
 
 
 @dataclass(frozen=True)
 class ChipTimes:
     """
-    What one shot of a circuit takes its time for.
+    Times of a chip.
 
-    :param rotation: one rotation of a qubit in seconds; those of one layer run at the same time
+    :param rotation: one rotation of a qubit in seconds; the rotations of a layer run in parallel
     :param cz: one CZ in seconds
     :param readout: measuring all qubits in seconds
-    :param reset: bringing all qubits back to 0 before the next shot in seconds, waiting included
-    :param job: what every job costs on top in seconds, whatever is in it
-    :param source: where the figures come from
+    :param reset: resetting all qubits before the next shot in seconds, waiting included
+    :param job: overhead of every job in seconds
+    :param source: source of the figures
     :raises ValueError: if a time is negative or not finite
     """
 
@@ -91,7 +91,7 @@ CHIPS: dict[str, ChipTimes] = {
 
 def shot_seconds(ansatz: Circuit, times: ChipTimes) -> float:
     """
-    Chip time of one shot of one circuit, every layer with all of its CZ.
+    Compute the chip time of one shot of one circuit, with all CZ gates of every layer.
 
     :param ansatz: the circuit's shape
     :param times: of the chip
@@ -102,7 +102,7 @@ def shot_seconds(ansatz: Circuit, times: ChipTimes) -> float:
 
 def job_seconds(ansatz: Circuit, circuits: int, shots: int, times: ChipTimes, jobs: int = 1) -> float:
     """
-    Chip time of a batch of circuits.
+    Compute the chip time of a batch of circuits.
 
     :param ansatz: the circuit's shape
     :param circuits: how many, over all jobs
@@ -116,8 +116,8 @@ def job_seconds(ansatz: Circuit, circuits: int, shots: int, times: ChipTimes, jo
 
 def gradient_circuits(ansatz: Circuit, method: str, batch_size: int, n_directions: int = 1) -> int:
     """
-    Circuits that one actor gradient runs on a chip, beyond the forward pass. A circuit gives all its expected bits at once,
-    and its CZ indices are discrete, so that only the angles are shifted.
+    Count the circuits that one actor gradient runs on a chip, without the forward pass. A circuit gives all its expected bits
+    at once, and its CZ indices are discrete, so only the angles are shifted.
 
     - ``"qtdnn"``: none, the gradient goes through the qtDNN
     - ``"spsa"``: two per row and random direction
@@ -149,7 +149,7 @@ def gradient_seconds(
     ansatz: Circuit, method: str, batch_size: int, shots: int, times: ChipTimes, n_directions: int = 1
 ) -> float:
     """
-    Chip time of one actor gradient, handed over as one job.
+    Compute the chip time of one actor gradient, as one job.
 
     :param ansatz: the circuit's shape
     :param method: one of :data:`COUNTED_GRADIENTS`
@@ -168,15 +168,15 @@ def gradient_seconds(
 @dataclass(frozen=True)
 class TrainingPlan:
     """
-    How much a training asks for. The defaults are the paper's setting as we read it, over the 2,000,000 steps that results on
-    Humanoid are reported at.
+    Size of a training. The defaults are the paper's setting as we read it, over the 2,000,000 steps at which results on
+    Humanoid are reported.
 
     :param steps: environment steps, one circuit each
     :param updates: of the critics; one per environment step if ``None``
     :param policy_delay: critic updates per actor update
     :param batch_size: rows of an update
-    :param shots: per circuit inside of updates
-    :param acting_shots: per circuit that acts; one sampled bitstring is what the paper's agent needs
+    :param shots: per circuit in updates
+    :param acting_shots: per circuit that acts; the paper's agent needs one sampled bitstring
     :param n_directions: of SPSA
     :raises ValueError: if one of them is not a positive integer
     """
@@ -201,17 +201,17 @@ class TrainingPlan:
 
     @property
     def actor_updates(self) -> int:
-        """Updates of the actor, which are those that need the circuit's gradient."""
+        """Updates of the actor, which need the circuit's gradient."""
         return self.critic_updates // self.policy_delay
 
 
 class TrainingRuns(NamedTuple):
     """
-    What a training runs on a chip.
+    Circuits and jobs of a training.
 
     :param acting: circuits of the agent's actions
     :param updates: circuits of the updates
-    :param jobs: batches that all of them are handed over in
+    :param jobs: jobs of all circuits together
     """
 
     acting: int
@@ -221,9 +221,10 @@ class TrainingRuns(NamedTuple):
 
 def training_runs(ansatz: Circuit, method: str, plan: TrainingPlan) -> TrainingRuns:
     """
-    What a training runs on a chip, as :class:`~sb3_quantum.qtd3.QuantumTD3` does it. Acting is one circuit and one job per
-    step. Without a qtDNN the circuit also runs forward on every row: for the next actions of every critic update, and in every
-    actor update. The paper's count leaves these out, and so does ``"paper"``.
+    Count what a training with :class:`~sb3_quantum.qtd3.QuantumTD3` runs on a chip.
+
+    Acting is one circuit and one job per step. Without a qtDNN the circuit also runs forward on every row: for the next
+    actions of every critic update, and in every actor update. The paper's count leaves these out, and so does ``"paper"``.
 
     :param ansatz: the circuit's shape
     :param method: one of :data:`COUNTED_GRADIENTS`
@@ -241,7 +242,7 @@ def training_runs(ansatz: Circuit, method: str, plan: TrainingPlan) -> TrainingR
 
 def training_seconds(ansatz: Circuit, method: str, plan: TrainingPlan, times: ChipTimes) -> float:
     """
-    Chip time of a whole training, acting included.
+    Compute the chip time of a whole training, acting included.
 
     :param ansatz: the circuit's shape
     :param method: one of :data:`COUNTED_GRADIENTS`
@@ -256,6 +257,6 @@ def training_seconds(ansatz: Circuit, method: str, plan: TrainingPlan, times: Ch
 
 
 def _check_method(method: str) -> None:
-    """Refuse a method that has no count."""
+    """Check the name of a method."""
     if method not in COUNTED_GRADIENTS:
         raise ValueError(f"method={method!r} is unknown, counted are {', '.join(map(repr, COUNTED_GRADIENTS))}")

@@ -1,4 +1,4 @@
-"""The families of circuits by name."""
+"""Families of circuits by name."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from sb3_quantum.circuits.checks import check_keywords, meant, parameters, shown
 from sb3_quantum.circuits.paper import PaperCircuit
 from sb3_quantum.circuits.qiskit_circuit import QiskitCircuit
 
-#: every family that can be named in a spec; a family of your own is named by adding it
+#: families by name; add your own to name it in files
 CIRCUITS: dict[str, type[Circuit]] = {family.family: family for family in (PaperCircuit, BrickworkCircuit, QiskitCircuit)}
 
 
@@ -19,15 +19,14 @@ def make_circuit(
     circuit_kwargs: dict[str, Any] | None = None,
 ) -> Circuit:
     """
-    Make a circuit from its family's name and arguments, or check one that was made by hand.
+    Make a circuit from its family's name and arguments, or check an instance.
 
     :param circuit: a key of :data:`CIRCUITS`, or an instance
-    :param n_qubits: short for that key of ``circuit_kwargs``; the family's own number if ``None``
+    :param n_qubits: shorthand for the key of ``circuit_kwargs``; the family's default if ``None``
     :param n_layers: likewise
     :param circuit_kwargs: keyword arguments of the family
     :return: the circuit
-    :raises ValueError: if the name or a keyword argument is unknown, an argument is given twice, or arguments are given for an
-        instance that has others
+    :raises ValueError: if the name or a keyword argument is unknown, or arguments contradict each other or an instance
     """
     short = {name: value for name, value in (("n_qubits", n_qubits), ("n_layers", n_layers)) if value is not None}
     if isinstance(circuit, Circuit):
@@ -59,8 +58,10 @@ def make_circuit(
 
 def unknown_circuit(circuit: Any) -> ValueError:
     """
-    :param circuit: what was given as one
-    :return: an error that says what is accepted, and how a circuit of Qiskit's becomes that
+    Make the error for an unknown circuit.
+
+    :param circuit: the value received
+    :return: an error that says what is accepted, and how to use a Qiskit circuit
     """
     known = ", ".join(map(repr, CIRCUITS))
     hint = "; Qiskit's own come in as QiskitCircuit(circuit)" if type(circuit).__name__ == "QuantumCircuit" else ""

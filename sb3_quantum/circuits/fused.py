@@ -1,6 +1,6 @@
 """
-When kernels in Triton take the place of torch's operations: on a GPU, where a chain of small operations is mostly waiting for
-the next launch. Triton comes with torch's CUDA build.
+Decide when Triton kernels replace torch's operations: on a GPU, where a chain of small operations mostly waits for the next
+launch. Triton comes with torch's CUDA build.
 """
 
 import os
@@ -13,19 +13,19 @@ import torch as th
 
 from sb3_quantum.circuits.tracing import in_graph
 
-#: kinds of devices that the kernels are for
+#: types of devices that the kernels support
 DEVICES = ("cuda",)
-#: what Triton supports of NVIDIA's, by compute capability
+#: oldest compute capability of NVIDIA's that Triton supports
 CAPABILITY = (8, 0)
-#: qubits of the widest circuit whose state fits into the registers of a GPU's block of threads
+#: qubits of the widest circuit whose state fits into the registers of a block of threads
 MOST_QUBITS = 14
 
 
 def is_fused(tensor: th.Tensor) -> bool:
     """
-    Whether a tensor is worked with by kernels: single precision, on a GPU that Triton compiles for, and in no graph.
+    Tell whether kernels process a tensor: in single precision, on a GPU that Triton compiles for, and outside graphs.
 
-    :param tensor: what is about to be read
+    :param tensor: the tensor to process
     :return: whether
     """
     device = tensor.device
@@ -34,19 +34,19 @@ def is_fused(tensor: th.Tensor) -> bool:
 
 def is_interpreted() -> bool:
     """
-    :return: whether Triton's interpreter is asked for (``TRITON_INTERPRET=1``), which runs kernels on a CPU, for tests: it
-        takes half a millisecond for an operation
+    Tell whether Triton's interpreter is on (``TRITON_INTERPRET=1``). It runs kernels on a CPU, for tests, at half a
+    millisecond per operation.
     """
     return os.environ.get("TRITON_INTERPRET") == "1" and find_spec("triton") is not None
 
 
 def has_room(inputs: th.Tensor, n_qubits: int, named: bool) -> bool:
     """
-    Whether the kernel of the statevector runs a circuit.
+    Tell whether the statevector's kernel runs a circuit.
 
     :param inputs: circuit inputs
     :param n_qubits: qubits of the circuit
-    :param named: whether the kernel was asked for by name: if so, on a CPU too where Triton's interpreter is asked for
+    :param named: whether the user named the kernel; then it also runs on a CPU with Triton's interpreter
     :return: whether
     """
     if n_qubits > MOST_QUBITS:
@@ -58,12 +58,12 @@ def has_room(inputs: th.Tensor, n_qubits: int, named: bool) -> bool:
 
 def launch(kernel: Any, programs: int, *arguments: Any, **constants: Any) -> None:
     """
-    Launch a kernel: one place, so that launches can be counted.
+    Launch a kernel. This is the only place, so that launches can be counted.
 
-    :param kernel: compiled by Triton
-    :param programs: how many of them run side by side; nothing is launched for none
+    :param kernel: Triton's kernel
+    :param programs: number of programs in parallel; nothing is launched for 0
     :param arguments: of the kernel, tensors and numbers
-    :param constants: what it is compiled for, and ``num_warps``
+    :param constants: compile-time constants, and ``num_warps``
     """
     if programs:
         with th.cuda.device_of(arguments[0]):
@@ -72,22 +72,24 @@ def launch(kernel: Any, programs: int, *arguments: Any, **constants: Any) -> Non
 
 def power_of_2(size: int) -> int:
     """
+    Return the next power of 2, as the size of Triton's blocks.
+
     :param size: at least 1
-    :return: the next power of 2, which Triton's blocks are
+    :return: the next power of 2
     """
     return 1 << (size - 1).bit_length()
 
 
 @lru_cache
 def _compiles(device: th.device) -> bool:
-    """Whether Triton is there and can compile for a device: it also needs a C compiler when it is first used."""
+    """Tell whether Triton is installed and can compile for a device. On first use it also needs a C compiler."""
     if device.type != "cuda" or find_spec("triton") is None or th.cuda.get_device_capability(device) < CAPABILITY:
         return False
     try:
         from sb3_quantum.circuits import fused_trial
 
         return fused_trial.works(device)
-    except Exception as error:  # whatever a compiler may say
+    except Exception as error:  # a compiler may raise anything
         warnings.warn(
             f"Triton cannot compile for {device} ({type(error).__name__}: {str(error)[:200]}), so torch's operations are used "
             "there, which are slower; it needs a C compiler",

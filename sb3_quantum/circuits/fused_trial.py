@@ -1,4 +1,4 @@
-"""The smallest kernel, to find out whether Triton works on a device."""
+"""A minimal kernel that shows whether Triton works on a device."""
 
 import torch as th
 import triton
@@ -15,8 +15,10 @@ def _count(out):
 
 def works(device: th.device) -> bool:
     """
-    :param device: where the kernel is compiled for and run
-    :return: whether it did what it says
+    Run the kernel and check its result.
+
+    :param device: the device
+    :return: whether the result is right
     """
     out = th.full((2,), -1.0, device=device)
     fused.launch(_count, 1, out, num_warps=1)

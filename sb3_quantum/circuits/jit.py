@@ -1,4 +1,4 @@
-"""Compiling the inner loops, with numba."""
+"""Compilation of inner loops with numba."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,13 +7,13 @@ from numba import njit
 
 import sb3_quantum.circuits.waiting  # noqa: F401  says so when something is compiled
 
-#: numpy's error model has no exceptions for divisions by zero, which nothing could vectorize
+#: error_model="numpy" lets LLVM vectorize: no exceptions for divisions by zero
 OPTIONS: dict[str, Any] = dict(fastmath=True, nogil=True, error_model="numpy")
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """
-    Compile on first use, and keep the machine code on disk where numba finds a folder it may write to.
+    Compile on first use, and keep the machine code on disk if numba finds a writable folder.
 
     :param function: loops over numpy arrays
     :param options: numba's, in place of :data:`OPTIONS`
@@ -27,21 +27,21 @@ def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 
 def strict(function: Callable[..., Any]) -> Callable[..., Any]:
     """
-    Compile as :func:`jit` does, but so that comparisons with NaN and infinity are what they are: otherwise the compiler has
-    leave to assume that there are none.
+    Compile as :func:`jit` does, but with correct comparisons with NaN and infinity; by default the compiler may assume that
+    there are none.
 
     :param function: loops over numpy arrays
     :return: the compiled function
     """
-    # Said, because numba hands its caller's options down to a function that says nothing
+    # Explicit, because a function without options inherits its caller's in numba
     return jit(function, fastmath=False)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """
-    Compile as a part of each function that calls it. A call with arrays costs some 20 ns, more than many a short loop.
+    Compile inline into each function that calls it. A call with arrays costs about 20 ns, more than many short loops.
 
-    :param function: a short loop; its callers are in the same file, at which numba's cache looks
-    :return: what compiled functions can call
+    :param function: a short loop; its callers must be in the same file, the only one that numba's cache checks
+    :return: a function that compiled functions can call
     """
     return njit(inline="always", **OPTIONS)(function)

@@ -1,4 +1,4 @@
-"""The paper's circuit in the mean-field approximation: every qubit on its own, at linear cost."""
+"""Mean-field approximation of the paper's circuit: independent qubits, at linear cost."""
 
 from typing import Any
 
@@ -14,14 +14,13 @@ from sb3_quantum.circuits.tracing import in_graph, vjp
 
 def mean_field_bits(ansatz: Circuit, inputs: th.Tensor) -> th.Tensor:
     """
-    Expected bits of the circuit if its state were a product of single-qubit states after every gate.
+    Compute the expected bits as if the state were a product of single-qubit states after every gate.
 
-    A qubit is then its Bloch vector ``(x, y, z)``, at the start ``(0, 0, 1)``. ``RGate(theta, phi)`` turns it, exactly. A CZ
-    between i and j multiplies x and y of either qubit with the other's z: that is what remains of the exact CZ, which maps
-    ``X_i`` to ``X_i Z_j``, when correlations between the qubits are dropped. The result is exact as long as no qubit meets one
-    that it was already entangled with, directly or by way of others, and good while entanglement is weak. It costs
-    ``O(n_layers * n_qubits)`` for any number of qubits and is differentiable in the angles, any number of times; the CZ
-    indices are discrete and get a gradient of zero.
+    Each qubit is a Bloch vector ``(x, y, z)``, initially ``(0, 0, 1)``. ``RGate(theta, phi)`` rotates it exactly. A CZ between
+    i and j multiplies x and y of each qubit by the other's z: the exact CZ maps ``X_i`` to ``X_i Z_j``, and correlations
+    between the qubits are dropped. The result is exact as long as no qubit meets one that it was already entangled with,
+    directly or through others, and good while entanglement is weak. It costs ``O(n_layers * n_qubits)`` for any number of
+    qubits. It is differentiable in the angles any number of times; the gradient at the discrete CZ indices is zero.
 
     :param ansatz: the circuit's shape
     :param inputs: circuit inputs, ``(batch, n_inputs)``
@@ -38,7 +37,8 @@ def mean_field_bits(ansatz: Circuit, inputs: th.Tensor) -> th.Tensor:
 
 def periodic_features(ansatz: Circuit, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
     """
-    Cosines and sines of the angles, and then of the CZ indices, with ``n_qubits`` as a whole turn: the circuit is as periodic.
+    Compute cosines and sines of the angles, then of the CZ indices with ``n_qubits`` as a whole turn, which are the circuit's
+    periods.
 
     :param ansatz: the circuit's shape
     :param inputs: circuit inputs, ``(batch, n_inputs)``
@@ -50,8 +50,8 @@ def periodic_features(ansatz: Circuit, inputs: th.Tensor) -> tuple[th.Tensor, th
 
 def mean_field_features(ansatz: Circuit, inputs: th.Tensor, margin: float) -> th.Tensor:
     """
-    What a network that learns the circuit is shown: :func:`periodic_features`, and the logits of :func:`mean_field_bits`,
-    which come from the same cosines and sines.
+    Compute the qtDNN's features: :func:`periodic_features`, and the logits of :func:`mean_field_bits` from the same cosines
+    and sines.
 
     :param ansatz: the circuit's shape
     :param inputs: circuit inputs, ``(batch, n_inputs)``
@@ -74,7 +74,7 @@ def _is_compiled(inputs: th.Tensor) -> bool:
 
 def in_torch(ansatz: PaperCircuit, inputs: th.Tensor, margin: float) -> th.Tensor:
     """
-    What :func:`mean_field_features` says in torch's operations, on any device and in any precision, differentiable any number
+    Compute :func:`mean_field_features` with torch's operations, on any device and in any precision, differentiable any number
     of times.
 
     :param ansatz: the circuit's shape
@@ -88,14 +88,14 @@ def in_torch(ansatz: PaperCircuit, inputs: th.Tensor, margin: float) -> th.Tenso
 
 
 def _bits(ansatz: PaperCircuit, inputs: th.Tensor, cos: th.Tensor, sin: th.Tensor) -> th.Tensor:
-    """The recursion of :func:`mean_field_bits` in torch, on any device."""
+    """Apply the recursion of :func:`mean_field_bits` in torch, on any device."""
     shape = (-1, ansatz.n_layers, ansatz.n_qubits, 2)
     cos, phi_cos = cos[:, : ansatz.n_angles].reshape(shape).unbind(3)
     sin, phi_sin = sin[:, : ansatz.n_angles].reshape(shape).unbind(3)
-    # RGate(theta, phi) = RZ(phi) RX(theta) RZ(-phi), and CZ commutes with RZ: one turn about z is left between two layers
+    # RGate(theta, phi) = RZ(phi) RX(theta) RZ(-phi), and CZ commutes with RZ: one rotation about z remains between two layers
     turn_cos = phi_cos[:, :-1] * phi_cos[:, 1:] + phi_sin[:, :-1] * phi_sin[:, 1:]
     turn_sin = phi_sin[:, :-1] * phi_cos[:, 1:] - phi_cos[:, :-1] * phi_sin[:, 1:]
-    # Whom every qubit meets in the CZ of its layer; for all others a padding qubit, whose z is 1
+    # Partner of every qubit in the layer's CZ; for all others a padding qubit, whose z is 1
     index = _cz_qubits(ansatz, inputs)
     partner = th.full_like(cos, ansatz.n_qubits, dtype=th.long).scatter_(2, index, index.flip(2))
     partner.masked_fill_(partner == th.arange(ansatz.n_qubits, device=inputs.device), ansatz.n_qubits)
@@ -111,7 +111,7 @@ def _bits(ansatz: PaperCircuit, inputs: th.Tensor, cos: th.Tensor, sin: th.Tenso
 
 
 def _cz_qubits(ansatz: PaperCircuit, inputs: th.Tensor) -> th.Tensor:
-    """The qubits of every layer's CZ, ``(batch, n_layers, 2)``."""
+    """Return the qubits of every layer's CZ, ``(batch, n_layers, 2)``."""
     layers = inputs.detach().reshape(-1, ansatz.n_layers, ansatz.layer_width)
     return ansatz.round_indices(layers[..., 2 * ansatz.n_qubits :])
 
@@ -148,7 +148,7 @@ class _Compiled(th.autograd.Function):
 
 @jit
 def _turns(inputs, turns, n_qubits, n_layers):
-    """Angles, and behind them the CZ indices as angles."""
+    """Return the angles, followed by the CZ indices as angles."""
     per_index = 2 * np.pi / n_qubits
     width = 2 * n_qubits
     for row in range(inputs.shape[0]):
@@ -163,8 +163,8 @@ def _turns(inputs, turns, n_qubits, n_layers):
 @jit
 def _layers(features, index, cos, sin, turn_cos, turn_sin, x, y, z):
     """
-    One circuit, from its row of features. Everything else is filled, ``(n_layers, n_qubits)``: cosines and sines of a layer's
-    turns about x (theta) and of those about z in front of it, and the Bloch vectors behind it.
+    Run one circuit from its row of features. The other arrays, ``(n_layers, n_qubits)``, are filled: cosines and sines of a
+    layer's rotations about x (theta) and about z before it, and the Bloch vectors after it.
     """
     n_layers, n_qubits = cos.shape
     n_inputs = n_layers * (2 * n_qubits + 2)
@@ -199,7 +199,7 @@ def _layers(features, index, cos, sin, turn_cos, turn_sin, x, y, z):
 
 @jit
 def _forward(features, index, n_qubits, margin):
-    """The last columns of the features, from the others."""
+    """Fill the last columns of the features from the others."""
     n_layers = index.shape[1]
     cos, sin, turn_cos, turn_sin, x, y, z = np.empty((7, n_layers, n_qubits), features.dtype)
     for row in range(features.shape[0]):
@@ -212,8 +212,8 @@ def _forward(features, index, n_qubits, margin):
 @jit
 def _backward(features, index, grad_features, grad_inputs, n_qubits, margin):
     """
-    The gradient with respect to the inputs. ``gx``, ``gy`` and ``gz`` are those with respect to the Bloch vectors behind a
-    layer, and ``g_theta`` and ``g_turn`` those with respect to its turns.
+    Compute the gradient with respect to the inputs. ``gx``, ``gy`` and ``gz`` are the gradients with respect to the Bloch
+    vectors after a layer, ``g_theta`` and ``g_turn`` those with respect to its rotations.
     """
     n_layers = index.shape[1]
     width = 2 * n_qubits
@@ -230,7 +230,7 @@ def _backward(features, index, grad_features, grad_inputs, n_qubits, margin):
             gx[qubit], gy[qubit], gz[qubit] = 0.0, 0.0, -grad / 2
         for layer in range(n_layers - 1, 0, -1):
             for qubit in range(n_qubits):
-                # Turning by dt changes (y, z) by dt (-z, y)
+                # Rotating by dt changes (y, z) by dt (-z, y)
                 g_theta[layer, qubit] = gz[qubit] * y[layer, qubit] - gy[qubit] * z[layer, qubit]
                 c, s = cos[layer, qubit], sin[layer, qubit]
                 before[qubit] = c * gz[qubit] - s * gy[qubit]
@@ -251,13 +251,13 @@ def _backward(features, index, grad_features, grad_inputs, n_qubits, margin):
         for qubit in range(n_qubits):
             g_theta[0, qubit] = gz[qubit] * y[0, qubit] - gy[qubit] * z[0, qubit]
             g_turn[0, qubit] = 0.0
-        # What comes through the cosines and sines themselves, and the way the inputs are laid out
+        # Add the gradient through the cosines and sines, in the layout of the inputs
         g = grad_features[row]
         f = features[row]
         for layer in range(n_layers):
             start = layer * (width + 2)
             for qubit in range(n_qubits):
-                # The turn in front of a layer is the phi of the layer before minus its own
+                # The rotation before a layer is the previous layer's phi minus its own
                 g_phi = -g_turn[layer, qubit] + (g_turn[layer + 1, qubit] if layer + 1 < n_layers else 0.0)
                 k = layer * width + 2 * qubit
                 grad_inputs[row, start + 2 * qubit] = g[n_inputs + k] * f[k] - g[k] * f[n_inputs + k] + g_theta[layer, qubit]

@@ -1,4 +1,4 @@
-"""The qtDNN's features of the paper's circuit and their derivative as kernels in Triton, see :mod:`.mean_field`."""
+"""Triton kernels for the qtDNN's features of the paper's circuit and their derivative, see :mod:`.mean_field`."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from sb3_quantum.circuits.tracing import vjp
 
 class FusedFeatures(th.autograd.Function):
     """
-    As the compiled function of :mod:`.mean_field`: cosines and sines of angles and indices, and the logits of the bits, or
-    with a margin of 0 the bits.
+    Compute what the compiled function of :mod:`.mean_field` does: cosines and sines of angles and indices, and the logits of
+    the bits, or the bits with a margin of 0.
     """
 
     @staticmethod
@@ -22,7 +22,7 @@ class FusedFeatures(th.autograd.Function):
         rows, n_qubits = inputs.contiguous(), ansatz.n_qubits
         batch, kept = len(rows), bool(ctx.needs_input_grad[0])
         features = rows.new_empty(batch, 2 * ansatz.n_inputs + n_qubits)
-        # Bloch vectors behind every layer, which the derivative needs
+        # Bloch vectors after every layer, for the derivative
         states = rows.new_empty(batch if kept else 0, ansatz.n_layers, 3, n_qubits)
         sizes = (n_qubits, ansatz.n_layers, margin)
         fused.launch(
@@ -50,8 +50,8 @@ class FusedFeatures(th.autograd.Function):
 @triton.jit
 def round_index(value, n_qubits):
     """
-    The nearest integer (ties to even) modulo ``n_qubits``. Divisions are not exact on a GPU, so what they miss by one turn is
-    put right; NaN becomes some qubit.
+    Round to the nearest integer (ties to even) modulo ``n_qubits``. Divisions are not exact on a GPU, so an error of one turn
+    is corrected; NaN becomes some qubit.
     """
     low = tl.floor(value)
     rest = value - low
@@ -65,14 +65,14 @@ def round_index(value, n_qubits):
 
 @triton.jit
 def _ends(row, layer, n_qubits, width):
-    """The qubits of a layer's CZ."""
+    """Return the qubits of a layer's CZ."""
     place = row + layer * width + 2 * n_qubits
     return round_index(tl.load(place), n_qubits), round_index(tl.load(place + 1), n_qubits)
 
 
 @triton.jit
 def _partner(qubits, i, j, values):
-    """For the qubits of a CZ the other one's value, for all others 1."""
+    """Return the partner's value for the qubits of a CZ, and 1 for all others."""
     of_i = tl.sum(tl.where(qubits == i, values, 0.0), 0)
     of_j = tl.sum(tl.where(qubits == j, values, 0.0), 0)
     return tl.where(i == j, 1.0, tl.where(qubits == i, of_j, tl.where(qubits == j, of_i, 1.0)))
@@ -80,7 +80,7 @@ def _partner(qubits, i, j, values):
 
 @triton.jit
 def _features(inputs, features, states, n_qubits, n_layers, margin, QUBITS: tl.constexpr, KEPT: tl.constexpr):
-    """One circuit a program, all of its qubits at once."""
+    """Compute the features, one circuit per program, all of its qubits at once."""
     batch_row = tl.program_id(0).to(tl.int64)
     qubits = tl.arange(0, QUBITS)
     there = qubits < n_qubits
@@ -103,7 +103,8 @@ def _features(inputs, features, states, n_qubits, n_layers, margin, QUBITS: tl.c
         tl.store(cosines + column + 1, phi_cos, mask=there)
         tl.store(sines + column, sin, mask=there)
         tl.store(sines + column + 1, phi_sin, mask=there)
-        # RGate(theta, phi) = RZ(phi) RX(theta) RZ(-phi), and CZ commutes with RZ: one turn about z is left between two layers
+        # RGate(theta, phi) = RZ(phi) RX(theta) RZ(-phi), and CZ commutes with RZ: one rotation about z remains between two
+        # layers
         c, s = cos_before * phi_cos + sin_before * phi_sin, sin_before * phi_cos - cos_before * phi_sin
         x, y = c * x - s * y, s * x + c * y
         y, z = cos * y - sin * z, sin * y + cos * z
@@ -130,8 +131,8 @@ def _features(inputs, features, states, n_qubits, n_layers, margin, QUBITS: tl.c
 @triton.jit
 def _gradient(inputs, features, states, slopes, gradient, n_qubits, n_layers, margin, QUBITS: tl.constexpr):
     """
-    The gradient with respect to the inputs, one circuit a program. ``gx``, ``gy`` and ``gz`` are those with respect to the
-    Bloch vectors behind a layer.
+    Compute the gradient with respect to the inputs, one circuit per program. ``gx``, ``gy`` and ``gz`` are the gradients with
+    respect to the Bloch vectors after a layer.
     """
     batch_row = tl.program_id(0).to(tl.int64)
     qubits = tl.arange(0, QUBITS)
@@ -161,7 +162,7 @@ def _gradient(inputs, features, states, slopes, gradient, n_qubits, n_layers, ma
         phi_sin = tl.load(sines + column + 1, mask=there, other=0.0)
         y = tl.load(state + (3 * layer + 1) * n_qubits + qubits, mask=there, other=0.0)
         z = tl.load(state + (3 * layer + 2) * n_qubits + qubits, mask=there, other=0.0)
-        # Turning by dt changes (y, z) by dt (-z, y)
+        # Rotating by dt changes (y, z) by dt (-z, y)
         g_theta = gz * y - gy * z
         gy, gz = cos * gy + sin * gz, cos * gz - sin * gy
         turn = tl.zeros((QUBITS,), tl.float32)
@@ -174,7 +175,7 @@ def _gradient(inputs, features, states, slopes, gradient, n_qubits, n_layers, ma
             sin_before = tl.load(sines + column - 2 * n_qubits + 1, mask=there, other=0.0)
             c, s = cos_before * phi_cos + sin_before * phi_sin, sin_before * phi_cos - cos_before * phi_sin
             i, j = _ends(row, layer - 1, n_qubits, width)
-            # A qubit's x and y were multiplied with its partner's z
+            # A qubit's x and y were multiplied by its partner's z
             reach = gx * (c * x_before - s * y_before) + gy * (s * x_before + c * y_before)
             from_i = tl.sum(tl.where(qubits == i, reach, 0.0), 0)
             from_j = tl.sum(tl.where(qubits == j, reach, 0.0), 0)
@@ -183,8 +184,8 @@ def _gradient(inputs, features, states, slopes, gradient, n_qubits, n_layers, ma
             gx, gy = gx * factor, gy * factor
             gx, gy = c * gx + s * gy, c * gy - s * gx
             turn = x_before * gy - y_before * gx
-        # What comes through the cosines and sines themselves, and the way the inputs are laid out. The turn in front of a
-        # layer is the phi of the layer before minus its own
+        # Add the gradient through the cosines and sines, in the layout of the inputs. The rotation before a layer is the
+        # previous layer's phi minus its own
         c_slope = tl.load(slope + column, mask=there, other=0.0)
         s_slope = tl.load(slope + n_inputs + column, mask=there, other=0.0)
         tl.store(out + layer * width + 2 * qubits, s_slope * cos - c_slope * sin + g_theta, mask=there)

@@ -1,4 +1,4 @@
-"""The paper's circuit, and the same with fewer or more CZ gates in a layer."""
+"""The paper's circuit, with any number of CZ gates in a layer."""
 
 import math
 from dataclasses import dataclass
@@ -16,15 +16,14 @@ from sb3_quantum.circuits.program import Gate, Program, rotation_layer
 class PaperCircuit(Circuit):
     """
     The parametrized quantum circuit of the paper (Section 3, "PQC"): ``n_layers`` times a rotation of every qubit,
-    ``RGate(theta, phi)``, followed by one CZ between the qubits ``i`` and ``j`` of that layer (nothing when ``i == j``),
-    starting from the state 0 and measured in Z.
+    ``RGate(theta, phi)``, followed by one CZ between the qubits ``i`` and ``j`` of that layer (no gate if ``i == j``). The
+    circuit starts in the state 0 and is measured in Z.
 
     Circuit inputs are a float tensor ``(batch, n_inputs)``, ``n_inputs = n_layers * (2 * n_qubits + 2 * n_cz)``. Per layer it
     holds ``2 * n_qubits`` angles in radians (theta_0, phi_0, theta_1, ...) and then two indices for every CZ: real numbers
     that are rounded (ties to even) and wrapped modulo ``n_qubits``.
 
-    The last layer's CZ gates are diagonal and therefore never change a measurement in Z. They are part of the circuit all the
-    same.
+    The last layer's CZ gates are diagonal and therefore never change a measurement in Z, but they are part of the circuit.
 
     :param n_qubits: M in the paper, at least 1
     :param n_layers: L in the paper, at least 1
@@ -40,27 +39,27 @@ class PaperCircuit(Circuit):
 
     def __post_init__(self) -> None:
         for name, least in (("n_qubits", 1), ("n_layers", 1), ("n_cz", 0)):
-            # A frozen dataclass lets nobody else set its fields
+            # The way to set a field of a frozen dataclass
             object.__setattr__(self, name, check_int(name, getattr(self, name), least=least))
 
     @property
     def kwargs(self) -> dict[str, Any]:
         return {"n_qubits": self.n_qubits, "n_layers": self.n_layers, "n_cz": self.n_cz}
 
-    # Sizes as products: a file may claim any, and columns take memory
+    # Sizes are computed, not counted: a file may claim any size, and columns take memory
     @property
     def n_angles(self) -> int:
-        """How many of the inputs are angles: 200 for the paper's circuit."""
+        """Number of angles among the inputs: 200 for the paper's circuit."""
         return self.n_layers * 2 * self.n_qubits
 
     @property
     def n_indices(self) -> int:
-        """How many of the inputs are indices: 20 for the paper's circuit."""
+        """Number of indices among the inputs: 20 for the paper's circuit."""
         return self.n_layers * 2 * self.n_cz
 
     @property
     def n_inputs(self) -> int:
-        """Numbers that one circuit takes: 220 for the paper's 10 qubits and 10 layers."""
+        """Number of inputs of one circuit: 220 for the paper's 10 qubits and 10 layers."""
         return self.n_layers * self.layer_width
 
     @property
@@ -94,7 +93,7 @@ class PaperCircuit(Circuit):
 
     @property
     def layer_width(self) -> int:
-        """Inputs of one layer: two angles a qubit and two indices a CZ."""
+        """Inputs of one layer: two angles per qubit and two indices per CZ."""
         return 2 * self.n_qubits + 2 * self.n_cz
 
     def split(self, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
@@ -110,7 +109,7 @@ class PaperCircuit(Circuit):
         return th.cat([angles, indices], dim=2).flatten(1)
 
     def unpack(self, angles: th.Tensor, indices: th.Tensor) -> th.Tensor:
-        # Every row of a training passes here: one copy fewer
+        # Every row of a training passes through here; this saves a copy
         inputs = th.empty(len(angles), self.n_layers, self.layer_width, device=angles.device)
         inputs[:, :, : 2 * self.n_qubits] = angles.view(len(angles), self.n_layers, -1)
         inputs[:, :, 2 * self.n_qubits :] = indices.view(len(angles), self.n_layers, 2 * self.n_cz)
@@ -118,7 +117,7 @@ class PaperCircuit(Circuit):
 
     def gates(self, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
         """
-        The circuit's gate parameters.
+        Split the inputs into the gates' parameters.
 
         :param inputs: ``(batch, n_inputs)``
         :return: theta and phi in (-pi, pi], each ``(batch, n_layers, n_qubits)``,

@@ -1,4 +1,4 @@
-"""The gates of a circuit as plain data: engines run it, priors approximate it, shift rules and costs follow from it."""
+"""The gates of a circuit as plain data, for engines, priors, shift rules and costs."""
 
 import math
 from collections import Counter
@@ -9,28 +9,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: gates, by what :attr:`Arrays.kind` calls them
+#: names of gates, in the order of :attr:`Arrays.kind`
 KINDS = ("r", "rx", "ry", "rz", "fixed", "cz", "rzz")
-#: angles that a gate takes
+#: number of angles of a gate
 N_ANGLES = {"r": 2, "rx": 1, "ry": 1, "rz": 1, "fixed": 0, "cz": 0, "rzz": 1}
-#: in how many rotations each of these angles stands: ``r(theta, phi) = rz(phi) rx(theta) rz(-phi)``
+#: number of rotations in which each of these angles occurs: ``r(theta, phi) = rz(phi) rx(theta) rz(-phi)``
 USES = {"r": (1, 2), "rx": (1,), "ry": (1,), "rz": (1,), "rzz": (1,)}
 
-#: the Hadamard gate, up to a phase, as :attr:`Gate.fixed` has it
+#: the Hadamard gate, up to a phase, in the form of :attr:`Gate.fixed`
 HADAMARD = (0.0, math.sqrt(0.5), 0.0, math.sqrt(0.5))
 
 
 @dataclass(frozen=True)
 class Gate:
     """
-    One gate, as Qiskit defines it: ``r(theta, phi)``, ``rx``, ``ry``, ``rz``, ``cz``, ``rzz``, or ``fixed``, a gate of one
-    qubit without a parameter.
+    One gate, as Qiskit defines it: ``r(theta, phi)``, ``rx``, ``ry``, ``rz``, ``cz``, ``rzz``, or ``fixed``, a one-qubit gate
+    without a parameter.
 
     :param name: one of :data:`KINDS`
-    :param qubits: that it acts on; empty if every row chooses them
-    :param angles: which of the program's gate angles it takes
-    :param choice: which of the program's pairs of qubits a CZ stands on, if every row chooses them; it is no gate where both
-        are one qubit
+    :param qubits: the qubits; empty if every row chooses them
+    :param angles: its numbers among the program's gate angles
+    :param choice: for a CZ whose qubits every row chooses, its number among the program's pairs; no gate if both are one qubit
     :param fixed: ``(a, b, c, d)`` of the unitary ``a - i (b X + c Y + d Z)``, normalized
     """
 
@@ -43,10 +42,10 @@ class Gate:
 
 def rotation_layer(n_qubits: int, layer: int) -> list[Gate]:
     """
-    ``r(theta, phi)`` on every qubit, with angles that are numbered layer by layer: theta_0, phi_0, theta_1, ...
+    Make ``r(theta, phi)`` on every qubit, with angles numbered layer by layer: theta_0, phi_0, theta_1, ...
 
     :param n_qubits: qubits
-    :param layer: which of the layers
+    :param layer: number of the layer
     :return: the gates
     """
     first = 2 * layer * n_qubits
@@ -55,7 +54,7 @@ def rotation_layer(n_qubits: int, layer: int) -> list[Gate]:
 
 class Arrays(NamedTuple):
     """
-    A program as arrays, for compiled loops; -1 stands for nothing.
+    A program as arrays, for compiled loops; -1 means none.
 
     :param kind: index into :data:`KINDS`, ``(n_gates,)``, int64
     :param first: the first qubit, -1 if rows choose, ``(n_gates,)``, int64
@@ -76,14 +75,14 @@ class Arrays(NamedTuple):
 @dataclass(frozen=True)
 class Program:
     """
-    All gates of a circuit in the order in which they act, on the state 0. What they take differs from row to row of a batch:
-    ``n_angles`` gate angles in radians, and ``n_choices`` pairs of qubits.
+    All gates of a circuit in the order in which they act on the state 0. Each row of a batch provides ``n_angles`` gate angles
+    in radians and ``n_choices`` pairs of qubits.
 
     :param n_qubits: qubits
     :param gates: all of them
     :param n_angles: gate angles of a row
     :param n_choices: pairs of qubits of a row
-    :param layer_ends: how many gates there are up to the end of every layer; empty for a circuit without layers
+    :param layer_ends: number of gates up to the end of every layer; empty for a circuit without layers
     """
 
     n_qubits: int
@@ -94,7 +93,7 @@ class Program:
 
     @cached_property
     def arrays(self) -> Arrays:
-        """The same for compiled loops."""
+        """The gates as arrays, for compiled loops."""
 
         def column(values: Sequence[int]) -> np.ndarray:
             return np.array(values, dtype=np.int64)
@@ -110,26 +109,28 @@ class Program:
 
     @cached_property
     def live_choices(self) -> tuple[int, ...]:
-        """The pairs of qubits that matter: a CZ behind the last gate that is not diagonal changes no measurement in Z."""
+        """
+        The pairs of qubits that matter: a CZ after the last gate that is not diagonal does not change a measurement in Z.
+        """
         turning = [place for place, gate in enumerate(self.gates) if gate.name in ("r", "rx", "ry", "fixed")]
         last = max(turning, default=-1)
         return tuple(gate.choice for gate in self.gates[: last + 1] if gate.choice is not None)
 
     def counts(self) -> dict[str, int]:
         """
-        :return: how many gates there are of each name, in the order in which they come first; fixed gates too
+        Count the gates of each name, fixed ones included, in the order of their first occurrence.
         """
         return dict(Counter(gate.name for gate in self.gates))
 
     def seconds(self, rotation: float, cz: float) -> float:
         """
-        Time of the longest chain of gates that wait for each other. Gates of one qubit in a row are one rotation, unless all
-        of them are about z, which takes no time; an RZZ is two CZ and a rotation between them; a CZ whose qubits every row
-        chooses keeps all qubits waiting.
+        Compute the time of the longest chain of gates that wait for each other. One-qubit gates in a row count as one
+        rotation, or as nothing if all are about z; an RZZ counts as two CZ and a rotation between them; all qubits wait for a
+        CZ whose qubits every row chooses.
 
         :param rotation: time of a rotation
         :param cz: time of a CZ
-        :return: in the unit of both
+        :return: the time, in the unit of both
         """
         key = rotation, cz
         if key not in self._known_seconds:
@@ -138,12 +139,12 @@ class Program:
 
     @cached_property
     def _known_seconds(self) -> dict[tuple[float, float], float]:
-        # Every call of a backend asks
+        # Every call of a backend asks this
         return {}
 
     def _longest_chain(self, rotation: float, cz: float) -> float:
-        """What :meth:`seconds` says."""
-        # Counted, and multiplied at the end: sums of many floats would differ in the last place from what they stand for
+        """Count the rotations and CZ gates of :meth:`seconds`."""
+        # Counts are multiplied at the end: a sum of many floats would differ in the last place
         rotations, pairs = [0] * self.n_qubits, [0] * self.n_qubits
         turning = [False] * self.n_qubits
         for gate in self.gates:

@@ -1,4 +1,4 @@
-"""Any circuit of Qiskit's, and OpenQASM 3 text, as a family of circuits."""
+"""Any circuit of Qiskit, or OpenQASM 3 text, as a family of circuits."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, init=False, repr=False)
 class QiskitCircuit(Circuit):
     """
-    A circuit of your own. Its parameters are ``inputs``, which are made from the observation (or are what a
-    :class:`~sb3_quantum.layers.QuantumLayer` is called with), and ``weights``, which are trained.
+    Your own circuit.
 
-    Gates may be all that have a matrix, parameters may stand in them in any expression that Qiskit knows, and in as many gates
-    as you like. Measurements at the end are left out: all qubits are measured in Z.
+    Its parameters are ``inputs``, which encode the observation (or are the inputs of a
+    :class:`~sb3_quantum.layers.QuantumLayer`), and ``weights``, which are trained.
 
-    It is described by OpenQASM 3 text, :attr:`qasm`, in YAML and in model files too.
+    Every gate with a matrix is accepted. A parameter may occur in several gates and in any expression that Qiskit supports.
+    Measurements at the end are dropped, because all qubits are measured in Z.
+
+    Its description is OpenQASM 3 text, :attr:`qasm`, also in YAML and in model files.
 
     :param circuit: the circuit, or OpenQASM 3 text
     :param inputs: parameters in the order of the inputs: a ``ParameterVector``, or a sequence of parameters or names; the name
-        ``"x"`` stands for ``x`` or all of ``x[0]``, ``x[1]``, ...; all parameters that are no weights by default
+        ``"x"`` stands for ``x`` or all of ``x[0]``, ``x[1]``, ...; all parameters that are not weights by default
     :param weights: the same for trained weights; none by default
     :raises ValueError: if there is no input, if a parameter is unknown, listed twice, in no gate or in neither list, or if
         there is a measurement or reset inside, or a gate without a matrix; the message names it
@@ -71,7 +73,7 @@ class QiskitCircuit(Circuit):
         assert bare is not None
         unchanged = len(bare.data) == len(circuit.data) and all(p.name in names for p in circuit.parameters)
         if isinstance(given, str) and unchanged:
-            # Text stays as it is, so that what was read from a file is written to it again
+            # Text stays unchanged, so that a file is written as it was read
             read_gates(circuit, names)  # which refuses what is none
             text, again = given, circuit
         else:
@@ -92,7 +94,7 @@ class QiskitCircuit(Circuit):
 
     @cached_property
     def _circuit(self) -> "QuantumCircuit":
-        """As it was written down, so that a circuit that was read from a file is the same."""
+        """The circuit of the text, so that it is the same before and after a file."""
         return with_standard_gates(read_text(self.qasm))
 
     @cached_property
@@ -142,7 +144,7 @@ class QiskitCircuit(Circuit):
 
     @cached_property
     def _map(self) -> tuple[th.Tensor, th.Tensor, list[tuple[int, Callable[..., Any]]]]:
-        """Matrix and offset of gate angles that are sums, and functions of the others with their places."""
+        """Matrix and offset of gate angles that are sums, and functions, with their places, of the others."""
         reading = self._reading
         matrix = np.zeros((reading.program.n_angles, len(self.inputs) + len(self.weights)))
         for place, terms in enumerate(reading.terms):
@@ -159,7 +161,7 @@ class QiskitCircuit(Circuit):
 
 
 def _chosen(circuit: "QuantumCircuit", what: str, names: Any) -> "list[Parameter]":
-    """The circuit's parameters that an argument names."""
+    """List the circuit's parameters that an argument names."""
     known = {parameter.name: parameter for parameter in circuit.parameters}
     if isinstance(names, str):
         several = [name for name in known if re.fullmatch(rf"_?{re.escape(names)}(\[\d+\]|_\d+_?)", name)]
@@ -188,7 +190,7 @@ def _listed(names: Any) -> str:
 
 
 def _check_parameters(circuit: "QuantumCircuit", inputs: "list[Parameter]", weights: "list[Parameter]") -> None:
-    """Every parameter once, and one of them an input at least."""
+    """Check that every parameter is listed once, and that at least one is an input."""
     names = [parameter.name for parameter in (*inputs, *weights)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -204,14 +206,14 @@ def _check_parameters(circuit: "QuantumCircuit", inputs: "list[Parameter]", weig
 
 
 def _check_names(names: list[str], plain: list[str]) -> None:
-    """Every parameter has a name of its own in OpenQASM."""
+    """Check that no two parameters have the same name in OpenQASM."""
     same = sorted({name for name in plain if plain.count(name) > 1})
     if same:
         raise ValueError(f"two parameters would both be called {same[0]!r} in OpenQASM: rename one of {_listed(names)}")
 
 
 def _plain_name(name: str) -> str:
-    """A name that OpenQASM takes as it is: ``x[0]`` is ``x_0``, and so is what Qiskit's exporter makes of it."""
+    """Return a name that is valid in OpenQASM: ``x[0]`` becomes ``x_0``, as in Qiskit's exporter."""
     plain = re.sub(r"\W+", "_", name).strip("_") or name
     return f"angle_{plain}" if plain[0].isdigit() else plain
 
@@ -219,7 +221,9 @@ def _plain_name(name: str) -> str:
 def _written(
     circuit: "QuantumCircuit", parameters: "list[Parameter]", names: list[str]
 ) -> "tuple[str, list[str], QuantumCircuit]":
-    """Text, the names of the parameters in it (OpenQASM has a gate x, and the number pi), and the circuit that it says."""
+    """
+    Return the text, the parameters' names in it (OpenQASM has a gate x, and the number pi), and the circuit that it describes.
+    """
     from qiskit import qasm3
     from qiskit.circuit import Parameter
 
@@ -227,7 +231,7 @@ def _written(
     for _ in range(2):
         plain = circuit.assign_parameters({old: Parameter(new) for old, new in zip(parameters, names, strict=True)})
         reading = read_gates(plain, names)  # which refuses what is none
-        # Definitions of gates may hold what OpenQASM cannot say; then the circuit is written without them
+        # Definitions of gates may contain what OpenQASM cannot express; then the circuit is written without them
         for form in (plain.remove_final_measurements(inplace=False), reading.circuit):
             try:
                 text = qasm3.dumps(form)

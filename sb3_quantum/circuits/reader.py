@@ -1,4 +1,4 @@
-"""From a Qiskit circuit to a program: its gates in terms of those that engines and priors know."""
+"""Translate a Qiskit circuit to a program: its gates in terms of those that engines and priors support."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from qiskit import QuantumCircuit
     from qiskit.circuit import Instruction
 
-#: gates of one qubit without parameters
+#: one-qubit gates without parameters
 _FIXED = ("h", "x", "y", "z", "s", "sdg", "t", "tdg", "sx", "sxdg", "id")
-#: what other gates are rewritten into
+#: gates into which other gates are rewritten
 _BASIS = (*_FIXED, "r", "rx", "ry", "rz", "p", "u", "cx", "cz", "rzz")
 
 
 class Reading(NamedTuple):
     """
-    What a Qiskit circuit consists of.
+    Contents of a Qiskit circuit.
 
     :param circuit: the circuit in the gates of the basis
     :param program: its gates
-    :param terms: how gate angles come from the parameters, see :attr:`Circuit.angle_terms`
-    :param offsets: what is added to them, in radians
+    :param terms: gate angles as sums of the parameters, see :attr:`Circuit.angle_terms`
+    :param offsets: added to these sums, in radians
     :param expressions: Qiskit's expression of every gate angle, numbers where there is no parameter
     :param names: of the parameters
     """
@@ -39,7 +39,7 @@ class Reading(NamedTuple):
 
     def functions(self) -> list[tuple[int, Callable[..., Any]]]:
         """
-        :return: for every gate angle that is no sum its place, and a function of all parameters (tensors) that gives it
+        Return, for every gate angle that is not a sum, its place and a function of all parameters (tensors) that computes it.
         """
         import sympy
         import torch as th
@@ -57,12 +57,12 @@ class Reading(NamedTuple):
 
 def read_gates(circuit: "QuantumCircuit", names: Sequence[str]) -> Reading:
     """
-    Rewrite a circuit.
+    Rewrite a circuit in the gates of a program.
 
     :param circuit: any circuit of gates with a matrix, measured at its end or not
     :param names: of its parameters, in the order of the columns
-    :return: what it consists of
-    :raises ValueError: if there is something else in it, or a parameter is used in no gate; the message names it
+    :return: the contents
+    :raises ValueError: if it contains anything else, or a parameter is used in no gate; the message names it
     """
     from qiskit import transpile
     from qiskit.exceptions import QiskitError
@@ -114,7 +114,7 @@ def read_gates(circuit: "QuantumCircuit", names: Sequence[str]) -> Reading:
 
 
 def _check_operations(circuit: "QuantumCircuit") -> None:
-    """Refuse what is no gate."""
+    """Refuse operations that are not gates."""
     for instruction in circuit.data:
         name = instruction.operation.name
         if (
@@ -128,7 +128,9 @@ def _check_operations(circuit: "QuantumCircuit") -> None:
 
 
 def _linear(expression: Any, names: Sequence[str]) -> tuple[tuple[tuple[int, float], ...] | None, float]:
-    """Factors of the parameters in an expression and what is left without them; ``None`` for factors if it is no such sum."""
+    """
+    Return the factors of the parameters in an expression, and its constant; ``None`` for the factors if it is not such a sum.
+    """
     parameters = getattr(expression, "parameters", ())
     if not parameters:
         return (), _finite(expression, expression)
@@ -136,7 +138,7 @@ def _linear(expression: Any, names: Sequence[str]) -> tuple[tuple[tuple[int, flo
     for parameter in parameters:
         try:
             factor = expression.gradient(parameter)
-        except RuntimeError:  # a function that Qiskit has no derivative of
+        except RuntimeError:  # a function without a derivative in Qiskit
             return None, 0.0
         if getattr(factor, "parameters", ()):
             return None, 0.0
@@ -146,7 +148,7 @@ def _linear(expression: Any, names: Sequence[str]) -> tuple[tuple[tuple[int, flo
 
 
 def _finite(number: Any, expression: Any) -> float:
-    """A number of an angle, which 1e400 in a text is not."""
+    """Check that the number of an angle is finite; 1e400 in a text is not."""
     value = float(number)
     if not math.isfinite(value):
         raise ValueError(f"the circuit has the angle {expression}, which is not finite")
@@ -161,11 +163,11 @@ def _is_control_flow(operation: "Instruction") -> bool:
 
 def with_standard_gates(circuit: "QuantumCircuit") -> "QuantumCircuit":
     """
-    Without definitions, as which OpenQASM writes some of Qiskit's gates. A gate that has the name of a standard one is
-    replaced by it if it is the same; all others are replaced by what they are defined as.
+    Expand definitions, with which OpenQASM writes some of Qiskit's gates. A gate with the name of a standard gate is replaced
+    by that if they are equal; all others are replaced by their definitions.
 
     :param circuit: any circuit of gates
-    :return: the same in standard gates, and gates without a definition
+    :return: the circuit in standard gates, and gates without a definition
     """
     from qiskit.circuit.library import get_standard_gate_name_mapping
     from qiskit.quantum_info import Operator
@@ -184,7 +186,7 @@ def with_standard_gates(circuit: "QuantumCircuit") -> "QuantumCircuit":
             continue
         key = operation.name
         if key not in same:
-            # Analytic functions of their angles that agree at a generic point agree everywhere but by malice
+            # Analytic functions of their angles that agree at a generic point agree everywhere, except by malice
             theirs = operation.definition
             values = {parameter: 0.7345 + 1.618 * place for place, parameter in enumerate(theirs.parameters)}
             numbers = [
@@ -192,7 +194,7 @@ def with_standard_gates(circuit: "QuantumCircuit") -> "QuantumCircuit":
             ]
             try:
                 same[key] = Operator(theirs.assign_parameters(values)).equiv(Operator(known.base_class(*numbers)))
-            except Exception:  # another number of angles or qubits
+            except Exception:  # the number of angles or qubits differs
                 same[key] = False
         if same[key]:
             found.append(known.base_class(*operation.params), instruction.qubits)
@@ -202,12 +204,12 @@ def with_standard_gates(circuit: "QuantumCircuit") -> "QuantumCircuit":
 
 
 def _number(angle: Any, values: dict[Any, float]) -> Any:
-    """An angle with its parameters bound."""
+    """Evaluate an angle with its parameters bound."""
     return float(angle.bind(values, allow_unknown_parameters=True)) if hasattr(angle, "bind") else angle
 
 
 def _quaternion(matrix: np.ndarray) -> tuple[float, float, float, float]:
-    """``(a, b, c, d)`` of ``a - i (b X + c Y + d Z)``, up to a phase."""
+    """Return ``(a, b, c, d)`` of a one-qubit unitary ``a - i (b X + c Y + d Z)``, up to a phase."""
     special = np.asarray(matrix) / np.sqrt(complex(np.linalg.det(matrix)))
     a, d = special[0, 0].real, -special[0, 0].imag
     b, c = -special[1, 0].imag, special[1, 0].real

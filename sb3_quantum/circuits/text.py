@@ -1,4 +1,4 @@
-"""OpenQASM 3 text, which may be a stranger's: what its circuit would take is found before there is one."""
+"""OpenQASM 3 text, which may come from a stranger: its circuit's size is measured before the circuit is built."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -8,19 +8,19 @@ if TYPE_CHECKING:
     from openqasm3 import ast
     from qiskit import QuantumCircuit
 
-#: gates of a circuit when definitions, modifiers and registers are written out
+#: most gates of a circuit, with definitions, modifiers and registers expanded
 MOST_GATES = 100_000
-#: qubits and bits of a circuit, characters of its text, definitions inside of each other
+#: most qubits and bits of a circuit, characters of its text, nested definitions
 MOST_QUBITS, MOST_CHARACTERS, MOST_LEVELS = 9_999, 2_000_000, 100
-#: controls of a gate, and qubits of one that is made from its matrix, as Qiskit makes powers
+#: most controls of a gate, and qubits of a gate that Qiskit makes from its matrix, such as a power
 MOST_CONTROLS, MOST_POWER_QUBITS = 16, 6
-#: gates of the standard library that count for more than one when they are controlled
+#: gates of the standard library that count as several when they are controlled
 _HEAVY = {"cswap": 5, "cu": 2, "cp": 2, "cphase": 2, "crx": 2, "cry": 2, "crz": 2}
 
 
 def read_text(text: str) -> "QuantumCircuit":
     """
-    Read OpenQASM 3 text, in time and memory that grow with its length, whatever it asks for.
+    Read OpenQASM 3 text, in time and memory bounded by its length, whatever it asks for.
 
     :param text: OpenQASM 3
     :return: the circuit
@@ -37,17 +37,17 @@ def read_text(text: str) -> "QuantumCircuit":
         raise ValueError(f"circuit is text of {len(text):,} characters, accepted are {MOST_CHARACTERS:,}")
     try:
         program = openqasm3.parse(text)
-    except Exception as error:  # the parser's own, of many kinds
+    except Exception as error:  # the parser raises many kinds
         raise ValueError(f"circuit is not OpenQASM 3 text that Qiskit can read: {error}") from error
     _Extent().take(program.statements)
     try:
         return convert(program)
-    except Exception as error:  # the converter's own and those of Qiskit's gates
+    except Exception as error:  # of the converter and of Qiskit's gates
         raise ValueError(f"circuit is not OpenQASM 3 text that Qiskit can read: {error}") from error
 
 
 class _Size(NamedTuple):
-    """Of a defined gate: its gates, the definitions inside of each other, and whether a matrix has to be made for it."""
+    """Size of a defined gate: its gates, nested definitions, and whether it needs a matrix."""
 
     gates: int
     levels: int = 0
@@ -55,7 +55,7 @@ class _Size(NamedTuple):
 
 
 class _Extent:
-    """What a program takes when all of it is written out; whatever goes beyond the limits raises where it does."""
+    """Measure a program with everything expanded; exceeding a limit raises at once."""
 
     def __init__(self) -> None:
         self.defined: dict[str, _Size] = {}
@@ -64,7 +64,7 @@ class _Extent:
         self.gates = 0
 
     def take(self, statements: "Iterable[ast.QASMNode]") -> None:
-        """Count statements, those inside of blocks too."""
+        """Count statements, also those inside blocks."""
         from openqasm3 import ast
 
         for statement in statements:
@@ -111,7 +111,7 @@ class _Extent:
         self.defined[gate.name.name] = _Size(max(1, gates), levels, any(part.by_matrix for part in parts))
 
     def _call(self, call: "ast.QuantumGate | ast.QuantumPhase") -> _Size:
-        """A gate as it stands in a statement: with its modifiers, on all qubits of its registers."""
+        """Count a gate of a statement: with its modifiers, on all qubits of its registers."""
         from openqasm3 import ast
 
         name = call.name.name if isinstance(call, ast.QuantumGate) else "gphase"
@@ -140,7 +140,7 @@ class _Extent:
         return _Size(gates * max((self._width(qubit) for qubit in call.qubits), default=1), levels, by_matrix)
 
     def _width(self, node: Any) -> int:
-        """Qubits and bits of all registers that a node names, at most."""
+        """Bound the qubits and bits of all registers that a node names."""
         from openqasm3 import ast
 
         if isinstance(node, ast.Identifier):
@@ -153,14 +153,14 @@ class _Extent:
 
 
 def _is_one(indices: "list[Any]") -> bool:
-    """Whether indices are of one qubit: ``q[3]``, not ``q[0:3]`` or ``q[{0, 3}]``."""
+    """Tell whether indices name one qubit: ``q[3]``, not ``q[0:3]`` or ``q[{0, 3}]``."""
     from openqasm3 import ast
 
     return all(isinstance(index, list) and all(isinstance(place, ast.IntegerLiteral) for place in index) for index in indices)
 
 
 def _parts(node: Any) -> "Iterator[Any]":
-    """Nodes that a node of the syntax tree consists of."""
+    """Yield the child nodes of a node of the syntax tree."""
     from openqasm3 import ast
 
     for value in vars(node).values():
@@ -170,7 +170,7 @@ def _parts(node: Any) -> "Iterator[Any]":
 
 
 def _blocks(statement: Any) -> "Iterator[list[Any]]":
-    """Statements inside of a statement; those of definitions are counted where they are called."""
+    """Return the statements inside a statement; those of definitions are counted where they are called."""
     from openqasm3 import ast
 
     if not isinstance(statement, ast.QuantumGateDefinition):
@@ -181,7 +181,7 @@ def _blocks(statement: Any) -> "Iterator[list[Any]]":
 
 
 def _shown(expression: "ast.Expression | None") -> str:
-    """An expression as somebody would look for it in the text."""
+    """Format an expression as it stands in the text."""
     from openqasm3.printer import dumps
 
     return "1" if expression is None else dumps(expression)[:20]

@@ -1,4 +1,4 @@
-"""When compiled loops must step aside: torch records, transforms or differentiates again what they would only calculate."""
+"""Decide when compiled loops must be bypassed, because torch records, transforms or differentiates again."""
 
 import warnings
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from typing import Any
 import torch as th
 from torch.autograd import forward_ad
 
-#: what a tensor whose numbers compiled loops may read has in place of operations of its own
+#: marks of a tensor whose numbers compiled loops may read: it has no operations of its own
 _PLAIN = th.Tensor.__torch_dispatch__
 _AS_IT_IS = nullcontext()
-# Found once: these questions are asked several times for every single circuit
+# Looked up once: these checks run several times for every circuit
 _is_compiling = th.compiler.is_compiling
 _is_tracing, _transforms = th._C._is_tracing, th._C._functorch.peek_interpreter_stack
 _n_modes, any_autocast = th._C._len_torch_dispatch_stack, th._C._is_any_autocast_enabled
@@ -19,11 +19,11 @@ _n_modes, any_autocast = th._C._len_torch_dispatch_stack, th._C._is_any_autocast
 
 def in_graph(tensor: th.Tensor) -> bool:
     """
-    Whether what happens to a tensor must consist of torch's operations: in ``torch.jit.trace``, ``torch.onnx.export``,
-    ``torch.export``, ``torch.compile``, ``torch.func`` and forward-mode differentiation, under fake tensors and other dispatch
-    modes, and for subclasses of tensors. A compiled loop would put its result there as a constant.
+    Tell whether only torch's operations may process a tensor: in ``torch.jit.trace``, ``torch.onnx.export``, ``torch.export``,
+    ``torch.compile``, ``torch.func`` and forward-mode differentiation, under fake tensors and other dispatch modes, and for
+    subclasses of tensors. The result of a compiled loop would be a constant there.
 
-    A third of a microsecond where the answer is no.
+    It takes a third of a microsecond if the answer is no.
 
     :param tensor: what is about to be read
     :return: whether torch's own operations must be used
@@ -40,18 +40,18 @@ def in_graph(tensor: th.Tensor) -> bool:
 
 def leaves_graph() -> bool:
     """
-    :return: whether ``torch.compile`` is at work and nothing else, which takes a break in its graph where Python must run
+    Tell whether ``torch.compile`` alone is at work, which breaks its graph where Python must run.
     """
     return th.compiler.is_dynamo_compiling() and not th.compiler.is_exporting()
 
 
 def is_recorded(tensor: th.Tensor) -> bool:
     """
-    Whether there are no numbers to look at, or what is done to them will be repeated without Python, where numpy's randomness
-    or a chip's answer would be a constant. Not so in profilers and the like, which only look on.
+    Tell whether a tensor has no numbers to read, or its operations will be repeated without Python, where numpy's randomness
+    or a chip's answer would be a constant. Profilers and the like, which only observe, do not count.
 
     :param tensor: what is about to be read
-    :return: whether nothing but torch's operations can be right
+    :return: whether only torch's operations are right
     """
     return (
         th.compiler.is_exporting()
@@ -64,15 +64,14 @@ def is_recorded(tensor: th.Tensor) -> bool:
 
 def is_transformed() -> bool:
     """
-    :return: whether ``torch.func`` or forward-mode differentiation is at work, to which ``requires_grad`` says nothing
+    Tell whether ``torch.func`` or forward-mode differentiation is at work, which ``requires_grad`` does not show.
     """
     return th._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
 def width(tensor: th.Tensor) -> int:
     """
-    The size of the second axis, which ``torch.jit.trace`` would warn of because it is the same in every run of the trace. That
-    is what it shall be.
+    Return the size of the second axis, without the warning of ``torch.jit.trace`` that it is constant, as it should be.
 
     :param tensor: ``(batch, width)``
     :return: the width
@@ -86,13 +85,13 @@ def width(tensor: th.Tensor) -> int:
 
 def vjp(function: Callable[[th.Tensor], th.Tensor], inputs: th.Tensor, gradient: th.Tensor) -> th.Tensor:
     """
-    Vector-Jacobian product by autograd, for the ``backward`` of a compiled function where it is to be differentiated again
-    (``create_graph=True``): the compiled gradient would be a constant to autograd.
+    Compute a vector-Jacobian product by autograd, for the ``backward`` of a compiled function that is differentiated again
+    (``create_graph=True``). The compiled gradient would be a constant to autograd.
 
     :param function: the same function in torch's operations
-    :param inputs: what it is taken at
-    :param gradient: what the Jacobian is multiplied with, of the shape of the function's outputs
-    :return: of the shape of the inputs, differentiable in inputs and gradient
+    :param inputs: its inputs
+    :param gradient: the vector, of the shape of the function's outputs
+    :return: the product, of the shape of the inputs, differentiable in inputs and gradient
     """
     with th.enable_grad(), full_precision(inputs):
         return th.autograd.grad(function(inputs), inputs, gradient, create_graph=True)[0]
@@ -100,12 +99,12 @@ def vjp(function: Callable[[th.Tensor], th.Tensor], inputs: th.Tensor, gradient:
 
 def full_precision(tensor: th.Tensor) -> AbstractContextManager[Any]:
     """
-    A context without autocast: an angle of 8 or 11 bits is another circuit.
+    Make a context without autocast; an angle of 8 or 11 bits would be another circuit.
 
-    :param tensor: what is worked with in it
-    :return: to be entered
+    :param tensor: the tensor used in it
+    :return: the context
     """
-    # The second question is twice as fast, but the first one is what torch.compile understands
+    # The second call is twice as fast, but torch.compile supports only the first
     compiling = _is_compiling()
     if th.is_autocast_enabled(tensor.device.type) if compiling else any_autocast():
         return th.autocast(tensor.device.type, enabled=False)
@@ -114,12 +113,12 @@ def full_precision(tensor: th.Tensor) -> AbstractContextManager[Any]:
 
 def computable(name: str, tensor: th.Tensor) -> th.Tensor:
     """
-    Half precision as single precision, in which it is worked with; the caller casts back.
+    Cast half precision to single precision; the caller casts results back.
 
     :param name: the argument's name, for the message
     :param tensor: what was given
-    :return: in single or double precision
-    :raises ValueError: if it is no tensor of real floating-point numbers
+    :return: the tensor in single or double precision
+    :raises ValueError: if it is not a tensor of real floating-point numbers
     """
     if type(tensor) is th.Tensor and tensor.dtype == th.float32:
         return tensor

@@ -1,4 +1,4 @@
-"""Waiting that is not silent: what it is for, and for about how long."""
+"""Messages about long waits: the reason, and the expected time."""
 
 import logging
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from numba.core import event
 
 LOGGER = logging.getLogger("sb3_quantum")
-#: seconds that nobody has to be told of
+#: seconds without a message
 PATIENCE = 5.0
 
 _told: set[str] = set()
@@ -14,10 +14,10 @@ _told: set[str] = set()
 
 def announce(kind: str, message: str) -> None:
     """
-    Say once in a process what a call will wait for. It goes through the logger ``sb3_quantum``, as a warning, so that it is
-    seen without any settings and can be switched off.
+    Announce once per process what a call will wait for. The logger ``sb3_quantum`` emits it as a warning, so it is visible by
+    default and can be switched off.
 
-    :param kind: of waiting
+    :param kind: kind of wait, announced once each
     :param message: a sentence
     """
     if kind not in _told:
@@ -27,8 +27,10 @@ def announce(kind: str, message: str) -> None:
 
 def duration(seconds: float) -> str:
     """
+    Format a duration.
+
     :param seconds: how long something takes, roughly
-    :return: the same, in the unit that one would say
+    :return: the duration in a suitable unit
     """
     for unit, size in (("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * size:
@@ -37,10 +39,12 @@ def duration(seconds: float) -> str:
 
 
 class Compiling(event.Listener):
-    """Says so when the first of our loops is compiled. What numba finds in its cache is not."""
+    """Announce the first compilation of one of our loops; code from numba's cache is not announced."""
 
     def on_start(self, event: Any) -> None:
         """
+        Announce the compilation if the function is ours.
+
         :param event: numba's, when it begins to compile a function
         """
         if event.data["dispatcher"].py_func.__module__.startswith("sb3_quantum."):
@@ -52,6 +56,8 @@ class Compiling(event.Listener):
 
     def on_end(self, event: Any) -> None:
         """
+        Do nothing.
+
         :param event: numba's
         """
 
