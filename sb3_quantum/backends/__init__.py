@@ -11,18 +11,18 @@ from sb3_quantum.backends.statevector import StatevectorBackend
 from sb3_quantum.circuits import Circuit
 from sb3_quantum.circuits.checks import check_keywords, parameters, unknown_names
 
-#: every backend that can be named in a spec
+#: backends by name
 BACKENDS: dict[str, type[Backend]] = {
     backend.name: backend for backend in (StatevectorBackend, AerBackend, SamplerBackend, IBMBackend)
 }
 
-#: keyword arguments of any of them: what ``backend_kwargs`` may hold
+#: keyword arguments of all backends, which ``backend_kwargs`` may contain
 BACKEND_ARGUMENTS = tuple(sorted({name for cls in BACKENDS.values() for name in parameters(cls) or ()} - {"ansatz"}))
 
 
 def make_backend(spec: "str | Backend", ansatz: Circuit, kwargs: dict[str, Any] | None = None) -> Backend:
     """
-    Make a backend from its name and keyword arguments, or check one that was made by hand.
+    Make a backend from its name and keyword arguments, or check an instance.
 
     :param spec: a key of :data:`BACKENDS`, or an instance
     :param ansatz: the circuit it will run
@@ -47,7 +47,7 @@ def make_backend(spec: "str | Backend", ansatz: Circuit, kwargs: dict[str, Any] 
     try:
         return BACKENDS[spec](ansatz, **kwargs)
     except TypeError as error:
-        # The names only: a value may be a client that holds a token
+        # Names only: a value may be a client that holds a token
         raise ValueError(f"backend_kwargs {sorted(kwargs)} do not fit the backend {spec!r}: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""Qiskit Aer: an independent witness of our own simulator, noise models, GPUs and clusters."""
+"""Backend for Qiskit Aer: noise models, GPUs, clusters, and an independent check of our own simulator."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from sb3_quantum.circuits.checks import check_int
 if TYPE_CHECKING:
     from qiskit_aer import AerSimulator
 
-#: methods that cannot turn a qubit by any angle, or cannot measure
+#: methods that cannot rotate by any angle, or cannot measure
 UNUSABLE = ("stabilizer", "extended_stabilizer", "unitary", "superop")
 #: seconds to wait for a Dask scheduler
 CONNECT_SECONDS = 10
@@ -29,11 +29,11 @@ _CLIENTS: dict[tuple[int, str], Any] = {}
 
 class _Rows(NamedTuple):
     """
-    What running some rows of a batch gave.
+    Results of some rows of a batch.
 
     :param bits: ``(rows, shots, n_qubits)``, uint8
-    :param hits: rows whose circuit was there already
-    :param misses: rows for which it was made
+    :param hits: rows whose circuit was in the cache
+    :param misses: rows whose circuit was built
     """
 
     bits: np.ndarray
@@ -42,7 +42,7 @@ class _Rows(NamedTuple):
 
 
 class _Circuits:
-    """Simulator and circuits of one spec. One in every process that runs them."""
+    """Simulator and circuits of one spec, once per process."""
 
     def __init__(self, ansatz: Circuit, noise: dict[str, Any] | None, cache_size: int, device: str, **options: Any):
         self.simulator = _simulator()
@@ -56,11 +56,11 @@ class _Circuits:
         options["method"] = aer_method(ansatz.n_qubits, options["method"])
         self.simulator.set_options(device=device, noise_model=model, **options)
         self.cache = TemplateCache(ansatz, transpile or (lambda circuit: circuit), cache_size)
-        # Aer binds many rows of one circuit several times faster than Qiskit does, and a single one slower. It cannot bind the
-        # expressions that transpiling leaves behind: some fail with an OverflowError in Qiskit 2.6.2. Nor every gate of a
-        # circuit of one's own: crx gives one result for all rows
+        # Aer binds many rows of one circuit several times faster than Qiskit, and a single row slower. It cannot bind the
+        # expressions that transpiling leaves (some fail with an OverflowError in Qiskit 2.6.2), nor every gate of a user's
+        # circuit: crx gives one result for all rows
         self.bound_by_aer = transpile is None and ansatz.is_direct
-        # Threads of an executor share the cache; Aer runs one job at a time in a process anyway
+        # Threads of an executor share the cache; Aer runs one job at a time per process anyway
         self.lock = Lock()
 
     def run(self, inputs: np.ndarray, shots: int, seed: int) -> _Rows:
@@ -69,8 +69,8 @@ class _Circuits:
 
         :param inputs: circuit inputs, ``(rows, n_inputs)``
         :param shots: per circuit
-        :param seed: of Aer's generator; every circuit of the list gets one of its own from it
-        :return: bits and what the cache did
+        :param seed: of Aer's generator, from which every circuit gets its own seed
+        :return: bits and cache counters
         """
         with self.lock:
             hits, misses = self.cache.hits, self.cache.misses
@@ -91,7 +91,7 @@ class _Circuits:
             raise RuntimeError(f"Aer could not run the circuits: {result.status}")
         n_qubits = self.cache.ansatz.n_qubits
         width = -(-n_qubits // 8)
-        # Every shot is a hexadecimal number whose lowest bit is qubit 0
+        # Each shot is a hexadecimal number whose lowest bit is qubit 0
         words = b"".join(int(word, 16).to_bytes(width, "little") for run in result.results for word in run.data.memory)
         packed = np.frombuffer(words, np.uint8).reshape(len(inputs), shots, width)
         bits = np.empty((len(inputs), shots, n_qubits), np.uint8)
@@ -109,17 +109,19 @@ def _simulator() -> "AerSimulator":
 
 @lru_cache(maxsize=4)
 def _circuits(process: int, ansatz: Circuit, spec: str) -> _Circuits:
-    """Those of a worker, which outlast a job; ``process`` because a forked child must not wait for its parent's lock."""
+    """
+    Return a worker's circuits, which outlast a job; ``process`` because a forked child must not wait for its parent's lock.
+    """
     return _Circuits(ansatz, **json.loads(spec))
 
 
 def _run_job(ansatz: Circuit, spec: str, inputs: np.ndarray, shots: int, seed: int) -> _Rows:
-    """What an executor runs, wherever that is."""
+    """Run a job in an executor's process."""
     return _circuits(os.getpid(), ansatz, spec).run(inputs, shots, seed)
 
 
 def _client(address: str) -> Any:
-    """A connection to a Dask scheduler, shared by all backends of this process."""
+    """Connect to a Dask scheduler, once for all backends of this process."""
     client = _CLIENTS.get((os.getpid(), address))
     if client is not None and client.status == "running":
         return client
@@ -140,31 +142,30 @@ def _client(address: str) -> Any:
 
 class AerBackend(Backend):
     """
-    Circuits run by ``qiskit_aer.AerSimulator`` and measured shot by shot, with noise if wanted. Circuits with open angles are
-    kept by their pattern of CZ gates, written for the noise model once.
+    Run circuits on ``qiskit_aer.AerSimulator``, measured shot by shot, with optional noise. For every pattern of CZ gates, a
+    circuit with open angles is written once for the noise model and kept.
 
-    A batch is cut into jobs of at most ``max_job_size`` rows, and every job gets a seed of its own: the bits that a backend's
-    seed gives depend on ``max_job_size``, and not on where the jobs run. A single circuit is never cut and must fit into one
-    worker. The cutting is done here because Aer's own options of these names do nothing: qiskit-aer 0.18.2 accepts
-    ``executor`` and never submits anything to it.
+    A batch is cut into jobs of at most ``max_job_size`` rows, each with its own seed. So the bits of a backend's seed depend
+    on ``max_job_size``, but not on where the jobs run. A single circuit is never cut and must fit into one worker. Aer's own
+    options of these names are not used: qiskit-aer 0.18.2 accepts ``executor`` and never submits anything to it.
 
     :param ansatz: the circuit's shape
     :param shots: shots per circuit when expected bits are estimated
-    :param seed: seed of the generator that Aer's own seeds are drawn from
+    :param seed: seed of the generator from which Aer's seeds are drawn
     :param noise: see :func:`~sb3_quantum.backends.noise.plain_noise`
-    :param method: of simulation. ``"automatic"`` takes a density matrix for noise on few qubits and many shots, otherwise a
-        statevector, with noise one per shot; beyond 24 qubits a matrix product state
-    :param device: ``"CPU"``, or what else Aer was built for
-    :param precision: of the simulation, ``"double"`` or ``"single"``
+    :param method: simulation method. ``"automatic"`` uses a density matrix for noise on few qubits and many shots, a matrix
+        product state beyond 24 qubits, and otherwise a statevector, with noise one per shot
+    :param device: ``"CPU"``, or another device for which Aer was built
+    :param precision: precision of the simulation, ``"double"`` or ``"single"``
     :param executor: runs the jobs: the address of a Dask scheduler, or any object with ``submit(function, *arguments)`` that
-        returns a future, such as a Dask ``Client`` or a ``ProcessPoolExecutor``. Workers need this package and what the noise
-        needs. An address is part of the spec; an object is not, and a backend that is loaded, copied or unpickled runs in its
-        own process until it is given one again.
-    :param max_job_size: most rows of a batch in one job; the whole batch if ``None``
-    :param cache_size: how many patterns of CZ gates are kept
+        returns a future, such as a Dask ``Client`` or a ``ProcessPoolExecutor``. Workers need this package and whatever the
+        noise needs. An address is part of the spec. An object is not: a backend that is loaded, copied or unpickled runs in
+        its own process until it gets a new one.
+    :param max_job_size: maximum number of rows in a job; the whole batch if ``None``
+    :param cache_size: number of patterns of CZ gates to keep
     :param limits: see :class:`~sb3_quantum.backends.Backend`
     :raises ValueError: if an argument cannot be used
-    :raises ImportError: if qiskit-aer, or what noise or executor need, is not installed
+    :raises ImportError: if qiskit-aer, or a package that the noise or executor needs, is not installed
     :raises ConnectionError: if no scheduler answers at the address
     """
 
@@ -209,7 +210,7 @@ class AerBackend(Backend):
         if executor is None:
             self._local = _Circuits(ansatz, **self._spec)
             return
-        # Bad noise shall not wait for a worker to find it; devices are the workers' own
+        # Bad noise is found here, not by a worker; devices are the workers' own
         make_noise(self._spec["noise"], ansatz)
         if isinstance(executor, str):
             _client(executor)
@@ -231,7 +232,7 @@ class AerBackend(Backend):
 
     @property
     def statistics(self) -> dict[str, float]:
-        """Share of the rows so far whose circuit was there already, in [0, 1], wherever they were run."""
+        """Share of the rows so far whose circuit was in the cache, in [0, 1], on all workers."""
         return {"template_hit_rate": self._hits / max(self._hits + self._misses, 1)}
 
     def _run(self, inputs: th.Tensor, shots: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What every backend does, and what it can rely on."""
+"""The contract of backends."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,18 +14,18 @@ from sb3_quantum.circuits import CHIPS, ChipTimes, Circuit, PaperCircuit, job_se
 from sb3_quantum.circuits.checks import check_instance, check_int, check_number
 from sb3_quantum.circuits.tracing import any_autocast, computable, full_precision, in_graph, is_recorded, leaves_graph
 
-#: what :meth:`Backend._run` may answer with
+#: array types that :meth:`Backend._run` may return
 Array = th.Tensor | np.ndarray
 
 
 class Measurement(NamedTuple):
     """
-    What running a batch of circuits gave.
+    Results of a batch of circuits.
 
-    :param bits: one measured bitstring per circuit, ``(batch, n_qubits)``, zeros and ones in the inputs' dtype;
-        column m is qubit m. ``None`` if no draw was asked for (exact backends only).
-    :param expected_bits: probability of reading 1, ``(batch, n_qubits)``: exact where the backend knows it,
-        otherwise the mean over the shots.
+    :param bits: one measured bitstring per circuit, ``(batch, n_qubits)``, zeros and ones in the inputs' dtype; column m is
+        qubit m. ``None`` without a draw (exact backends only).
+    :param expected_bits: probability of reading 1, ``(batch, n_qubits)``: exact on an exact backend, otherwise the mean over
+        the shots.
     """
 
     bits: th.Tensor | None
@@ -35,12 +35,12 @@ class Measurement(NamedTuple):
 @dataclass
 class Usage:
     """
-    What a backend has been asked to do so far.
+    Usage of a backend so far.
 
     :param circuits: circuits run (one per row of a batch)
     :param shots: measured bitstrings, over all circuits
-    :param jobs: batches handed to whatever runs them, those that were lost and sent again too
-    :param chip_seconds: time on a chip in seconds: as billed where the chip says, otherwise by the cost model
+    :param jobs: submitted batches, including lost ones that were submitted again
+    :param chip_seconds: chip time in seconds, as billed if the chip reports it, otherwise by the cost model
     """
 
     circuits: int = 0
@@ -53,7 +53,7 @@ class Usage:
 
 
 class BackendError(RuntimeError):
-    """A backend cannot go on. In ``learn()`` this ends the training; the model is there to be saved."""
+    """A backend cannot continue. In ``learn()`` this ends the training; the model can be saved."""
 
 
 class BudgetError(BackendError):
@@ -62,10 +62,10 @@ class BudgetError(BackendError):
 
 class Backend(ABC):
     """
-    Runs the circuits of one :class:`~sb3_quantum.circuits.Circuit`.
+    Base class of backends, which run the circuits of one :class:`~sb3_quantum.circuits.Circuit`.
 
-    A subclass implements :meth:`_run`. All randomness comes from numpy generators: the backend's own one (its state is saved
-    with the model) or one that the caller hands in. A backend is pickled and copied as its spec (name and keyword arguments)
+    A subclass implements :meth:`_run`. All randomness comes from numpy generators: the backend's own, whose state is saved
+    with the model, or one that the caller passes. A backend is pickled and copied as its spec (name and keyword arguments)
     with its generator and counters, so clients, simulators and tokens never end up in a file.
 
     The limits count training and evaluation together, and nothing runs beyond them.
@@ -73,17 +73,18 @@ class Backend(ABC):
     :param ansatz: the circuit
     :param shots: shots per circuit when expected bits are estimated; exact backends ignore it
     :param seed: seed of the backend's generator; fresh entropy if ``None``
-    :param max_circuits: how many circuits may be run in all; no limit if ``None``
-    :param max_shots: how many bitstrings may be measured in all
-    :param max_chip_seconds: how much time on a chip may be used in all, in seconds
-    :raises ValueError: if ``shots`` or a limit is not positive, or if the circuit is none that the backend runs
+    :param max_circuits: limit of the circuits in all; no limit if ``None``
+    :param max_shots: limit of the measured bitstrings in all
+    :param max_chip_seconds: limit of the chip time in all, in seconds
+    :raises ValueError: if ``shots`` or a limit is not positive, or if the backend does not run such circuits
     """
 
     #: the name under which the backend is registered
     name: ClassVar[str]
-    #: the families of circuits that it runs, gate by gate as these say; a backend that runs other gates names another one
+    #: the families of circuits that it runs, with exactly their gates; a backend that runs other gates must name other
+    #: families
     circuits: ClassVar[tuple[type[Circuit], ...]] = (PaperCircuit,)
-    #: the extra of this package that it needs to be installed with
+    #: the extra of this package that it needs
     extra: ClassVar[str | None] = None
     #: whether :meth:`expected_bits` is exact and free of shots
     exact: ClassVar[bool]
@@ -91,7 +92,7 @@ class Backend(ABC):
     differentiable: ClassVar[bool]
     #: whether the same seed gives the same bits
     reproducible: bool = True
-    #: gate and readout times that chip seconds are estimated from
+    #: gate and readout times for estimates of chip seconds
     times: ChipTimes = CHIPS["paper"]
 
     def __init__(
@@ -123,21 +124,21 @@ class Backend(ABC):
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """The keyword arguments that describe this backend: plain data, fit for YAML and a model file."""
+        """The keyword arguments that describe this backend, as plain data for YAML and model files."""
         return {"shots": self.shots, **{f"max_{what}": limit for what, limit in self.limits.items()}}
 
     @property
     def statistics(self) -> dict[str, float]:
-        """Further figures to log beside the usage, none by default."""
+        """Further numbers to log beside the usage; none by default."""
         return {}
 
     def estimate(self, circuits: int, shots: int, jobs: int = 1) -> Usage:
         """
-        What running circuits would add to :attr:`usage`. Nothing is run.
+        Estimate what circuits would add to :attr:`usage`. Nothing is run.
 
-        :param circuits: how many, over all jobs
+        :param circuits: number of circuits, over all jobs
         :param shots: per circuit
-        :param jobs: batches that they are handed over in
+        :param jobs: number of jobs
         :return: the estimate
         """
         seconds = job_seconds(self.ansatz, circuits, shots, self.times, jobs)
@@ -145,10 +146,10 @@ class Backend(ABC):
 
     def check_budget(self, asked: Usage) -> None:
         """
-        Refuse what the limits do not allow.
+        Check a usage against the limits.
 
-        :param asked: what is about to be run, see :meth:`estimate`
-        :raises BudgetError: if it is more than is left; the message names the limit
+        :param asked: the usage about to be added, see :meth:`estimate`
+        :raises BudgetError: if it exceeds what is left; the message names the limit
         """
         used = self.usage + self.eval_usage
         for what, limit in self.limits.items():
@@ -165,14 +166,14 @@ class Backend(ABC):
         Run one circuit per row.
 
         :param inputs: checked circuit inputs, ``(batch, n_inputs)``
-        :param shots: how many bitstrings to draw per circuit; 0 (exact backends only) draws none
+        :param shots: bitstrings to draw per circuit; 0 (exact backends only) draws none
         :param generator: where the randomness comes from
         :return: bits ``(batch, shots, n_qubits)`` and expected bits ``(batch, n_qubits)``, of any type and on any device
         """
 
     def seed(self, seed: int | None) -> None:
         """
-        Start the backend's generator anew.
+        Restart the backend's generator.
 
         :param seed: the seed; fresh entropy if ``None``
         """
@@ -180,7 +181,7 @@ class Backend(ABC):
 
     @property
     def generator(self) -> np.random.Generator:
-        """The backend's generator. In a copy that another process was given it is another one, see :class:`Stream`."""
+        """The backend's generator. A copy in another process has a different one, see :class:`Stream`."""
         return self._stream.generator
 
     @generator.setter
@@ -188,21 +189,21 @@ class Backend(ABC):
         self._stream.replace(generator)
 
     def _check(self, inputs: th.Tensor) -> None:
-        """Refuse inputs that no circuit can be made of; for subclasses that can tell faster."""
+        """Check circuit inputs; subclasses may override it with a faster check."""
         self.ansatz.check(inputs)
 
     def _bill(self, chip_seconds: float | None = None) -> None:
         """
-        For subclasses whose jobs may have to be sent again: one job has run. A :meth:`_run` that never calls this is billed
-        one job, by the cost model.
+        Bill one job, for subclasses that may submit a job again. A :meth:`_run` that never calls this is billed one job by the
+        cost model.
 
-        :param chip_seconds: what the chip says that it took
+        :param chip_seconds: chip time of the job, as the chip reports it
         """
         self._jobs += 1
         self._chip_seconds += chip_seconds or 0.0
 
     def _shot_seconds(self) -> float:
-        """Chip time of one shot, kept as long as the gate times are the same."""
+        """Chip time of one shot, cached as long as the gate times are the same."""
         if self._timed is not self.times:
             self._timed, self._seconds = self.times, shot_seconds(self.ansatz, self.times)
         return self._seconds
@@ -210,10 +211,10 @@ class Backend(ABC):
     def _account(
         self, inputs: th.Tensor, shots: int, generator: np.random.Generator | None, evaluation: bool
     ) -> tuple[Array, Array]:
-        """Check the inputs and the budget, run, and count what came back. Lost jobs count, samples that never came do not."""
+        """Check the inputs and the budget, run, and count. Lost jobs count; samples that never arrived do not."""
         inputs = computable("circuit inputs", inputs)
         self._check(inputs)
-        # Asked once: a tensor's length takes a third of a microsecond
+        # Computed once: a tensor's length takes a third of a microsecond
         rows = inputs.shape[0]
         if self.limits:
             self.check_budget(self.estimate(rows, shots))
@@ -254,7 +255,7 @@ class Backend(ABC):
         :return: zeros and ones in the inputs' dtype and on their device: ``(batch, n_qubits)`` for one shot,
             ``(batch, shots, n_qubits)`` for several
         :raises ValueError: if the inputs or ``shots`` are not usable
-        :raises BudgetError: as all that runs circuits, if it is more than a limit allows
+        :raises BudgetError: if it exceeds a limit, as in every method that runs circuits
         """
         if type(shots) is not int or shots < 1:
             shots = check_int("shots", shots)
@@ -270,12 +271,12 @@ class Backend(ABC):
         self, inputs: th.Tensor, shots: int | None = None, generator: np.random.Generator | None = None
     ) -> th.Tensor:
         """
-        Probability of reading 1 on every qubit.
+        Compute the probability of reading 1 on every qubit.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :param shots: shots per circuit, ``self.shots`` by default; exact backends need none and draw nothing
         :param generator: where the randomness comes from; the backend's own generator by default
-        :return: ``(batch, n_qubits)``, in [0, 1]; differentiable in the angles where :attr:`differentiable` says so
+        :return: ``(batch, n_qubits)``, in [0, 1]; differentiable in the angles if :attr:`differentiable`
         :raises ValueError: if the inputs are not usable
         """
         shots = 0 if self.exact else (shots or self.shots)
@@ -297,7 +298,7 @@ class Backend(ABC):
         Run every circuit once and return bits and expected bits of that same run.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
-        :param draw: whether a bitstring is wanted; an exact backend asked for none does not touch the generator
+        :param draw: whether to draw a bitstring; without it an exact backend leaves the generator unchanged
         :param generator: where the randomness comes from; the backend's own generator by default
         :param evaluation: count circuits and shots as evaluation, not as training
         :return: the measurement, without gradient
@@ -314,8 +315,8 @@ class Backend(ABC):
 
     def _recorded(self, inputs: th.Tensor) -> th.Tensor:
         """
-        Expected bits as torch's operations, for a graph that is recorded or transformed; an error where there are none. What
-        a graph runs is neither checked for NaN nor counted.
+        Compute expected bits with torch's operations, for a graph that is recorded or transformed, or raise an error. A graph
+        neither checks for NaN nor counts circuits.
         """
         raise RuntimeError(
             f"the backend {self.name!r} runs its circuits outside of torch, so they cannot be part of a traced, exported or "
@@ -330,7 +331,7 @@ class Backend(ABC):
 
     def get_state(self) -> dict[str, Any]:
         """
-        Generator and counters as plain data, to be saved with a model.
+        Return generator and counters as plain data, to save with a model.
 
         :return: a dictionary that JSON can hold
         """
@@ -342,9 +343,9 @@ class Backend(ABC):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """
-        The inverse of :meth:`get_state`.
+        Restore generator and counters.
 
-        :param state: what it returned, possibly from a backend of another kind
+        :param state: what :meth:`get_state` returned, possibly of another kind of backend
         """
         self._stream.set_state(state["generator"])
         self.usage = Usage(**state["usage"])
@@ -361,7 +362,7 @@ class Backend(ABC):
 
 @_disable_dynamo
 def _outside(method: Callable[..., Any], *args: Any) -> Any:
-    """Call a method outside of ``torch.compile``'s graph."""
+    """Call a method outside ``torch.compile``'s graph."""
     return method(*args)
 
 
@@ -371,7 +372,7 @@ def _plain(inputs: th.Tensor) -> th.Tensor:
 
 
 def _like(array: Array, inputs: th.Tensor) -> th.Tensor:
-    """In the inputs' dtype and on their device."""
+    """Convert to the inputs' dtype and device."""
     if isinstance(array, np.ndarray):
         tensor, there = th.from_numpy(array), inputs.is_cpu
     else:

@@ -1,4 +1,4 @@
-"""The conformance suite of backends, as SB3's ``check_env`` is for environments."""
+"""Conformance suite of backends, as SB3's ``check_env`` is for environments."""
 
 import json
 import math
@@ -11,21 +11,23 @@ import torch as th
 from sb3_quantum.backends.base import Backend, BudgetError, Usage
 from sb3_quantum.backends.statevector import StatevectorBackend
 
-#: circuits whose distribution is looked at: two angle settings of one structure, and one of another
+#: circuits whose distribution is tested: two angle settings of one structure, and one of another
 DISTRIBUTIONS = 3
 
 
 def check_backend(backend: Backend, shots: int = 2000, noisy: bool = False, false_alarm: float = 1e-6) -> None:
     """
-    Check that a backend does what its contract says: bit order, shapes, fresh bits in every call, the same bits from the same
-    seed, agreement with the exact distribution, accounting and budgets, its spec, and errors. It runs circuits, on a chip for
-    real: about ``40 * shots`` bitstrings. What was counted stays counted; the generator is left as it was.
+    Check that a backend fulfils its contract.
 
-    :param backend: to be checked, of any shape up to 10 qubits; at least 2 qubits and 2 layers see all of it
-    :param shots: of each circuit whose distribution is compared
-    :param noisy: whether the machine has noise: agreement with the exact distribution is not asked for then, and the bit order
-        is read off majorities
-    :param false_alarm: probability at which a backend without fault is refused, over all of the statistical tests together
+    It checks bit order, shapes, fresh bits in every call, the same bits from the same seed, agreement with the exact
+    distribution, accounting and budgets, the spec, and errors. It runs circuits, on a chip real ones: about ``40 * shots``
+    bitstrings. Counters keep these; the generator is restored.
+
+    :param backend: the backend, of up to 10 qubits; at least 2 qubits and 2 layers test everything
+    :param shots: shots of each circuit whose distribution is compared
+    :param noisy: whether the machine has noise. Then agreement with the exact distribution is not required, and majorities
+        show the bit order
+    :param false_alarm: probability that a correct backend is refused, over all statistical tests together
     :raises AssertionError: if something is wrong; the message says what
     """
     state = backend.get_state()["generator"]
@@ -41,13 +43,13 @@ def check_backend(backend: Backend, shots: int = 2000, noisy: bool = False, fals
 
 
 def _inputs(backend: Backend, rows: int) -> th.Tensor:
-    """Angles up to several turns and indices beyond the register, the same in every check."""
+    """Make the inputs of every check: angles of up to several turns, and indices beyond the register."""
     generator = th.Generator().manual_seed(0)
     return 4 * th.randn(rows, backend.ansatz.n_inputs, generator=generator)
 
 
 def _one_structure(backend: Backend, rows: int) -> th.Tensor:
-    """Different angles and equal indices, so that there is one circuit to transpile."""
+    """Make inputs with different angles and equal indices, so that there is one circuit to transpile."""
     inputs = _inputs(backend, rows)
     angles, indices = backend.ansatz.split(inputs)
     return backend.ansatz.join(angles, indices[:1].expand(rows, -1))
@@ -58,7 +60,10 @@ def _witness(backend: Backend) -> StatevectorBackend:
 
 
 def _twins(backend: Backend) -> tuple[th.Tensor, int]:
-    """Two equal circuits, and so many shots that they give equal bits with a probability of 2^-64, or 0 if they always do."""
+    """
+    Make two equal circuits, with so many shots that they give equal bits with a probability of 2^-64; 0 shots if they always
+    do.
+    """
     inputs = _inputs(backend, 1).repeat(2, 1)
     probabilities = _witness(backend).probabilities(inputs[:1].double())
     collision = float(probabilities.square().sum())
@@ -95,8 +100,8 @@ def _check_shapes(backend: Backend) -> None:
 
 def _check_bit_order(backend: Backend, noisy: bool, shots: int) -> None:
     """
-    The mean bits of every column go with the exact ones of its own qubit. On 32 circuits, noise of a device leaves a
-    correlation far above what two different qubits have; qubits that hardly differ from others are left out.
+    Check that the mean bits of every column correlate with the exact ones of its own qubit. On 32 circuits this correlation is
+    far above that of two different qubits, even with a device's noise; qubits that hardly differ from others are left out.
     """
     inputs = _one_structure(backend, 32)
     exact = _witness(backend).expected_bits(inputs.double()).numpy()
@@ -137,7 +142,7 @@ def _check_randomness(backend: Backend) -> None:
 
 
 def _check_distribution(backend: Backend, shots: int, false_alarm: float) -> None:
-    """Chi-square test of every circuit's bitstrings; states that are expected less than five times are counted as one."""
+    """Test every circuit's bitstrings by chi-square; states that are expected less than five times are merged."""
     from scipy.stats import chi2  # a third of the time that importing the package would take
 
     inputs = _inputs(backend, DISTRIBUTIONS)

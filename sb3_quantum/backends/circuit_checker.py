@@ -1,4 +1,4 @@
-"""The conformance suite of circuits, as ``check_backend`` is for backends."""
+"""Conformance suite of circuits, as ``check_backend`` is for backends."""
 
 import json
 import math
@@ -10,18 +10,20 @@ import torch as th
 from sb3_quantum.backends.statevector import StatevectorBackend
 from sb3_quantum.circuits import CIRCUITS, Circuit, make_circuit
 
-#: circuits that are compared
+#: number of circuits to compare
 ROWS = 3
 
 
 def check_circuit(circuit: Circuit, tolerance: float = 1e-5, false_alarm: float = 1e-6) -> None:
     """
-    Check that a circuit is what it says, with Qiskit's ``Statevector`` as the witness: expected bits and drawn bits of the
-    engine that runs it, its gradient and its parameter-shift rule, wrapping, packing, template, and spec.
+    Check that a circuit fulfils its contract.
 
-    :param circuit: to be checked, of up to some 12 qubits
-    :param tolerance: of expected bits and of gradients, in single precision
-    :param false_alarm: probability at which a circuit without fault is refused because of the bits that were drawn
+    It compares expected bits, drawn bits, gradient and parameter-shift rule of the engine that runs it with Qiskit's
+    ``Statevector``, and checks wrapping, packing, template and spec.
+
+    :param circuit: the circuit, of up to about 12 qubits
+    :param tolerance: tolerance for expected bits and gradients, in single precision
+    :param false_alarm: probability that a correct circuit is refused because of its drawn bits
     :raises AssertionError: if something is wrong; the message says what
     """
     generator = th.Generator().manual_seed(0)
@@ -37,7 +39,7 @@ def check_circuit(circuit: Circuit, tolerance: float = 1e-5, false_alarm: float 
 
 
 def _bits(circuit: Circuit, row: th.Tensor) -> np.ndarray:
-    """The witness: probabilities of reading 1."""
+    """Compute the reference: probabilities of reading 1."""
     from qiskit.quantum_info import Statevector
 
     # Not wrapped, so that a wrong period is found

@@ -1,4 +1,4 @@
-"""The engine for GPUs: from circuit inputs to bits, expected bits and gradients, see :mod:`.fused_kernel`. It needs Triton."""
+"""Engine for GPUs: from circuit inputs to bits, expected bits and gradients, see :mod:`.fused_kernel`. It needs Triton."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,13 +12,13 @@ from sb3_quantum.circuits import Circuit, fused
 from sb3_quantum.circuits.program import KINDS, Gate
 from sb3_quantum.circuits.tracing import vjp
 
-#: up to so many qubits, both parts of an amplitude are fetched at once, from 8 bytes each of the memory that threads share
+#: up to this number of qubits, both parts of an amplitude are fetched at once, from 8 bytes of shared memory each
 PACKED_QUBITS = 12
-#: programs that share out the rows of a batch: more than any GPU runs at once
+#: programs that share the rows of a batch: more than any GPU runs at once
 PROGRAMS = 2**13
-#: gates and inputs that are read at once
+#: gates and inputs read at once
 BLOCK = 128
-#: gates of all programs, whose numbers take 16 bytes each of the GPU's memory
+#: gates of all programs, which take 16 bytes of the GPU's memory each
 SCRATCH = 2**22
 _DIAGONAL = ("rz", "cz", "rzz")
 _IDENTITY = Gate("fixed", (0,), fixed=(1.0, 0.0, 0.0, 0.0))
@@ -26,7 +26,7 @@ _IDENTITY = Gate("fixed", (0,), fixed=(1.0, 0.0, 0.0, 0.0))
 
 def constants_of(kernel: str, n_qubits: int) -> tuple[int, dict[str, Any]]:
     """
-    What the kernels are compiled for.
+    Choose the compile-time constants of a kernel.
 
     :param kernel: ``"measure"`` or ``"gradient"``, which holds two states
     :param n_qubits: qubits of the circuit
@@ -38,7 +38,7 @@ def constants_of(kernel: str, n_qubits: int) -> tuple[int, dict[str, Any]]:
 
 class FusedEngine:
     """
-    Runs circuits of up to :data:`~sb3_quantum.circuits.fused.MOST_QUBITS` qubits in single precision on the device of their
+    Run circuits of up to :data:`~sb3_quantum.circuits.fused.MOST_QUBITS` qubits in single precision on the device of their
     inputs, each batch in one launch.
 
     :param circuit: the circuit
@@ -52,7 +52,7 @@ class FusedEngine:
         if columns is None:  # what :meth:`_read` puts together
             columns, choices = np.arange(n_angles), n_angles + np.arange(2 * program.n_choices)
         choices = choices.reshape(-1, 2)
-        # What follows the last gate that is not diagonal cannot be seen in Z
+        # Gates after the last gate that is not diagonal do not change a measurement in Z
         turning = [place for place, gate in enumerate(program.gates) if gate.name not in _DIAGONAL]
         gates = program.gates[: max(turning, default=-1) + 1] or (_IDENTITY,)
         self._n_gates = len(gates)
@@ -69,7 +69,9 @@ class FusedEngine:
         self._on = lru_cache(self._place)
 
     def _read(self, inputs: th.Tensor) -> th.Tensor:
-        """What the table's columns are of: the inputs, or the gates' angles and behind them the qubits that rows choose."""
+        """
+        Return what the table's columns refer to: the inputs, or the gates' angles followed by the qubits that rows choose.
+        """
         if self._direct:
             return inputs.contiguous()
         wrapped = self.circuit.wrap(inputs)
@@ -79,7 +81,7 @@ class FusedEngine:
         return th.cat([angles, self.circuit.choices(wrapped).flatten(1).to(angles)], dim=1)
 
     def _place(self, device: th.device) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
-        """Table, fixed gates, and the flag that is raised for inputs that are not finite, on a device."""
+        """Put the table, the fixed gates and the flag for inputs that are not finite on a device."""
         table, fixed = th.from_numpy(self._table).to(device), th.from_numpy(self._fixed).to(device)
         return table, fixed, th.zeros(1, dtype=th.int32, device=device)
 
@@ -90,7 +92,7 @@ class FusedEngine:
 
     def measure(self, inputs: th.Tensor, uniforms: np.ndarray | None = None) -> tuple[th.Tensor, th.Tensor]:
         """
-        Measured bits and their probabilities.
+        Measure circuits.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``, float32
         :param uniforms: random numbers in [0, 1), ``(batch, shots)``, float64; without them no bits are drawn
@@ -117,17 +119,17 @@ class FusedEngine:
 
     def expected_bits(self, inputs: th.Tensor, witness: Callable[[th.Tensor], th.Tensor]) -> th.Tensor:
         """
-        Expected bits that autograd passes through.
+        Compute expected bits, differentiable by autograd.
 
         :param inputs: as in :meth:`measure`
-        :param witness: the same in torch's operations, for further derivatives
+        :param witness: the same function in torch's operations, for further derivatives
         :return: ``(batch, n_qubits)``
         """
         return _FusedBits.apply(inputs, self, witness)
 
     def gradient(self, inputs: th.Tensor, weights: th.Tensor) -> th.Tensor:
         """
-        Gradient of ``(weights * expected_bits).sum()`` with respect to the inputs.
+        Compute the gradient of ``(weights * expected_bits).sum()`` with respect to the inputs.
 
         :param inputs: as in :meth:`measure`, finite
         :param weights: ``(batch, n_qubits)``, float32
@@ -145,13 +147,13 @@ class FusedEngine:
         self._launch("gradient", programs, *arrays, *numbers)
         if self._direct:
             return out
-        # From the gates' angles to the inputs that they are made from
+        # From the gates' angles to the circuit's inputs
         (slopes,) = th.autograd.grad(values, leaf, out, allow_unused=True)
         return th.zeros_like(inputs) if slopes is None else slopes
 
 
 class _FusedBits(th.autograd.Function):
-    """Expected bits and their adjoint gradient, a launch each."""
+    """Autograd function of expected bits and their adjoint gradient, one launch each."""
 
     @staticmethod
     def forward(ctx: Any, inputs: th.Tensor, engine: FusedEngine, witness: Callable[[th.Tensor], th.Tensor]) -> th.Tensor:

@@ -1,10 +1,10 @@
 """
-The statevector as a kernel in Triton: one circuit a program at a time, its state in registers. Gates that change a qubit fetch
-every amplitude's partner through the memory that a program's threads share; nothing of a state ever leaves the chip.
+Triton kernels for the statevector: each program runs one circuit at a time, with its state in registers. Gates that change a
+qubit fetch every amplitude's partner through shared memory; a state never leaves the chip.
 
-Circuits are tables, so that one compiled kernel for each number of qubits runs any of them. A table has :data:`FIELDS` numbers
-a gate: kind (an index into :data:`~sb3_quantum.circuits.program.KINDS`), first and second qubit, the columns of its two angles
-and those of the two qubits that a row chooses; -1 stands for nothing.
+Circuits are tables, so one compiled kernel per number of qubits runs any of them. A table has :data:`FIELDS` numbers per gate:
+kind (an index into :data:`~sb3_quantum.circuits.program.KINDS`), first and second qubit, the columns of its two angles and of
+the two qubits that a row chooses; -1 means none.
 """
 
 import numpy as np
@@ -13,11 +13,11 @@ import triton.language as tl
 
 from sb3_quantum.circuits.mean_field_kernel import round_index
 
-#: numbers a gate in the table
+#: numbers per gate in the table
 FIELDS = 8
 _FIELDS = tl.constexpr(FIELDS)
 _RY, _RZ, _FIXED, _CZ = tl.constexpr(2), tl.constexpr(3), tl.constexpr(4), tl.constexpr(5)
-#: a whole turn as single precision knows it, which is what all engines take remainders of
+#: a whole turn in single precision, the modulus of all engines
 _TURN = tl.constexpr(float(np.float32(2 * np.pi)))
 
 
@@ -30,9 +30,9 @@ def _wrapped(angles):
 @triton.jit
 def _read(inputs, table, fixed, own, flag, n_inputs, n_gates, n_qubits, BLOCK: tl.constexpr):
     """
-    A row's gates, four numbers each. Of one qubit: cosine and sine of half of the first angle and of the second one; what they
-    are, for a fixed gate. Of two: cosine and sine of half of the angle, and the qubits. The flag is raised if an input is NaN
-    or infinite.
+    Read a row's gates, four numbers each. For a one-qubit gate: cosine and sine of half of the first angle and of the second
+    angle, or the quaternion of a fixed gate. For a two-qubit gate: cosine and sine of half the angle, and the qubits. The flag
+    is set if an input is NaN or infinite.
     """
     places = tl.arange(0, BLOCK)
     for start in range(0, n_inputs, BLOCK):
@@ -49,7 +49,7 @@ def _read(inputs, table, fixed, own, flag, n_inputs, n_gates, n_qubits, BLOCK: t
         phi = _wrapped(tl.load(inputs + second, mask=there & (second >= 0), other=0.0))
         x = tl.where(kind == _RY, 0.0, tl.cos(phi))
         y = tl.where(kind == _RY, 1.0, tl.sin(phi))
-        # Qubits that rows choose, and no gate where they are one: no state has its bit 31 set
+        # Qubits that rows choose; no gate if they are equal, because no state has bit 31 set
         chosen, other = tl.load(fields + 5, mask=there, other=-1), tl.load(fields + 6, mask=there, other=-1)
         chooses = there & (chosen >= 0)
         i = round_index(tl.load(inputs + chosen, mask=chooses, other=0.0), n_qubits)
@@ -63,12 +63,12 @@ def _read(inputs, table, fixed, own, flag, n_inputs, n_gates, n_qubits, BLOCK: t
         tl.store(results + 1, tl.where(is_fixed, tl.load(numbers + 1, mask=known, other=0.0), tl.sin(half)), mask=there)
         tl.store(results + 2, tl.where(is_fixed, tl.load(numbers + 2, mask=known, other=0.0), x), mask=there)
         tl.store(results + 3, tl.where(is_fixed, tl.load(numbers + 3, mask=known, other=0.0), y), mask=there)
-    tl.debug_barrier()  # what one thread wrote, all of them read
+    tl.debug_barrier()  # all threads read what one thread wrote
 
 
 @triton.jit
 def _gate(table, own, gate):
-    """What :func:`_read` wrote of a gate: kind, qubit, and the four numbers."""
+    """Load what :func:`_read` wrote of a gate: kind, qubit, and the four numbers."""
     fields, numbers = table + gate * _FIELDS, own + gate * 4
     c, s, x, y = tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2), tl.load(numbers + 3)
     return tl.load(fields), tl.load(fields + 1), c, s, x, y
@@ -76,7 +76,7 @@ def _gate(table, own, gate):
 
 @triton.jit
 def _quaternion(kind, c, s, x, y):
-    """A gate of one qubit as ``a - i (b X + c Y + d Z)``."""
+    """Write a one-qubit gate as ``a - i (b X + c Y + d Z)``."""
     is_fixed, is_z = kind == _FIXED, kind == _RZ
     b = tl.where(is_fixed, s, tl.where(is_z, 0.0, s * x))
     d = tl.where(is_fixed, y, tl.where(is_z, s, 0.0))
@@ -85,7 +85,7 @@ def _quaternion(kind, c, s, x, y):
 
 @triton.jit
 def _partners(re, im, states, qubit, PACKED: tl.constexpr):
-    """Every amplitude's partner, with the other value of a qubit; both parts at once if there is room for it."""
+    """Fetch every amplitude's partner, with the other value of a qubit; both parts at once if there is room."""
     other = states ^ (1 << qubit)
     if PACKED:
         high = re.to(tl.int32, bitcast=True).to(tl.int64) << 32
@@ -97,7 +97,7 @@ def _partners(re, im, states, qubit, PACKED: tl.constexpr):
 
 @triton.jit
 def _turn(re, im, partner_re, partner_im, is_one, a, b, c, d, PLANAR: tl.constexpr):
-    """A gate of one qubit, which is 1 or not in every basis state; a planar one turns about an axis between x and y."""
+    """Apply a one-qubit gate; a planar one rotates about an axis between x and y."""
     c = tl.where(is_one, c, -c)
     turned = a * re + c * partner_re + b * partner_im, a * im + c * partner_im - b * partner_re
     if PLANAR:
@@ -109,19 +109,21 @@ def _turn(re, im, partner_re, partner_im, is_one, a, b, c, d, PLANAR: tl.constex
 
 @triton.jit
 def _parity(states, kind, x, y):
-    """What a gate of two qubits depends on: a CZ's is -1 where both are 1, an RZZ's where they differ, and 1 elsewhere."""
+    """
+    Compute the sign of a two-qubit gate: for a CZ -1 where both qubits are 1, for an RZZ where they differ, and 1 elsewhere.
+    """
     first, second = (states >> x.to(tl.int32)) & 1, (states >> y.to(tl.int32)) & 1
     return 1.0 - 2.0 * tl.where(kind == _CZ, first & second, first ^ second).to(tl.float32)
 
 
 @triton.jit
 def _run(table, own, states, n_gates, SIZE: tl.constexpr, PACKED: tl.constexpr, PLANAR: tl.constexpr):
-    """The final state, from all qubits being 0."""
+    """Compute the final state from the state 0."""
     re = tl.where(states == 0, 1.0, 0.0)
     im = tl.zeros((SIZE,), tl.float32)
     kind, qubit, c, s, x, y = _gate(table, own, 0)
     for gate in range(n_gates):
-        # The next gate is on its way while this one acts
+        # Prefetch the next gate while this one acts
         following = _gate(table, own, tl.minimum(gate + 1, n_gates - 1))
         if kind < _CZ:
             a, b, c_, d = _quaternion(kind, c, s, x, y)
@@ -138,7 +140,7 @@ def _run(table, own, states, n_gates, SIZE: tl.constexpr, PACKED: tl.constexpr, 
     return re, im
 
 
-# Batches of any size run what was compiled for the first one
+# Batches of any size run the same compiled code
 @triton.jit(do_not_specialize=["rows", "programs", "shots"])
 def measure(
     inputs, table, fixed, scratch, uniforms, bits, expected, flag,
@@ -147,8 +149,8 @@ def measure(
     PACKED: tl.constexpr, PLANAR: tl.constexpr, DRAWN: tl.constexpr,
 ):  # fmt: skip
     """
-    Expected bits ``(rows, n_qubits)``, and bits ``(rows, shots, n_qubits)`` from uniform random numbers ``(rows, shots)``.
-    Every program takes each ``programs``-th row and has a part of the scratch memory, ``(programs, n_gates, 4)``.
+    Compute expected bits ``(rows, n_qubits)``, and bits ``(rows, shots, n_qubits)`` from uniform random numbers ``(rows,
+    shots)``. A program takes every ``programs``-th row and has a part of the scratch memory, ``(programs, n_gates, 4)``.
     """
     program = tl.program_id(0)
     states, qubits = tl.arange(0, SIZE), tl.arange(0, QUBITS)
@@ -167,7 +169,7 @@ def measure(
             cumulative = tl.cumsum(probabilities.to(tl.float64), 0)
             total = tl.max(cumulative, 0)
             for shot in range(shots):
-                # Scaled by the sum, which rounding keeps from being exactly 1
+                # Scaled by the sum, which rounding errors keep from being exactly 1
                 drawn = tl.load(uniforms + row * shots + shot) * total
                 state = tl.minimum(tl.sum((cumulative <= drawn).to(tl.int32), 0), SIZE - 1)
                 ones = ((state >> qubits) & 1).to(tl.float32)
@@ -181,8 +183,8 @@ def gradient(
     SIZE: tl.constexpr, BLOCK: tl.constexpr, PACKED: tl.constexpr, PLANAR: tl.constexpr,
 ):  # fmt: skip
     """
-    Gradient of ``(weights * expected bits).sum()``, added to ``out``, ``(rows, n_inputs)``: state and adjoint state are taken
-    back gate by gate (Jones and Gacon, https://arxiv.org/abs/2009.02823).
+    Compute the gradient of ``(weights * expected bits).sum()``, and add it to ``out``, ``(rows, n_inputs)``: state and adjoint
+    state are carried back gate by gate (Jones and Gacon, https://arxiv.org/abs/2009.02823).
     """
     program = tl.program_id(0)
     states = tl.arange(0, SIZE)
@@ -213,7 +215,7 @@ def gradient(
                     of_y, of_z = tl.where(is_one, of_y, -of_y), tl.where(is_one, -along, along)
                     tl.atomic_add(slopes + column, tl.sum(tl.where(kind == _RZ, of_z, x * of_x + y * of_y), 0))
                     if second >= 0:
-                        # phi turns about z behind the gate, and back in front of it
+                        # phi rotates about z after the gate, and back before it
                         twist = 2.0 * s * (s * of_z + c * (x * of_y - y * of_x))
                         tl.atomic_add(slopes + second, tl.sum(twist, 0))
                 re, im = _turn(re, im, other_re, other_im, is_one, a, -b, -c_, -d, PLANAR)

@@ -1,7 +1,7 @@
 """
-The exact simulation as a graph of torch's operations that can be traced, exported, transformed and differentiated any number
-of times: for any size of batch, without a branch or an index that depends on a value, and without complex numbers, which ONNX
-lacks. The statevector backend's own engines are faster.
+Exact simulation of the paper's circuit as a graph of torch's operations that can be traced, exported, transformed and
+differentiated any number of times. It works for any batch size, without a branch or an index that depends on a value, and
+without complex numbers, which ONNX lacks. The statevector backend's engines are faster.
 """
 
 import math
@@ -12,20 +12,20 @@ import torch as th
 from sb3_quantum.backends.threads import memory_bytes
 from sb3_quantum.circuits import PaperCircuit
 
-#: qubits whose rotations are merged into one matrix: 32 x 32 at most, a good size for a batched matrix product
+#: qubits whose rotations are merged into one matrix: at most 32 x 32, a good size for a batched matrix product
 GROUP = 5
-#: up to so many qubits, all of them are one state
+#: up to this number of qubits, all of them are one state
 WHOLE_QUBITS = 16
-#: a whole turn as single precision knows it, which is what the other engines take remainders of
+#: a whole turn in single precision, the modulus of the other engines
 SINGLE_TURN = float(np.float32(2 * math.pi))
 
 
 def expected_bits(ansatz: PaperCircuit, inputs: th.Tensor) -> th.Tensor:
     """
-    Probability of reading 1 on every qubit.
+    Compute the probability of reading 1 on every qubit.
 
-    Up to :data:`WHOLE_QUBITS` qubits are one state. Of a wider circuit only the qubits that a CZ may stand on are: two for
-    every CZ that counts, whichever qubits of the circuit they are. All others are rotations one after the other.
+    Up to :data:`WHOLE_QUBITS` qubits are one state. In a wider circuit only the ends of CZ gates are: two qubits for every CZ
+    that counts, whichever qubits of the circuit they are. All others are sequences of rotations.
 
     :param ansatz: the circuit's shape
     :param inputs: circuit inputs, ``(batch, n_inputs)``, in single or double precision
@@ -43,11 +43,11 @@ def expected_bits(ansatz: PaperCircuit, inputs: th.Tensor) -> th.Tensor:
     if ends == 0:
         return alone
     _check_memory(ansatz, ends, inputs)
-    # Compared with, not looked up: which qubit each end is, (batch, ends, n_qubits), and which ends are the same one
+    # Compared, not looked up: which qubit each end is, (batch, ends, n_qubits), and which ends are the same qubit
     pairs = index[:, :-1].flatten(1)
     where = (pairs[..., None] == th.arange(n_qubits, dtype=pairs.dtype, device=pairs.device)).to(half.dtype)
     same = (pairs[:, :, None] == pairs[:, None]).to(half.dtype)
-    # Of those that are the same, the first one is the qubit, and the others are idle
+    # Of equal ends, the first is the qubit, and the others are idle
     first = (same.tril(-1).sum(2) == 0).to(half.dtype)
     places = th.arange(ends, dtype=half.dtype, device=half.device)
     place = th.matmul(same, (first * places)[..., None]).squeeze(2)
@@ -72,7 +72,7 @@ def _check_memory(ansatz: PaperCircuit, n_qubits: int, inputs: th.Tensor) -> Non
 
 
 def _alone(n_layers: int, half: th.Tensor, phi: th.Tensor) -> th.Tensor:
-    """The same without any CZ: rotations one after the other, as ``a - i (b X + c Y + d Z)``."""
+    """Compute the bits of qubits without CZ: rotations one after the other, as ``a - i (b X + c Y + d Z)``."""
     cos, sin = th.cos(half), th.sin(half)
     x, y = sin * th.cos(phi), sin * th.sin(phi)
     a, b, c, d = cos[:, 0], x[:, 0], y[:, 0], th.zeros_like(x[:, 0])
@@ -84,12 +84,12 @@ def _alone(n_layers: int, half: th.Tensor, phi: th.Tensor) -> th.Tensor:
 
 def _one_state(n_qubits: int, n_layers: int, half: th.Tensor, phi: th.Tensor, index: th.Tensor) -> th.Tensor:
     """
-    All qubits in one state.
+    Compute the bits of all qubits from one state.
 
     The circuit is rewritten as in :class:`~sb3_quantum.backends.StatevectorBackend`: between two layers of real rotations
-    stands one product of phases. Real and imaginary parts are kept apart.
+    there is one product of phases. Real and imaginary parts are separate.
 
-    :param n_qubits: qubits; sizes are asked for because those of a traced tensor are no numbers
+    :param n_qubits: qubits; sizes are arguments because those of a traced tensor are not numbers
     :param n_layers: layers
     :param half: half of theta, ``(batch, n_layers, n_qubits)``
     :param phi: the other angle, in double precision
@@ -116,14 +116,14 @@ def _one_state(n_qubits: int, n_layers: int, half: th.Tensor, phi: th.Tensor, in
                 a, b, c, d = state[:, 0], state[:, 1], real[:, layer], imag[:, layer]
                 state = th.stack([a * c - b * d, a * d + b * c], dim=1)
             for factor in factors:
-                # The leading qubits are rotated and become the last ones; a full turn restores the order
+                # The leading qubits are rotated and become the last ones; a full cycle restores the order
                 size = factor.shape[-1]
                 leading = state.reshape(-1, 2, size, 2**n_qubits // size).transpose(2, 3)
                 state = th.matmul(leading, factor[:, layer, None]).reshape(-1, 2, 2**n_qubits)
         probabilities = state.square().sum(1)
     if n_qubits <= WHOLE_QUBITS:
         return th.matmul(probabilities, table.t()).clamp(0, 1)
-    # Sums over one half of the qubits and then over the other one: a sum of a million numbers loses digits
+    # Sum over one half of the qubits and then over the other: a sum of a million numbers loses digits
     low = n_qubits // 2
     square = probabilities.reshape(-1, 2 ** (n_qubits - low), 2**low)
     halves = (square.sum(1), table[:low, : 2**low]), (square.sum(2), table[: n_qubits - low, : 2 ** (n_qubits - low)])
@@ -131,7 +131,10 @@ def _one_state(n_qubits: int, n_layers: int, half: th.Tensor, phi: th.Tensor, in
 
 
 def _gates(ansatz: PaperCircuit, inputs: th.Tensor) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
-    """As :meth:`PaperCircuit.gates`, the angles in double precision, as in the compiled kernels, and the indices as floats."""
+    """
+    Do what :meth:`PaperCircuit.gates` does, with the angles in double precision, as in the compiled kernels, and the indices
+    as floats.
+    """
     layers = inputs.reshape(-1, ansatz.n_layers, ansatz.layer_width)
     angles = layers[..., : 2 * ansatz.n_qubits].double()
     turn = SINGLE_TURN if inputs.dtype == th.float32 else 2 * math.pi
@@ -143,17 +146,17 @@ def _gates(ansatz: PaperCircuit, inputs: th.Tensor) -> tuple[th.Tensor, th.Tenso
 
 
 def _bit_table(n_qubits: int, like: th.Tensor) -> th.Tensor:
-    """The bits of every basis state, ``(n_qubits, 2**n_qubits)``, qubit m in row m."""
+    """Return the bits of every basis state, ``(n_qubits, 2**n_qubits)``, qubit m in row m."""
     states = th.arange(2**n_qubits, dtype=like.dtype, device=like.device)
     return th.stack([th.floor(states / 2**m) - 2 * th.floor(states / 2 ** (m + 1)) for m in range(n_qubits)])
 
 
 def _diagonals(phi: th.Tensor, index: th.Tensor, table: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
-    """Real and imaginary parts of the phases between two layers, ``(batch, n_layers - 1, 2**n_qubits)``."""
+    """Compute real and imaginary parts of the phases between two layers, ``(batch, n_layers - 1, 2**n_qubits)``."""
     # RZ(phi) of one layer, RZ(-phi) of the next, and D of both: (-i)^2 = -1 for every qubit that is 1
     turns = (phi[:, :-1] - phi[:, 1:]).to(table.dtype)
     cos, sin = -th.cos(turns), -th.sin(turns)
-    # The CZ is a sign where both its qubits are 1; its qubits are compared with, not looked up
+    # The CZ is a sign where both its qubits are 1; its qubits are compared, not looked up
     n_qubits = table.shape[0]
     qubits = th.arange(n_qubits, dtype=table.dtype, device=table.device)
     real = th.ones_like(cos[..., :1] * table[0])
@@ -173,7 +176,7 @@ def _diagonals(phi: th.Tensor, index: th.Tensor, table: th.Tensor) -> tuple[th.T
 
 def kron(factors: th.Tensor) -> th.Tensor:
     """
-    Kronecker product of matrices or of column vectors, the last one the most significant.
+    Compute the Kronecker product of matrices or column vectors; the last factor is the most significant.
 
     :param factors: ``(batch, n_layers, n, 2, width)``, width 2 for matrices and 1 for vectors
     :return: ``(batch, n_layers, 2**n, width**n)``
@@ -187,7 +190,7 @@ def kron(factors: th.Tensor) -> th.Tensor:
 
 def outer(vectors: list[th.Tensor]) -> th.Tensor:
     """
-    Kronecker product of column vectors, the first one the most significant.
+    Compute the Kronecker product of column vectors; the first factor is the most significant.
 
     :param vectors: each ``(batch, n_layers, size, 1)``
     :return: ``(batch, n_layers, product of the sizes)``

@@ -1,4 +1,4 @@
-"""IBM's chips through Qiskit's IBM runtime, or its local testing mode."""
+"""Backend for IBM's chips through Qiskit's IBM runtime, or its local testing mode."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,31 +13,33 @@ from sb3_quantum.circuits.checks import check_number
 if TYPE_CHECKING:
     from qiskit.primitives import BaseSamplerV2
 
-#: how jobs are handed over
+#: execution modes of jobs
 MODES = ("batch", "job", "session")
-#: what a job costs on top of its shots in seconds
+#: overhead of a job in seconds
 JOB_SECONDS = CHIPS["ibm_fez"].job
-#: keyword arguments that somebody might put a secret into
+#: keyword arguments that may contain a secret
 SECRETS = ("token", "account", "key", "password", "secret")
 
 
 class IBMBackend(JobBackend):
     """
-    Runs circuits on one of IBM's chips. The account is Qiskit's own, saved once with ``QiskitRuntimeService.save_account`` or
-    in the environment (``QISKIT_IBM_TOKEN``). It is never an argument, so that no YAML or model file can hold it.
+    Run circuits on one of IBM's chips.
 
-    The name of a fake chip (``"FakeManilaV2"``) means the runtime's local testing mode: the same code runs on this machine, on
-    a noisy simulation of that chip, without account or network. A seed repeats such a run, and no run on a chip.
+    The account is Qiskit's own, saved once with ``QiskitRuntimeService.save_account`` or in the environment
+    (``QISKIT_IBM_TOKEN``). It is never an argument, so no YAML or model file can contain it.
+
+    The name of a fake chip (``"FakeManilaV2"``) selects the runtime's local testing mode: the same code runs on this machine,
+    on a noisy simulation of that chip, without account or network. A seed repeats such a run, but not a run on a chip.
 
     :param ansatz: the circuit's shape
     :param shots: shots per circuit when expected bits are estimated
-    :param seed: seed of the generator that the local simulator's seeds are drawn from
+    :param seed: seed of the generator from which the local simulator's seeds are drawn
     :param chip: the chip's name, ``"least_busy"``, or a class of ``qiskit_ibm_runtime.fake_provider``
-    :param instance: of the account, by name or CRN; what the account says if ``None``
-    :param channel: of the account, such as ``"ibm_quantum_platform"``; what the account says if ``None``
-    :param mode: ``"batch"``, ``"job"`` (every job queues on its own), or ``"session"``, which keeps the chip to itself: time
-        between jobs is billed too, and open plans refuse it. A batch that has run out is opened again, a session is not.
-    :param job_overhead: what a job costs on top of its shots, in seconds, for estimates
+    :param instance: of the account, by name or CRN; the account's default if ``None``
+    :param channel: of the account, such as ``"ibm_quantum_platform"``; the account's default if ``None``
+    :param mode: ``"batch"``, ``"job"`` (every job queues by itself), or ``"session"``, which reserves the chip: time between
+        jobs is billed too, and open plans refuse it. An expired batch is opened again, a session is not.
+    :param job_overhead: overhead of a job in seconds, for estimates
     :param settings: see :class:`~sb3_quantum.backends.jobs.JobBackend`
     :raises ValueError: if an argument is not usable or looks like a secret, there is no account, or the chip cannot run the
         circuit
@@ -95,7 +97,7 @@ class IBMBackend(JobBackend):
         return {**super().kwargs, "chip": self.chip, **changed(self, defaults)}
 
     def _connect(self) -> Any:
-        """The service, with Qiskit's own account."""
+        """Connect to the service with Qiskit's own account."""
         from qiskit_ibm_runtime import QiskitRuntimeService
         from qiskit_ibm_runtime.accounts.exceptions import AccountNotFoundError
 
@@ -109,7 +111,7 @@ class IBMBackend(JobBackend):
             ) from error
 
     def _choose(self) -> Any:
-        """The chip of that name, or the one with the shortest queue that has enough qubits."""
+        """Return the chip of that name, or the one with the shortest queue and enough qubits."""
         from qiskit.providers.exceptions import QiskitBackendNotFoundError
 
         try:
@@ -135,7 +137,7 @@ class IBMBackend(JobBackend):
         return sampler_class(mode=self._container or self._chip, options=options)
 
     def close(self) -> None:
-        """End the batch or session, if one is open. The next job opens another one."""
+        """Close the batch or session, if one is open. The next job opens another one."""
         container, self._container = self._container, None
         if container is not None:
             container.close()
@@ -159,7 +161,7 @@ class IBMBackend(JobBackend):
         return status is not None or super()._mendable(error)
 
     def _reopen(self) -> bool:
-        """After a refusal: whether that was for a batch that had run out, and another one will be opened."""
+        """Tell whether a refusal came from an expired batch, so that another one will be opened."""
         if self.mode != "batch" or self._container is None:
             return False
         if self._container.status() not in ("Closed", "In progress, not accepting new jobs"):
@@ -176,7 +178,7 @@ class IBMBackend(JobBackend):
 
 
 def _sampler_class() -> Any:
-    """The runtime's current sampler: for a while it has a module of its own, and the old one's name is deprecated."""
+    """Return the runtime's current sampler, which newer versions have in a separate module."""
     try:
         from qiskit_ibm_runtime.executor_sampler import Sampler
     except ImportError:
@@ -186,13 +188,13 @@ def _sampler_class() -> Any:
 
 def _local_chip(name: str, n_qubits: int) -> tuple[Any, Any]:
     """
-    A fake chip, and the simulator that the local testing mode runs it on.
+    Return a fake chip, and the simulator of the local testing mode.
 
     :param name: a class of ``qiskit_ibm_runtime.fake_provider``
-    :param n_qubits: that the circuits use
+    :param n_qubits: qubits that the circuits use
     :return: the chip, and an ``AerSimulator`` with its noise
     :raises ImportError: if qiskit-aer is not installed
-    :raises ValueError: if there is none of that name
+    :raises ValueError: if there is no such chip
     """
     try:
         from qiskit_aer import AerSimulator
@@ -201,8 +203,8 @@ def _local_chip(name: str, n_qubits: int) -> tuple[Any, Any]:
 
     class LocalChip(AerSimulator):
         """
-        The local testing mode simulates the PUBs of a job one by one, all from one seed: circuits of two PUBs would see the
-        same random numbers. Here each gets a seed of its own.
+        Simulator that gives each PUB of a job its own seed. The local testing mode simulates all PUBs from one seed, so
+        circuits of two PUBs would see the same random numbers.
         """
 
         seeds = np.random.default_rng()
@@ -211,7 +213,7 @@ def _local_chip(name: str, n_qubits: int) -> tuple[Any, Any]:
             return super().run(circuits, *args, seed_simulator=int(self.seeds.integers(1, 2**31)), **options)
 
         def __deepcopy__(self, memo: dict[int, Any]) -> "LocalChip":
-            # It is copied for every job, and the noise of a large chip takes seconds to copy
+            # Every job copies it, and the noise of a large chip takes seconds to copy
             return self
 
     chip = fake_chip(name)
@@ -219,7 +221,7 @@ def _local_chip(name: str, n_qubits: int) -> tuple[Any, Any]:
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    """An error and what it came from; the runtime hides the cause of some of its own."""
+    """Yield an error and its causes; the runtime hides some of them."""
     errors: list[BaseException] = []
     while error is not None and error not in errors:
         errors.append(error)
@@ -228,7 +230,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _http_status(errors: list[BaseException]) -> int | None:
-    """The service's answer among them, -1 if there was none; ``None`` if it was not asked."""
+    """Return the service's HTTP status among them, -1 if it did not answer; ``None`` if it was not asked."""
     from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 
     return next((one.status_code for one in errors if isinstance(one, RequestsApiError)), None)

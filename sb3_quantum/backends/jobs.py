@@ -1,4 +1,4 @@
-"""Circuits as jobs: bound templates, one job per batch, and what to do when a job is lost."""
+"""Circuits as jobs: bound templates, one job per batch, and recovery of lost jobs."""
 
 import time
 import uuid
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from qiskit.primitives import BaseSamplerV2
     from qiskit.transpiler import Target
 
-#: two-qubit gates that can be a CZ's, up to rotations of single qubits
+#: two-qubit gates that equal a CZ up to one-qubit rotations
 TWO_QUBIT_GATES = ("cz", "ecr", "cx")
 
 
 class JobError(BackendError):
     """
-    A batch got no result, however often it was asked for. None of its samples was counted.
+    A batch got no result after all retries. None of its samples was counted.
 
     :param message: what happened
-    :param job_ids: of all jobs that were submitted for the batch, the last one last; it may still finish
+    :param job_ids: ids of all jobs submitted for the batch; the last one may still finish
     """
 
     def __init__(self, message: str, job_ids: list[str]):
@@ -38,20 +38,22 @@ class JobError(BackendError):
 
 class JobBackend(Backend):
     """
-    Everything about a sampler but the sampler. The circuits of a batch are sorted by their CZ pattern and handed over as one
-    job, one PUB per pattern with a row of angles per circuit. The circuit of a pattern is transpiled once and kept.
+    Base class of backends that submit jobs to a sampler.
 
-    If the connection breaks while a result is waited for, the same job is asked again; only a job that failed, was cancelled
-    or is unknown to the other side is submitted again. In between is a pause that doubles every time. Every submitted job is
-    billed once, and circuits and shots are counted when their bits are there.
+    The circuits of a batch are sorted by their CZ pattern and submitted as one job, with one PUB per pattern and a row of
+    angles per circuit. The circuit of a pattern is transpiled once and kept.
+
+    If the connection breaks during the wait for a result, the same job is requested again. Only a job that failed, was
+    cancelled or is unknown to the other side is submitted again. The pause in between doubles each time. Every submitted job
+    is billed once; circuits and shots are counted when their bits arrive.
 
     :param ansatz: the circuit's shape
     :param shots: shots per circuit when expected bits are estimated
-    :param seed: seed of the generator that the samplers' own seeds are drawn from
+    :param seed: seed of the generator from which the samplers' seeds are drawn
     :param optimization_level: of Qiskit's transpiler, 0 to 3
-    :param seed_transpiler: of its layout and routing, so that two runs have the same circuits; fresh entropy if ``None``
-    :param cache_size: how many transpiled circuits are kept
-    :param max_retries: how often a batch is asked for again, or submitted again, before :class:`JobError`
+    :param seed_transpiler: seed of its layout and routing, so that two runs have the same circuits; fresh entropy if ``None``
+    :param cache_size: number of transpiled circuits to keep
+    :param max_retries: number of times that a batch is requested or submitted again before :class:`JobError`
     :param retry_delay: the first pause in seconds
     :param limits: see :class:`~sb3_quantum.backends.Backend`
     :raises ValueError: if one of them is not usable
@@ -81,7 +83,7 @@ class JobBackend(Backend):
         retry_delay = check_number("retry_delay", retry_delay, least=0, unit="seconds")
         self.optimization_level, self.seed_transpiler, self.cache_size = optimization_level, seed_transpiler, cache_size
         self.max_retries, self.retry_delay = max_retries, retry_delay
-        #: how often a batch had to be asked for or submitted again so far
+        #: number of times that a batch had to be requested or submitted again so far
         self.retries = 0
         self._templates = TemplateCache(ansatz, self._transpile, cache_size)
         self._pass_manager: Any = None
@@ -100,19 +102,18 @@ class JobBackend(Backend):
     @property
     def statistics(self) -> dict[str, float]:
         """
-        Share of the rows so far whose circuit was transpiled already, in [0, 1], and how often a batch had to be asked for or
-        submitted again.
+        Share of the rows so far whose circuit was transpiled already, in [0, 1], and the number of retries.
         """
         return {"template_hit_rate": self._templates.hit_rate, "retries": self.retries}
 
     def _set_target(self, target: "Target", chip: str, rep_delay: float = 0.0, job: float = 0.0) -> None:
         """
-        Transpile for a chip from now on, and take gate times from it.
+        Transpile for a chip from now on, and use its gate times.
 
-        :param target: what Qiskit knows about the chip
+        :param target: Qiskit's description of the chip
         :param chip: its name, for messages
-        :param rep_delay: pause between two shots in seconds, in which the qubits go back to 0
-        :param job: what a job costs on top of its shots in seconds
+        :param rep_delay: pause between two shots in seconds, in which the qubits return to 0
+        :param job: overhead of a job in seconds
         :raises ValueError: if the chip cannot run the circuit
         """
         from qiskit.exceptions import QiskitError
@@ -153,7 +154,7 @@ class JobBackend(Backend):
         return bits, bits.mean(1)
 
     def _read(self, part: Bound, result: Any, shots: int) -> np.ndarray:
-        """Bits of a PUB, ``(rows, shots, n_qubits)``, whatever the register's name is."""
+        """Read the bits of a PUB, ``(rows, shots, n_qubits)``, whatever the register's name is."""
         bits = result.data[part.circuit.cregs[0].name].to_bool_array(order="little")
         asked = (len(part.rows), shots, self.ansatz.n_qubits)
         if bits.shape != asked:
@@ -163,25 +164,25 @@ class JobBackend(Backend):
     @abstractmethod
     def _sampler(self, seed: int, tag: str) -> "BaseSamplerV2":
         """
-        What the next job is submitted to.
+        Return the sampler for the next job.
 
-        :param seed: of whatever in it is random and can be seeded
-        :param tag: a name for the job that no other one has
+        :param seed: seed of its randomness, if it can be seeded
+        :param tag: a unique name for the job
         :return: the sampler
         """
 
     def _find(self, tag: str) -> Any:
-        """The job of that tag, if the other side has one and can tell; ``None`` otherwise."""
+        """Find a job by its tag; ``None`` if there is none or it cannot be found."""
         return None
 
     def _mendable(self, error: Exception) -> bool:
-        """Whether asking or submitting again may help: a broken connection or a failed job, but not a mistake."""
+        """Tell whether a retry may help: after a broken connection or a failed job, but not after a mistake."""
         from qiskit.providers.exceptions import JobError as QiskitJobError
 
         return isinstance(error, OSError | QiskitJobError)
 
     def _over(self, job: Any, error: Exception) -> bool:
-        """Whether a job that gave no result will never have one."""
+        """Tell whether a job without a result will never have one."""
         try:
             status = job.status()
         except Exception:
@@ -190,12 +191,12 @@ class JobBackend(Backend):
 
     def _collect(self, pubs: list[tuple["QuantumCircuit", np.ndarray]], shots: int, asked: Usage, seed: int) -> Any:
         """
-        Get the result of a batch, see the class.
+        Get the result of a batch, with retries as the class describes.
 
         :param pubs: circuits with their parameter values
-        :param shots: per row of values
+        :param shots: shots per row of values
         :param asked: the estimate for one job
-        :param seed: for the sampler; the same for a job that is submitted again, so that losing one changes no simulation
+        :param seed: seed of the sampler; a job that is submitted again has the same, so that losing one changes no simulation
         :return: one result per PUB
         """
         job: Any = None
@@ -208,7 +209,7 @@ class JobBackend(Backend):
                     self.check_budget(asked + Usage(chip_seconds=self._chip_seconds))
                 try:
                     if job is None:
-                        # The connection may have broken after the job had arrived
+                        # The connection may have broken after the job arrived
                         job = None if tag is None else self._find(tag)
                         if job is None:
                             tag = tag or uuid.uuid4().hex
@@ -237,7 +238,7 @@ class JobBackend(Backend):
                 self._settle(job, asked, done)
 
     def _pause(self, attempt: int, job_ids: list[str], problem: Exception) -> None:
-        """Wait before the next attempt, and say so."""
+        """Log the retry, and wait before the next attempt."""
         self.retries += 1
         delay = self.retry_delay * 2**attempt
         job = f"job {job_ids[-1]}" if job_ids else "a job"
@@ -245,34 +246,34 @@ class JobBackend(Backend):
         self._sleep(delay)
 
     def _settle(self, job: Any, asked: Usage, done: bool) -> None:
-        """Bill a job: what the chip charges for it, or the estimate where it does not say (yet)."""
+        """Bill a job: the chip's charge, or the estimate if the chip does not report one (yet)."""
         charged = _charged(job)
         self._bill(asked.chip_seconds if charged is None or (done and charged == 0) else charged)
 
 
 def changed(owner: Any, defaults: dict[str, Any]) -> dict[str, Any]:
-    """Those attributes that are not what they are by default."""
+    """Return the attributes that differ from their defaults."""
     return {name: getattr(owner, name) for name, default in defaults.items() if getattr(owner, name) != default}
 
 
 def _charged(job: Any) -> float | None:
-    """Chip time of a job in seconds as billed, ``None`` if that is not known."""
+    """Return the billed chip time of a job in seconds; ``None`` if it is unknown."""
     try:
         usage = job.metrics()["usage"]
         return float(usage["qpu_charge_time_seconds"]) if usage["status"] != "pending" else None
-    except Exception:  # samples that are there must not be lost for the bill's sake
+    except Exception:  # samples must not be lost because of the bill
         return None
 
 
 def _chip_times(target: "Target", chip: str, rep_delay: float, job: float) -> ChipTimes | None:
     """
-    Gate and readout times for the cost model, medians over the chip.
+    Return gate and readout times for the cost model, medians over the chip.
 
     :param target: of the chip
     :param chip: its name
     :param rep_delay: pause between two shots in seconds
-    :param job: what a job costs on top in seconds
-    :return: the times; ``None`` where the target does not have them all
+    :param job: overhead of a job in seconds
+    :return: the times; ``None`` if the target does not have all of them
     """
 
     def duration(*names: str) -> float | None:

@@ -1,14 +1,14 @@
 """
-Compiled CPU kernels for the statevector backend, values and gradient: the same rewriting of the circuit as its torch path, one
-circuit after the other, so that a statevector of the paper's size stays in the first-level cache.
+Compiled CPU kernels of the full engine, values and gradient: the same rewriting of the circuit as the torch path, one circuit
+after the other, so that a statevector of the paper's size stays in the first-level cache.
 
-Every loop runs over memory in order, which is what lets a compiler vectorize it. The rotations do so by a constant geometry:
-the leading qubit is rotated, reading the two halves of the state, and written back as the last one; after as many turns as
-there are qubits the order is the old one. Source of that layout: Pease, "An adaptation of the fast Fourier transform for
-parallel processing", J. ACM 15, 1968.
+Every loop runs over memory in order, so that the compiler can vectorize it. The rotations use a constant geometry: the leading
+qubit is rotated by reading the two halves of the state, and written back as the last qubit. After one rotation per qubit the
+order is restored. Source of that layout: Pease, "An adaptation of the fast Fourier transform for parallel processing", J. ACM
+15, 1968.
 
-All of it is in one file because numba's cache of machine code looks at a function's own file only: a kernel elsewhere that
-calls these would go on with old code when this file changes.
+Everything is in one file because numba's cache of machine code checks only a function's own file: a kernel elsewhere that
+calls these would run old code after a change of this file.
 """
 
 import numpy as np
@@ -16,15 +16,15 @@ import numpy as np
 from sb3_quantum.circuits.jit import jit
 
 #: qubits of a block of the state that stays in the first-level cache for a whole layer; an even number, so that a block is
-#: back in its place after all of them are rotated
+#: back in its place after the rotations
 BLOCK_QUBITS = 10
 
 
 @jit
 def _finite(inputs):
     """
-    Whether all numbers are finite. Their bits are looked at: the compiler has leave to assume that there are no NaN, and would
-    take any comparison with one for granted.
+    Tell whether all numbers are finite, by their bits: the compiler may assume that there are no NaN, so comparisons would not
+    work.
     """
     exponent = np.int32(0x7F800000)
     patterns = inputs.view(np.int32)
@@ -38,20 +38,20 @@ def _finite(inputs):
 @jit
 def _gates(inputs, cos, sin, turn_cos, turn_sin, cz, angles):
     """
-    The gates of one circuit.
+    Compute the gates of one circuit.
 
-    :param inputs: as they come, ``(n_inputs,)``
+    :param inputs: circuit inputs, not wrapped, ``(n_inputs,)``
     :param cos: filled with the cosines of theta / 2, ``(n_layers, n_qubits)``
     :param sin: filled with its sines
-    :param turn_cos: filled with the cosines of the turns about z between a layer and the next, ``(n_layers, n_qubits)``
+    :param turn_cos: filled with the cosines of the rotations about z between a layer and the next, ``(n_layers, n_qubits)``
     :param turn_sin: filled with their sines
     :param cz: filled with the qubits of the CZ, ``(n_layers, 2)``
     :param angles: workspace, ``(n_inputs,)``, float64
     """
     n_layers, n_qubits = cos.shape
     width = 2 * n_qubits + 2
-    # The remainder modulo the single-precision turn, as torch has it in single precision. Up to 1e9 this arithmetic is exact;
-    # beyond, single precision cannot tell one angle from another, and all that matters is that it stays finite
+    # The remainder modulo a whole turn in single precision, as torch computes it. Up to 1e9 this arithmetic is exact; beyond,
+    # single precision cannot resolve angles, and the result only has to be finite
     turn = np.float64(np.float32(2 * np.pi))
     for place in range(len(inputs)):
         angle = np.float64(inputs[place])
@@ -61,7 +61,7 @@ def _gates(inputs, cos, sin, turn_cos, turn_sin, cz, angles):
         for qubit in range(n_qubits):
             half_angle = np.float32(0.5 * angles[place + 2 * qubit])
             cos[layer, qubit], sin[layer, qubit] = np.cos(half_angle), np.sin(half_angle)
-            # RZ(phi) of this layer, RZ(-phi) of the next, and D of both, which turns by pi
+            # RZ(phi) of this layer, RZ(-phi) of the next, and D of both, which rotates by pi
             if layer < n_layers - 1:
                 angle = np.float32(angles[place + 2 * qubit + 1] - angles[place + width + 2 * qubit + 1])
                 turn_cos[layer, qubit], turn_sin[layer, qubit] = -np.cos(angle), -np.sin(angle)
@@ -71,7 +71,7 @@ def _gates(inputs, cos, sin, turn_cos, turn_sin, cz, angles):
 
 @jit
 def _product_state(cos, sin, real, imag):
-    """The first layer on the state 0, doubled qubit by qubit."""
+    """Apply the first layer to the state 0, doubling the state qubit by qubit."""
     real[0] = 1.0
     half = 1
     for qubit in range(len(cos)):
@@ -88,8 +88,8 @@ def _product_state(cos, sin, real, imag):
 @jit
 def _phases(turn_cos, turn_sin, near, far, block, real, imag):
     """
-    RZ, D and the CZ of the qubits ``near <= far`` (none where they are equal) between two layers: one phase per basis state of
-    a block. ``block`` holds the bits of the qubits beyond a block, which are the same in all of it.
+    Compute RZ, D and the CZ of the qubits ``near <= far`` (none if they are equal) between two layers: one phase per basis
+    state of a block. ``block`` contains the bits of the qubits beyond the block, which are constant in it.
     """
     inside = 0
     while (1 << inside) < len(real):
@@ -127,7 +127,7 @@ def _phases(turn_cos, turn_sin, near, far, block, real, imag):
 
 @jit
 def _multiply(real, imag, phase_real, phase_imag):
-    """Multiply the state with the phases."""
+    """Multiply the state by the phases."""
     for state in range(len(real)):
         a, b, c, d = real[state], imag[state], phase_real[state], phase_imag[state]
         real[state] = a * c - b * d
@@ -136,7 +136,7 @@ def _multiply(real, imag, phase_real, phase_imag):
 
 @jit
 def _rotate(real, imag, new_real, new_imag, c, s):
-    """The real factor K of a layer's rotations on the leading qubit, which becomes the last one."""
+    """Apply the real factor K of a layer's rotations to the leading qubit, which becomes the last one."""
     half = len(real) // 2
     for state in range(half):
         a, b = real[state], real[half + state]
@@ -150,7 +150,9 @@ def _rotate(real, imag, new_real, new_imag, c, s):
 
 @jit
 def _rotate_far(array, half, c, s):
-    """The same on a qubit beyond a block, in place: ``half`` is how far the two states of a pair are apart."""
+    """
+    Apply the real factor K to a qubit beyond a block, in place: ``half`` is the distance between the two states of a pair.
+    """
     for start in range(0, len(array), 2 * half):
         low, high = array[start : start + half], array[start + half : start + 2 * half]
         for state in range(half):
@@ -161,7 +163,7 @@ def _rotate_far(array, half, c, s):
 
 @jit
 def _workspace(n_inputs, n_qubits):
-    """Memory for one circuit at a time: 16 bytes per basis state and a little for the gates."""
+    """Allocate memory for one circuit at a time: 16 bytes per basis state and a little for the gates."""
     n_layers = n_inputs // (2 * n_qubits + 2)
     gates = np.empty((4, n_layers, n_qubits), np.float32)
     memory = np.empty((4 << n_qubits) + 16, np.float32)
@@ -209,7 +211,7 @@ def _square(real, imag, out):
 
 @jit
 def _block_sums(probabilities, sums):
-    """Sums over consecutive blocks of basis states."""
+    """Sum over consecutive blocks of basis states."""
     size = len(probabilities) // len(sums)
     for block in range(len(sums)):
         total = np.float32(0.0)
@@ -221,8 +223,8 @@ def _block_sums(probabilities, sums):
 @jit
 def _sample(probabilities, sums, uniform):
     """
-    Inverse CDF: the first state whose cumulative probability exceeds ``uniform`` times the sum. Whole blocks are skipped by
-    their sums; a state of probability zero is never returned.
+    Draw by the inverse CDF: return the first state whose cumulative probability exceeds ``uniform`` times the sum. Whole
+    blocks are skipped by their sums; a state of probability zero is never returned.
     """
     size = len(probabilities) // len(sums)
     remaining = uniform * np.float64(sums.sum())
@@ -244,7 +246,7 @@ def _sample(probabilities, sums, uniform):
 
 @jit
 def _ones(values, out):
-    """For every qubit, the sum over the states in which it is 1; the values are folded, qubit by qubit, onto the first one."""
+    """Sum, for every qubit, over the states in which it is 1; the values are folded, qubit by qubit, onto the first one."""
     half = len(values) // 2
     for qubit in range(len(out) - 1, -1, -1):
         low, high = values[:half], values[half : 2 * half]
@@ -258,7 +260,7 @@ def _ones(values, out):
 
 @jit
 def _marginals(probabilities, out):
-    """Probability of reading 1 on every qubit; the probabilities are lost."""
+    """Compute the probability of reading 1 on every qubit; the probabilities of the states are overwritten."""
     _ones(probabilities, out)
     for qubit in range(len(out)):
         out[qubit] = min(out[qubit] / probabilities[0], np.float32(1.0))
@@ -267,11 +269,11 @@ def _marginals(probabilities, out):
 @jit
 def probabilities(inputs: np.ndarray, n_qubits: int, out: np.ndarray) -> None:
     """
-    Probabilities of all basis states; :class:`~sb3_quantum.backends.statevector.StatevectorBackend` says how the circuit is
-    rewritten.
+    Probabilities of all basis states; for the rewriting of the circuit see
+    :class:`~sb3_quantum.backends.statevector.StatevectorBackend`.
 
-    :param inputs: circuit inputs as they come, ``(batch, n_inputs)``, float32, laid out and brought into range as
-        :class:`~sb3_quantum.circuits.PaperCircuit` says
+    :param inputs: circuit inputs, not wrapped, ``(batch, n_inputs)``, float32, in the layout of
+        :class:`~sb3_quantum.circuits.PaperCircuit`
     :param n_qubits: qubits of the circuit
     :param out: filled with the probabilities, ``(batch, 2**n_qubits)``, float32
     """
@@ -284,7 +286,7 @@ def probabilities(inputs: np.ndarray, n_qubits: int, out: np.ndarray) -> None:
 @jit
 def measure(inputs: np.ndarray, n_qubits: int, uniforms: np.ndarray, bits: np.ndarray, expected: np.ndarray) -> bool:
     """
-    Measured bits and their probabilities, of circuit after circuit: no array grows with the batch times the states.
+    Measure circuits, one after the other: no array grows with the batch times the states.
 
     :param inputs: as in :func:`probabilities`
     :param n_qubits: qubits of the circuit
@@ -312,7 +314,7 @@ def measure(inputs: np.ndarray, n_qubits: int, uniforms: np.ndarray, bits: np.nd
 
 @jit
 def _unrotate(old, new, c, s):
-    """The inverse of a rotation's step through memory: the last qubit is rotated back and becomes the leading one."""
+    """Undo a rotation's step through memory: the last qubit is rotated back and becomes the leading one."""
     half = len(old) // 2
     for state in range(half):
         a, b = old[2 * state], old[2 * state + 1]
@@ -322,7 +324,7 @@ def _unrotate(old, new, c, s):
 
 @jit
 def _cross(state, gradient):
-    """``gradient_1 * state_0 - gradient_0 * state_1`` summed over the pairs of the last qubit, on real or imaginary parts."""
+    """Sum ``gradient_1 * state_0 - gradient_0 * state_1`` over the pairs of the last qubit, on real or imaginary parts."""
     total = np.float32(0.0)
     for pair in range(len(state) // 2):
         total += gradient[2 * pair + 1] * state[2 * pair] - gradient[2 * pair] * state[2 * pair + 1]
@@ -331,7 +333,10 @@ def _cross(state, gradient):
 
 @jit
 def _turn_gradient(real, imag, grad_real, grad_imag, per_state, turns):
-    """Gradient of one layer's turns about z, ``(n_qubits,)``: one changes the phase of the states where its qubit is 1."""
+    """
+    Compute the gradient of one layer's rotations about z, ``(n_qubits,)``, which change the phase of the states where their
+    qubit is 1.
+    """
     for state in range(len(real)):
         per_state[state] = grad_imag[state] * real[state] - grad_real[state] * imag[state]
     _ones(per_state, turns)
@@ -340,8 +345,8 @@ def _turn_gradient(real, imag, grad_real, grad_imag, per_state, turns):
 @jit
 def gradient(inputs: np.ndarray, n_qubits: int, weights: np.ndarray, out: np.ndarray) -> None:
     """
-    Gradient of ``(weights * probabilities).sum()`` by the adjoint method: the final state and its gradient are carried back
-    through the circuit, gate by gate, because every gate can be undone.
+    Compute the gradient of ``(weights * probabilities).sum()`` by the adjoint method: the final state and its gradient are
+    carried back through the circuit, gate by gate, because every gate can be undone.
 
     Source: Jones and Gacon, "Efficient calculation of gradients in classical simulations of variational quantum algorithms",
     arXiv 2009.02823.
@@ -368,7 +373,7 @@ def gradient(inputs: np.ndarray, n_qubits: int, weights: np.ndarray, out: np.nda
         for layer in range(len(cos) - 1, -1, -1):
             place = layer * width
             for qubit in range(n_qubits):
-                # K turns by half its angle: dK psi = (-psi_1, psi_0) / 2, whatever the other qubits do
+                # 1. K rotates by half its angle: dK psi = (-psi_1, psi_0) / 2, whatever the other qubits do
                 out[row, place + 2 * qubit] = np.float32(0.5) * (_cross(real, grad_real) + _cross(imag, grad_imag))
                 c, s = cos[layer, qubit], sin[layer, qubit]
                 _unrotate(real, free_a, c, s)
@@ -379,12 +384,12 @@ def gradient(inputs: np.ndarray, n_qubits: int, weights: np.ndarray, out: np.nda
                 grad_real, grad_imag, free_c, free_d = free_c, free_d, grad_real, grad_imag
             if layer > 0:
                 before = layer - 1
-                # The turns commute with the phases, so that they can be looked at on either side of them
+                # 2. The rotations about z commute with the phases, so their gradient may be computed on either side of them
                 _turn_gradient(real, imag, grad_real, grad_imag, free_a, turns)
                 for qubit in range(n_qubits):
                     out[row, place - width + 2 * qubit + 1] += turns[qubit]
                     out[row, place + 2 * qubit + 1] -= turns[qubit]
-                # Conjugate phases: the turns run backwards
+                # 3. Conjugate phases undo the rotations
                 near, far = min(cz[before, 0], cz[before, 1]), max(cz[before, 0], cz[before, 1])
                 _phases(turn_cos[before], -turn_sin[before], near, far, 0, free_a, free_b)
                 _multiply(real, imag, free_a, free_b)

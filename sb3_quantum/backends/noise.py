@@ -1,4 +1,4 @@
-"""Noise models as plain data, and how circuits have to be written so that the noise acts on them."""
+"""Noise models as plain data, and the form of circuits on which the noise acts."""
 
 import json
 import math
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from qiskit import QuantumCircuit
     from qiskit_aer.noise import NoiseModel, QuantumError
 
-#: what a noise dictionary of numbers may hold
+#: keys of a noise dictionary of numbers
 ERRORS = ("depolarizing", "thermal_relaxation", "readout_error")
-#: gates of our circuits, with the number of their qubits
+#: gates of our circuits, with their number of qubits
 GATES = {"r": 1, "cz": 2}
-#: instructions that can carry noise without any need to rewrite the circuits
+#: instructions that can have noise without rewriting the circuits
 NATIVE = {*GATES, "measure", "reset", "id", "delay", "barrier"}
 
 
 class Noise(NamedTuple):
     """
-    Ready to be used.
+    A noise model, and the transpilation that it needs.
 
     :param model: for ``AerSimulator(noise_model=...)``, or ``None``
-    :param transpile: writes a circuit so that the model's errors meet their gates; ``None`` if circuits stay as they are
+    :param transpile: rewrites a circuit in the gates that have the model's errors; ``None`` if circuits stay unchanged
     """
 
     model: "NoiseModel | None"
@@ -40,16 +40,15 @@ class Noise(NamedTuple):
 
 def plain_noise(noise: Any) -> dict[str, Any] | None:
     """
-    Check a description of noise and bring it into a form that JSON and YAML can hold. One of
+    Check a description of noise and convert it to plain data for JSON and YAML. It is one of
 
     - numbers: ``depolarizing``, ``thermal_relaxation`` and ``readout_error``, each of them optional
 
       - ``depolarizing``: ``{"r": a, "cz": b}``, the parameter lambda of Aer's channel
         ``rho -> (1 - lambda) rho + lambda I / 2^n`` after every such gate; at most 4/3 and 16/15
       - ``thermal_relaxation``: ``{"t1": ..., "t2": ..., "r_time": ..., "cz_time": ..., "readout_time": ...,
-        "excited_population": ...}``, all in seconds but the last, which is a probability: relaxation of a gate's qubits for as
-        long as the gate takes, after the depolarizing, and of every qubit before it is read. Times and population are 0 where
-        they are left out.
+        "excited_population": ...}``, all in seconds but the last, which is a probability: relaxation of a gate's qubits for
+        the gate's time, after the depolarizing, and of every qubit before it is read. Times and population are 0 by default.
       - ``readout_error``: the probability that a bit is read wrongly, or the two of ``[p(1|0), p(0|1)]``
 
     - ``{"chip": name}``: the errors of a fake chip of ``qiskit_ibm_runtime.fake_provider``
@@ -57,7 +56,7 @@ def plain_noise(noise: Any) -> dict[str, Any] | None:
 
     :param noise: the description
     :return: the same as plain data; ``None`` for ``None``
-    :raises ValueError: if it cannot be used; the message names what, the value and what is accepted
+    :raises ValueError: if it cannot be used; the message names the key, the value and what is accepted
     """
     if noise is None:
         return None
@@ -97,11 +96,11 @@ def plain_noise(noise: Any) -> dict[str, Any] | None:
 
 def make_noise(noise: dict[str, Any] | None, ansatz: Circuit) -> Noise:
     """
-    Make what :func:`plain_noise` described.
+    Make the noise model from plain data.
 
-    :param noise: what it returned
+    :param noise: what :func:`plain_noise` returned
     :param ansatz: the shape of the circuits that will run
-    :return: the model and how circuits are to be written
+    :return: the model, and the transpilation that it needs
     :raises ValueError: if the chip is unknown or too small, or if the model's errors could never act on our circuits
     :raises ImportError: if a fake chip is asked for and qiskit-ibm-runtime is not installed
     """
@@ -123,7 +122,7 @@ def _listed(names: Any) -> str:
 
 
 def _check_keys(what: str, given: Any, known: tuple[str, ...], further: tuple[str, ...] = ()) -> None:
-    """Refuse what is no dictionary, holds nothing, or holds what nobody would read."""
+    """Refuse anything but a dictionary with at least one known key and no unknown one."""
     if not isinstance(given, Mapping) or not given:
         raise ValueError(f"{what} must be a dictionary with at least one of {_listed(known)}, got {given!r}")
     for key in given:
@@ -133,9 +132,9 @@ def _check_keys(what: str, given: Any, known: tuple[str, ...], further: tuple[st
 
 def _number(name: str, value: Any, low: float, high: float = math.inf, above: bool = False) -> float:
     """
-    One of the numbers.
+    Check one number.
 
-    :param above: whether ``low`` itself is refused
+    :param above: whether ``low`` is exclusive
     """
     if isinstance(value, Real) and not isinstance(value, bool):
         number = float(value)
@@ -169,7 +168,7 @@ def _plain_relaxation(given: Any) -> dict[str, float]:
 
 
 def _numbers_model(noise: dict[str, Any]) -> "NoiseModel":
-    """From numbers to Aer's model, with errors on the gates that our circuits are written in."""
+    """Make Aer's model from numbers, with errors on the gates of our circuits."""
     from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error, thermal_relaxation_error
 
     model = NoiseModel(basis_gates=["r", "cz"])
@@ -197,7 +196,7 @@ def _numbers_model(noise: dict[str, Any]) -> "NoiseModel":
 
 @lru_cache(maxsize=4)
 def _chip_noise(name: str) -> tuple[Noise, int]:
-    """The errors of a fake chip, on circuits that are written for it, and how many qubits it has."""
+    """Return the noise of a fake chip, with the transpilation for it, and its number of qubits."""
     try:
         from qiskit_ibm_runtime import fake_provider
     except ImportError as error:
@@ -219,7 +218,7 @@ def _chip_noise(name: str) -> tuple[Noise, int]:
 
 
 def _plain_model(model: Any) -> dict[str, Any]:
-    """A noise model as plain data."""
+    """Convert a noise model to plain data."""
     from qiskit_aer.noise import NoiseModel, RelaxationNoisePass
 
     if not isinstance(model, NoiseModel):
@@ -227,7 +226,7 @@ def _plain_model(model: Any) -> dict[str, Any]:
             f"noise must be None, a qiskit_aer.noise.NoiseModel, a dictionary with {_listed(ERRORS)}, "
             f'or {{"chip": name}}, got {model!r}'
         )
-    # Relaxation during delays is the one pass that cannot matter: our circuits have no delays
+    # Relaxation during delays is the only pass that does not matter: our circuits have no delays
     passes = [made for made in getattr(model, "_custom_noise_passes", []) if not isinstance(made, RelaxationNoisePass)]
     if passes:
         raise ValueError(
@@ -236,14 +235,14 @@ def _plain_model(model: Any) -> dict[str, Any]:
         )
     plain = model.to_dict(serializable=True)
     for error in plain["errors"]:
-        error.pop("id", None)  # random: equal models shall be equal data
+        error.pop("id", None)  # random ids are dropped: equal models must give equal data
     return {"model": {"basis_gates": sorted(model.basis_gates), **plain}}
 
 
 def _read_model(plain: dict[str, Any]) -> "NoiseModel":
     """
-    The inverse of :func:`_plain_model`. Aer's own ``NoiseModel.from_dict`` is deprecated, loses basis gates, and cannot read
-    Kraus matrices that have been through JSON.
+    Read a noise model from plain data. Aer's ``NoiseModel.from_dict`` is deprecated, loses basis gates, and cannot read Kraus
+    matrices from JSON.
     """
     from qiskit_aer.noise import NoiseModel, QuantumError, ReadoutError
 
@@ -270,7 +269,7 @@ def _read_model(plain: dict[str, Any]) -> "NoiseModel":
 
 
 def _read_circuit(instructions: list[dict[str, Any]]) -> "QuantumCircuit":
-    """One term of an error."""
+    """Read the circuit of one term of an error."""
     from qiskit import QuantumCircuit
     from qiskit.circuit import Instruction, library
 
@@ -297,7 +296,7 @@ def _read_circuit(instructions: list[dict[str, Any]]) -> "QuantumCircuit":
 
 
 def _writer(model: "NoiseModel", ansatz: Circuit) -> "Callable[[QuantumCircuit], QuantumCircuit] | None":
-    """How circuits are written for a model that says nothing about which qubits are joined."""
+    """Make the transpilation for a model without a coupling map."""
     from qiskit import generate_preset_pass_manager
 
     transpile, pairs = None, list(combinations(range(ansatz.n_qubits), 2))

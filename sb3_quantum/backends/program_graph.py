@@ -1,7 +1,7 @@
 """
-Exact simulation of any program as torch operations: on any device, in any precision, differentiable any number of times, and
-without a branch or an index that depends on a value, so that it can be traced and exported. In real numbers, because ONNX
-lacks complex ones. Engines for one family, and compiled ones, are faster.
+Exact simulation of any program in torch's operations: on any device, in any precision, differentiable any number of times, and
+without a branch or an index that depends on a value, so that it can be traced and exported. It uses real numbers, because ONNX
+lacks complex ones. Compiled engines, and engines for one family, are faster.
 """
 
 import torch as th
@@ -19,9 +19,9 @@ _PRODUCTS = {
 
 def amplitudes(circuit: Circuit, inputs: th.Tensor) -> th.Tensor:
     """
-    Final states.
+    Compute final states.
 
-    Gates of one qubit that follow each other are merged into one before they touch the state.
+    Consecutive one-qubit gates are merged before they act on the state.
 
     :param circuit: the circuit
     :param inputs: circuit inputs, ``(batch, n_inputs)``, in single or double precision
@@ -33,7 +33,7 @@ def amplitudes(circuit: Circuit, inputs: th.Tensor) -> th.Tensor:
 
 def evolve(program: Program, angles: th.Tensor, chosen: th.Tensor) -> th.Tensor:
     """
-    Run a program.
+    Run a program and return final states.
 
     :param program: the gates
     :param angles: the gates' angles in radians, ``(batch, n_angles)``
@@ -78,7 +78,7 @@ def evolve(program: Program, angles: th.Tensor, chosen: th.Tensor) -> th.Tensor:
 
 def expected_bits(circuit: Circuit, inputs: th.Tensor) -> th.Tensor:
     """
-    Probability of reading 1 on every qubit.
+    Compute the probability of reading 1 on every qubit.
 
     :param circuit: the circuit
     :param inputs: circuit inputs, ``(batch, n_inputs)``, in single or double precision
@@ -90,10 +90,10 @@ def expected_bits(circuit: Circuit, inputs: th.Tensor) -> th.Tensor:
 
 def bit_table(n_qubits: int, like: th.Tensor) -> th.Tensor:
     """
-    The bits of every basis state.
+    Return the bits of every basis state.
 
     :param n_qubits: qubits
-    :param like: whose type and device are taken
+    :param like: a tensor of the result's type and device
     :return: ``(n_qubits, 2**n_qubits)``, qubit m in row m
     """
     states = th.arange(2**n_qubits, dtype=like.dtype, device=like.device)
@@ -101,7 +101,7 @@ def bit_table(n_qubits: int, like: th.Tensor) -> th.Tensor:
 
 
 def _structure(like: th.Tensor) -> th.Tensor:
-    """``(4, 4, 4)``: the product of two gates of one qubit."""
+    """Return the structure constants of the product of two one-qubit gates, ``(4, 4, 4)``."""
     rows = [[[0.0] * 4 for _ in range(4)] for _ in range(4)]
     for k, terms in _PRODUCTS.items():
         for i, j, sign in terms:
@@ -110,7 +110,7 @@ def _structure(like: th.Tensor) -> th.Tensor:
 
 
 def _quaternion(gate: Gate, cos: th.Tensor, sin: th.Tensor, whole_cos: th.Tensor, whole_sin: th.Tensor) -> th.Tensor:
-    """``(batch, 4)``: a gate of one qubit as ``a - i (b X + c Y + d Z)``."""
+    """Write a one-qubit gate as ``a - i (b X + c Y + d Z)``, ``(batch, 4)``."""
     if gate.fixed is not None:
         return cos.new_tensor(gate.fixed).expand(cos.shape[0], 4)
     angle = gate.angles[0]
@@ -124,7 +124,7 @@ def _quaternion(gate: Gate, cos: th.Tensor, sin: th.Tensor, whole_cos: th.Tensor
 
 
 def _flush(state: th.Tensor, pending: dict[int, th.Tensor], qubit: int) -> th.Tensor:
-    """Apply what a qubit is waiting for, as a real matrix on the real and imaginary parts of both its values."""
+    """Apply a qubit's pending gate, as a real matrix on the real and imaginary parts of both its values."""
     if qubit not in pending:
         return state
     a, b, c, d = pending.pop(qubit).unbind(1)
@@ -139,7 +139,7 @@ def _flush(state: th.Tensor, pending: dict[int, th.Tensor], qubit: int) -> th.Te
 
 
 def _chosen_signs(pair: th.Tensor, table: th.Tensor) -> th.Tensor:
-    """What the CZ between the qubits ``pair``, ``(batch, 2)``, multiplies basis states with; compared, not looked up."""
+    """Compute the signs of a CZ between the qubits ``pair``, ``(batch, 2)``; these are compared, not looked up."""
     qubits = th.arange(table.shape[0], dtype=table.dtype, device=table.device)
     bits = th.matmul((pair[..., None] == qubits).to(table.dtype), table)  # (batch, 2, 2**n_qubits)
     different = (pair[:, :1] != pair[:, 1:]).to(table.dtype)

@@ -1,4 +1,4 @@
-"""Generators of random numbers that no two processes share."""
+"""Random number generators that no two processes share."""
 
 import multiprocessing
 import os
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-#: how this process came about: which forks of its parent, of its parent's parent, ... it was
+#: place of this process among its siblings: the number of its fork, of its parent's fork, and so on
 _lineage: tuple[int, ...] = ()
 _forks = 0
 
@@ -27,12 +27,12 @@ if hasattr(os, "register_at_fork"):
 
 class Stream:
     """
-    A numpy generator that goes on as another one in a process that was given a copy of it: a forked or spawned one, or a
-    worker of torch's ``DataLoader``. Siblings would repeat each other's bits otherwise.
+    A numpy generator whose copy in another process (forked, spawned, or a worker of torch's ``DataLoader``) continues as a
+    different generator. Otherwise siblings would repeat each other's bits.
 
-    What it becomes follows from its state and from the place of the process among its siblings: the worker's seed in a
-    ``DataLoader``, which comes from torch's generator, and the count of processes started so far elsewhere. The process that
-    it was made in is not affected, and neither is a state that is loaded from a file.
+    The new generator follows from the state and from the place of the process among its siblings: the worker's seed in a
+    ``DataLoader``, which comes from torch's generator, and elsewhere the number of processes started so far. The process in
+    which it was made is not affected, and neither is a state that is loaded from a file.
 
     :param seed: the seed; fresh entropy if ``None``
     """
@@ -42,7 +42,7 @@ class Stream:
 
     def seed(self, seed: int | None) -> None:
         """
-        Start anew.
+        Restart the generator.
 
         :param seed: the seed; fresh entropy if ``None``
         """
@@ -50,7 +50,9 @@ class Stream:
 
     def replace(self, generator: np.random.Generator) -> None:
         """
-        :param generator: what to draw from from now on
+        Use another generator from now on.
+
+        :param generator: the generator
         """
         self._generator = generator
         self._home: Any = _lineage
@@ -65,12 +67,16 @@ class Stream:
 
     def get_state(self) -> dict[str, Any]:
         """
-        :return: the generator's state, a dictionary that JSON can hold
+        Return the generator's state.
+
+        :return: a dictionary that JSON can hold
         """
         return self.generator.bit_generator.state  # type: ignore[return-value]
 
     def set_state(self, state: dict[str, Any]) -> None:
         """
+        Restore the generator's state.
+
         :param state: what :meth:`get_state` returned
         """
         self.seed(None)
@@ -81,13 +87,13 @@ class Stream:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.set_state(state["state"])
-        # Pickled by another process, and unpickled in one that multiprocessing started: perhaps not the only copy
+        # Unpickled in a process that multiprocessing started: there may be other copies
         if state["process"] != os.getpid() and multiprocessing.current_process().name != "MainProcess":
             self._home = None
 
 
 def _place() -> list[int]:
-    """What tells this process from its siblings, as numbers that are the same in every run of a program."""
+    """Identify this process among its siblings by numbers that are the same in every run of a program."""
     from torch.utils.data import get_worker_info
 
     worker = get_worker_info()

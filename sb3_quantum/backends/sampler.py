@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 #: samplers that can be named in a spec
 SAMPLERS = ("statevector", "aer", "fake")
-#: what stands in a spec for a sampler that was handed over as an object
+#: placeholder in a spec for a sampler object
 GIVEN = "given"
 
 
 def fake_chip(name: str) -> Any:
     """
-    One of the snapshots of real chips that come with Qiskit's IBM runtime.
+    Return a snapshot of a real chip from Qiskit's IBM runtime.
 
-    :param name: its class, such as ``"FakeManilaV2"``
+    :param name: name of its class, such as ``"FakeManilaV2"``
     :return: the chip, a Qiskit ``BackendV2``
     :raises ImportError: if qiskit-ibm-runtime is not installed
-    :raises ValueError: if there is none of that name
+    :raises ValueError: if there is no such class
     """
     try:
         from qiskit.providers import BackendV2
@@ -43,25 +43,24 @@ def fake_chip(name: str) -> Any:
 
 class SamplerBackend(JobBackend):
     """
-    Runs circuits on any Qiskit ``SamplerV2``.
+    Run circuits on any Qiskit ``SamplerV2``.
 
     By name: ``"statevector"`` (Qiskit's ``StatevectorSampler``), ``"aer"`` (Aer's ``SamplerV2``) and ``"fake"``
-    (``BackendSamplerV2`` on a snapshot of a real chip, with its noise if Aer is installed). They get a seed of their own for
-    every job, drawn from the backend's generator: a seed repeats a run, and no two calls see the same bits.
+    (``BackendSamplerV2`` on a snapshot of a real chip, with its noise if Aer is installed). Every job has its own seed from
+    the backend's generator: a seed repeats a run, and no two calls see the same bits.
 
-    Or an object made in Python. Its randomness is then its own, and no file holds it: a backend that comes out of a file or a
-    pickle has ``sampler="given"`` in its ``kwargs`` and, when asked to run, raises an error that says what to hand over.
-    Copies share the object.
+    Or as an object, which has its own randomness and is not saved: a backend from a file or pickle has ``sampler="given"`` in
+    its ``kwargs``, and raises an error that says what to pass when it is asked to run. Copies share the object.
 
     :param ansatz: the circuit's shape
     :param shots: shots per circuit when expected bits are estimated
-    :param seed: seed of the generator that the samplers' own seeds are drawn from
+    :param seed: seed of the generator from which the samplers' seeds are drawn
     :param sampler: a name, or an instance of ``BaseSamplerV2``
     :param chip: for ``"fake"``: a class of ``qiskit_ibm_runtime.fake_provider``, such as ``"FakeManilaV2"``
-    :param target: for an instance whose ``backend`` does not tell what its circuits must look like: Qiskit's ``Target``
+    :param target: Qiskit's ``Target``, for an instance whose ``backend`` does not have one
     :param settings: see :class:`~sb3_quantum.backends.jobs.JobBackend`
     :raises ValueError: if an argument is not usable, the chip cannot run the circuit, or an instance would repeat its bits
-    :raises ImportError: if what the sampler needs is not installed
+    :raises ImportError: if a package that the sampler needs is not installed
     """
 
     name = "sampler"
@@ -97,7 +96,7 @@ class SamplerBackend(JobBackend):
         self.chip = chip
         self._given: dict[str, Any] = {} if named else {"sampler": sampler, "target": target}
         self._named = sampler if named else GIVEN
-        #: an object draws from a generator of its own
+        #: a sampler object has its own generator
         self.reproducible = named
         self._chip: Any = None
         if sampler == "statevector" and 2**ansatz.n_qubits * 16 > memory_bytes():
@@ -117,7 +116,7 @@ class SamplerBackend(JobBackend):
             self._check_given(sampler, target)
 
     def _check_given(self, sampler: Any, target: "Target | None") -> None:
-        """Refuse what is no sampler or would repeat itself, and find out what its circuits must look like."""
+        """Refuse an object that is no sampler or would repeat its bits, and find its target."""
         from qiskit.primitives import BaseSamplerV2
 
         if not isinstance(sampler, BaseSamplerV2 | _NoSampler):
@@ -145,7 +144,7 @@ class SamplerBackend(JobBackend):
         return SamplerV2
 
     def _wide_chip(self, snapshot: Any) -> Any:
-        """A simulator of a chip with as many qubits as no statevector has; the snapshot's own would take one."""
+        """Make a simulator of a chip that is too wide for a statevector, which the snapshot's own would use."""
         try:
             from qiskit_aer import AerSimulator
         except ImportError as error:
@@ -184,7 +183,7 @@ class SamplerBackend(JobBackend):
 
 
 class _NoSampler:
-    """In the place of a sampler object that was not saved."""
+    """Placeholder for a sampler object that was not saved."""
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(

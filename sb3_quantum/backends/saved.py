@@ -1,4 +1,4 @@
-"""Which of a file's backend is used: a file names no machine, account or address that somebody did not ask for."""
+"""Decide which parts of a file's backend are used: no machine, account or address that the user did not ask for."""
 
 import warnings
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from sb3_quantum.backends.noise import ERRORS
 from sb3_quantum.backends.statevector import StatevectorBackend
 
-#: keyword arguments that are numbers and names without a place: they cannot reach beyond this process
+#: keyword arguments that are numbers and names; they cannot reach beyond this process
 HARMLESS = {
     "statevector": {"shots", "engine"},
     "aer": {"shots", "noise", "method", "precision", "max_job_size", "cache_size"},
@@ -19,16 +19,16 @@ _LIMITS = {"max_circuits", "max_shots", "max_chip_seconds"}
 
 def saved_backend(name: str, kwargs: dict[str, Any] | None, own: bool) -> tuple[str, dict[str, Any], list[str]]:
     """
-    What may be made of the backend that a file names.
+    Return the parts of a file's backend that may be used.
 
-    Numbers and names of local simulators are used. The address of a Dask scheduler and IBM's service are not: where they are
-    named, the circuits run in this process. Of a file that may be a stranger's, chips, fake ones too, and whole noise models
-    are not used either; a model that needs them runs on the exact simulator.
+    Numbers and names of local simulators are used. The address of a Dask scheduler and IBM's service are not; the circuits
+    then run in this process. If the file may be a stranger's, chips (fake ones too) and whole noise models are not used
+    either; a model that needs them runs on the exact simulator.
 
     :param name: of the backend
     :param kwargs: its keyword arguments
     :param own: whether the file is the user's own, a zip on this machine
-    :return: name and keyword arguments to use, and what was left out
+    :return: name and keyword arguments to use, and the parts left out
     """
     kwargs = dict(kwargs or {})
     if own and (name not in ("aer", "ibm") or (name == "ibm" and str(kwargs.get("chip")).startswith("Fake"))):
@@ -48,13 +48,13 @@ def saved_backend(name: str, kwargs: dict[str, Any] | None, own: bool) -> tuple[
 
 def asked_backend(path: Any, saved: dict[str, Any], kwargs: dict[str, Any], own: bool = True) -> dict[str, Any]:
     """
-    The keyword arguments of a ``load``, with the backend that it will use.
+    Complete the keyword arguments of ``load`` by the backend to use.
 
     :param path: of the file, for the warning
     :param saved: the file's settings: ``backend`` and ``backend_kwargs`` among them
-    :param kwargs: the keyword arguments as they were given. ``backend`` alone starts from that backend's own defaults
+    :param kwargs: the keyword arguments. ``backend`` alone has that backend's own defaults
     :param own: see :func:`saved_backend`
-    :return: the same, with a backend where the file's is not used as it is
+    :return: the keyword arguments, with a backend unless the file's is used unchanged
     """
     if "backend" in kwargs:
         return {"backend_kwargs": None, **kwargs}
@@ -63,7 +63,7 @@ def asked_backend(path: Any, saved: dict[str, Any], kwargs: dict[str, Any], own:
         return kwargs
     used: tuple[str, dict[str, Any]] = (StatevectorBackend.name, {})
     if isinstance(backend, dict):
-        # An object, pickled: SB3 writes beside it what it is
+        # A pickled object: SB3 writes its description beside it
         name = next((name for name in ("aer", "ibm") if f"backends.{name}." in str(backend.get(":type:"))), "")
         far = str(backend.get("_executor", None)) != "None" if name == "aer" else name == "ibm" and not backend.get("local")
         left_out = [f"a {backend.get(':type:')}"] if far else []
@@ -84,7 +84,8 @@ def asked_backend(path: Any, saved: dict[str, Any], kwargs: dict[str, Any], own:
 
 def zip_arguments(path: Any, saved: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """
-    :func:`asked_backend` for SB3's zip: a pickled backend that will not be used is not made from its pickle either.
+    Complete the keyword arguments of ``load`` for SB3's zip, see :func:`asked_backend`. A pickled backend that will not be
+    used is not unpickled.
 
     :param path: of the file
     :param saved: the file's settings, as JSON

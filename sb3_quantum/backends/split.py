@@ -1,20 +1,21 @@
 """
-Compiled kernels for any program of gates, which keep qubits apart that no two-qubit gate has joined: values, bits, gradient.
+Compiled kernels for any program of gates, values, bits and gradient. Qubits that no two-qubit gate has joined stay separate.
 
-* Gates of one qubit touch no amplitude. Each qubit has a pending gate, a unit quaternion ``(a, b, c, d)`` that stands for
-  ``a - i (b X + c Y + d Z)``, into which they are multiplied.
-* A two-qubit gate applies what is pending on its two qubits. As ``RZ(alpha) RY(t) RZ(beta)``, it is a phase for half of the
-  amplitudes and a real rotation; ``RZ(alpha)`` commutes with CZ and RZZ, and stays pending as ``turn``, ``exp(i alpha)``.
-* A block is a set of qubits that such gates have joined, with amplitudes of its own; a qubit alone needs none. Blocks become
-  one when a gate joins them, in memory of its own, so that the gradient finds both of them where they were.
-* The gradient is the adjoint method's: final states and their gradients are carried back, and split again. All angles of
-  what was pending at a two-qubit gate follow from one vector ``v_j = Im <gradient| sigma_j |state>``, because the gates turn
-  ``v`` as they turn a Bloch vector. Source: Jones and Gacon, "Efficient calculation of gradients in classical simulations of
-  variational quantum algorithms", arXiv 2009.02823.
+* One-qubit gates touch no amplitude. They are multiplied into a pending gate of their qubit, a unit quaternion ``(a, b, c,
+  d)`` for ``a - i (b X + c Y + d Z)``.
+* A two-qubit gate first applies the pending gates of its two qubits. Written as ``RZ(alpha) RY(t) RZ(beta)``, a pending gate
+  is a phase for half of the amplitudes and a real rotation; ``RZ(alpha)`` commutes with CZ and RZZ, and stays pending as
+  ``turn``, ``exp(i alpha)``.
+* A block is a set of qubits that two-qubit gates have joined, with its own amplitudes; a single qubit needs none. When a gate
+  joins two blocks, their product gets new memory, so that the gradient finds both of them unchanged.
+* The gradient uses the adjoint method: final states and their gradients are carried back, and split again. The gradients of
+  all angles that were pending at a two-qubit gate follow from one vector ``v_j = Im <gradient| sigma_j |state>``, because
+  gates rotate ``v`` like a Bloch vector. Source: Jones and Gacon, "Efficient calculation of gradients in classical simulations
+  of variational quantum algorithms", arXiv 2009.02823.
 
-All of it is in one file because numba's cache of machine code looks at a function's own file only. Single and double
-precision run the same code. What is called at one place only is inlined by numba: a function of its own would be compiled, and
-then again as a part of its caller.
+Everything is in one file because numba's cache of machine code checks only a function's own file. Single and double precision
+run the same code. Functions that are called in one place are inlined by numba; otherwise they would be compiled twice, once as
+a part of their caller.
 """
 
 from collections import namedtuple
@@ -24,11 +25,11 @@ import numpy as np
 
 from sb3_quantum.circuits.jit import inlined, jit, strict
 
-# As circuits.program.KINDS has them
+# In the order of circuits.program.KINDS
 R, RX, RY, RZ, FIXED, CZ, RZZ = range(7)
 #: columns of a program's gates
 KIND, FIRST, SECOND, ANGLE, CHOICE, DIAGONAL = range(6)
-#: what a kernel answers
+#: return values of a kernel
 DONE, NOT_FINITE, TOO_LARGE = range(3)
 #: columns of the tape: one row per two-qubit gate that ran
 GATE, ONE, OTHER, START, SIZE, PLACE, OTHER_PLACE, JOINED, LEFT, LEFT_SIZE, RIGHT, RIGHT_SIZE, ACTIVE, OTHER_ACTIVE = range(14)
@@ -36,26 +37,29 @@ GATE, ONE, OTHER, START, SIZE, PLACE, OTHER_PLACE, JOINED, LEFT, LEFT_SIZE, RIGH
 C2, C4, C6, C8, C10, C12, C14, C16 = (float((-1) ** (n // 2) / factorial(n)) for n in range(2, 17, 2))
 C3, C5, C7, C9, C11, C13, C15 = (float((-1) ** (n // 2) / factorial(n)) for n in range(3, 16, 2))
 
-#: what one circuit at a time needs: cosines and sines; of each qubit what is pending, the turn before it, its block, the next
-#: qubit of the block, the block's size and start, its place in there, and whether more than a turn is pending; the tape; room
-#: for the states of single qubits; and the amplitudes
+#: memory of one circuit at a time: cosines and sines; for each qubit its pending gate, the turn before it, its block, the next
+#: qubit of the block, the block's size and start, its place in the block, and whether more than a turn is pending; the tape;
+#: room for the states of single qubits; and the amplitudes
 Workspace = namedtuple("Workspace", "cos sin pending turn block follow size start place active tape taped small real imag")
 
 
 @strict
 def _finite(inputs):
-    """Whether all numbers are finite."""
+    """Tell whether all numbers are finite."""
     found = 0
     for row in range(inputs.shape[0]):
         for column in range(inputs.shape[1]):
-            # NaN is not below anything
+            # NaN is not less than anything
             found += not abs(inputs[row, column]) < np.inf
     return found == 0
 
 
 @jit
 def _pairs(inputs, columns, choices, row, n_qubits, out):
-    """The qubits that a row chooses: from their columns, rounded (ties to even) and modulo ``n_qubits``, or as given."""
+    """
+    Return the qubits that a row chooses: from their columns, rounded (ties to even) and modulo ``n_qubits``, or from
+    ``choices``.
+    """
     if len(columns) == 0:
         for choice in range(len(out)):
             for end in range(2):
@@ -70,7 +74,7 @@ def _pairs(inputs, columns, choices, row, n_qubits, out):
 
 @jit
 def _ends(gate, pairs):
-    """The two qubits of a gate."""
+    """Return the two qubits of a gate."""
     if gate[CHOICE] < 0:
         return gate[FIRST], gate[SECOND]
     return pairs[gate[CHOICE], 0], pairs[gate[CHOICE], 1]
@@ -79,12 +83,12 @@ def _ends(gate, pairs):
 @inlined
 def _blocks(gates, last, pairs, block, follow, size):
     """
-    Which qubits end up in which blocks, without any amplitude.
+    Find the final blocks of the qubits, without amplitudes.
 
     :param block: filled with the block of each qubit, ``(n_qubits,)``
     :param follow: filled with rings of the qubits of each block
     :param size: filled with the sizes of the blocks
-    :return: amplitudes that all blocks ever need together, qubits of the largest block, the gate that made it
+    :return: amplitudes that all blocks need in total, qubits of the largest block, the gate that made it
     """
     for qubit in range(len(block)):
         block[qubit], follow[qubit], size[qubit] = qubit, qubit, 1
@@ -115,7 +119,7 @@ def _blocks(gates, last, pairs, block, follow, size):
 @jit
 def largest(inputs: np.ndarray, gates: np.ndarray, last: np.ndarray, columns: np.ndarray, choices: np.ndarray) -> tuple:
     """
-    The largest block of a batch, found without any amplitude.
+    Find the largest block of a batch, without amplitudes.
 
     :param inputs: as in :func:`measure`, as are the others
     :return: amplitudes that the blocks of one row need together, over all rows; and the row, the qubits and the gate of the
@@ -137,8 +141,8 @@ def largest(inputs: np.ndarray, gates: np.ndarray, last: np.ndarray, columns: np
 @inlined
 def _half_angles(inputs, columns, cos, sin):
     """
-    Cosines and sines of half the angles. The remainder is that modulo the turn as the inputs' precision knows it; huge angles
-    are no angles any more, and all that matters is that they stay finite.
+    Compute cosines and sines of half the angles. Angles are taken modulo a whole turn in the inputs' precision; for huge
+    angles the result only has to be finite.
     """
     for place in range(len(columns)):
         cos[place] = inputs[columns[place]]
@@ -158,7 +162,7 @@ def _half_angles(inputs, columns, cos, sin):
 
 @inlined
 def _multiply(kind, a1, b1, c1, d1, pending):
-    """Multiply a gate's quaternion into what is pending on its qubit."""
+    """Multiply a gate's quaternion into the pending gate of its qubit."""
     a, b, c, d = pending[0], pending[1], pending[2], pending[3]
     pending[0] = a1 * a - b1 * b - c1 * c - d1 * d
     pending[1] = a1 * b + b1 * a + c1 * d - d1 * c
@@ -168,7 +172,7 @@ def _multiply(kind, a1, b1, c1, d1, pending):
 
 @inlined
 def _quaternion(gate, fixed, cos, sin):
-    """A one-qubit gate as a quaternion."""
+    """Write a one-qubit gate as a quaternion."""
     kind, angle = gate[KIND], gate[ANGLE]
     zero = cos.dtype.type(0)
     if kind == R:
@@ -186,7 +190,7 @@ def _quaternion(gate, fixed, cos, sin):
 @jit
 def _factors(pending, turn, out):
     """
-    ``RZ(alpha) RY(t) RZ(beta)`` of what is pending and the turn before it.
+    Factor the pending gate and the turn before it into ``RZ(alpha) RY(t) RZ(beta)``.
 
     :param out: filled with cos and sin of t / 2, real and imaginary parts of exp(i beta) and of exp(i alpha)
     """
@@ -211,7 +215,7 @@ def _factors(pending, turn, out):
 
 @jit
 def _rotate_by(real, imag, half, c, s, e, f):
-    """The work of :func:`_rotate`, compiled for some ``half`` of its own."""
+    """Do the work of :func:`_rotate`, compiled for fixed values of ``half``."""
     for block in range(len(real) // (2 * half)):
         for state in range(half):
             i = 2 * half * block + state
@@ -224,7 +228,7 @@ def _rotate_by(real, imag, half, c, s, e, f):
 
 @jit
 def _rotate(real, imag, place, c, s, e, f):
-    """The phase ``e + i f`` for a qubit's states 1, then a real rotation by (c, s)."""
+    """Apply the phase ``e + i f`` to a qubit's states 1, then a real rotation by (c, s)."""
     # Short loops vectorize only if their length is known
     if place == 0:
         _rotate_by(real, imag, 1, c, s, e, f)
@@ -236,7 +240,7 @@ def _rotate(real, imag, place, c, s, e, f):
 
 @jit
 def _flip(values, place, other):
-    """CZ, on real or imaginary parts: the sign of the states in which both qubits are 1."""
+    """Apply a CZ to real or imaginary parts: change the sign of the states in which both qubits are 1."""
     both = (1 << place) | (1 << other)
     for state in range(len(values)):
         values[state] = -values[state] if state & both == both else values[state]
@@ -244,7 +248,7 @@ def _flip(values, place, other):
 
 @jit
 def _twist(real, imag, place, other, c, s):
-    """RZZ, up to a phase of all: ``c + i s`` for the states in which the qubits differ."""
+    """Apply an RZZ, up to a global phase: multiply the states in which the qubits differ by ``c + i s``."""
     one, zero = real.dtype.type(1), real.dtype.type(0)
     for state in range(len(real)):
         differ = ((state >> place) ^ (state >> other)) & 1
@@ -255,7 +259,7 @@ def _twist(real, imag, place, other, c, s):
 
 @inlined
 def _pair_product(real, imag, one, other):
-    """Two qubits become a block; ``one`` is the lower one, and both have cosine and sine first."""
+    """Join two single qubits into a block; ``one`` is the lower one, and both start with cosine and sine."""
     for high in range(2):
         for low in range(2):
             real[2 * high + low] = one[low] * other[high]
@@ -264,7 +268,7 @@ def _pair_product(real, imag, one, other):
 
 @inlined
 def _append(real, imag, left_real, left_imag, c, s):
-    """A single qubit becomes the highest one of a block."""
+    """Append a single qubit to a block as its highest qubit."""
     n = len(left_real)
     for i in range(n):
         real[i], imag[i] = c * left_real[i], c * left_imag[i]
@@ -274,7 +278,7 @@ def _append(real, imag, left_real, left_imag, c, s):
 
 @inlined
 def _product(real, imag, left_real, left_imag, right_real, right_imag):
-    """Two blocks become one; the right one's qubits are the higher ones."""
+    """Join two blocks; the right one's qubits become the higher ones."""
     n = len(left_real)
     for j in range(len(right_real)):
         c, s = right_real[j], right_imag[j]
@@ -285,7 +289,7 @@ def _product(real, imag, left_real, left_imag, right_real, right_imag):
 
 @inlined
 def _workspace(inputs, n_qubits, n_angles, n_gates, amplitudes):
-    """Memory for one circuit at a time: numbers, tape and amplitudes."""
+    """Allocate memory for one circuit at a time: numbers, tape and amplitudes."""
     kind = inputs.dtype
     trig, state, lists = np.empty((2, n_angles), kind), np.empty((2, amplitudes), kind), np.empty((6, n_qubits), np.int64)
     pending, turn = np.empty((n_qubits, 4), kind), np.empty((n_qubits, 2), kind)
@@ -301,7 +305,7 @@ def _evolve(inputs, angle_columns, gates, fixed, last, pairs, w):
     """
     Run one circuit.
 
-    :return: how many rows of the tape are filled
+    :return: number of filled rows of the tape
     """
     cos, sin, real, imag, tape, taped = w.cos, w.sin, w.real, w.imag, w.tape, w.taped
     pending, turn, block, follow, size = w.pending, w.turn, w.block, w.follow, w.size
@@ -338,7 +342,7 @@ def _evolve(inputs, angle_columns, gates, fixed, last, pairs, w):
                 a, b = real[first : first + n], imag[first : first + n]
                 _rotate(a, b, place[qubit], found[0], found[1], found[2], found[3])
             if not (active[qubit] or alone):
-                # Nothing but turns about z: all of it stays pending
+                # Only rotations about z: everything stays pending
                 e, f = found[2] * found[4] - found[3] * found[5], found[2] * found[5] + found[3] * found[4]
                 found[4], found[5] = e, f
             turn[qubit, 0], turn[qubit, 1], active[qubit] = found[4], found[5], 0
@@ -383,9 +387,9 @@ def _evolve(inputs, angle_columns, gates, fixed, last, pairs, w):
 @jit
 def _finish(w, factors):
     """
-    Apply what is pending in all blocks, but for turns about z, which no measurement sees.
+    Apply the pending gates of all blocks, without the rotations about z that no measurement sees.
 
-    :param factors: filled with what :func:`_factors` finds, ``(n_qubits, 6)``
+    :param factors: filled with the results of :func:`_factors`, ``(n_qubits, 6)``
     """
     for qubit in range(len(w.block)):
         first = w.block[qubit]
@@ -399,11 +403,11 @@ def _finish(w, factors):
 @inlined
 def _grow_tree(real, imag, members, place, ordered, tree, order):
     """
-    Sums of a block's probabilities: those over all but its m first qubits stand at ``tree[2**m : 2**(m + 1)]``, its first
-    qubit as the lowest bit. The order of the qubits is that in the block, or if ``ordered`` the highest number comes first.
+    Sum a block's probabilities into a tree: the sums over all but its first m qubits are at ``tree[2**m : 2**(m + 1)]``, with
+    its first qubit as the lowest bit. The qubits are in the block's order, or with the highest number first if ``ordered``.
 
     :param members: the block's qubits, by number
-    :param order: free, of the size of the block
+    :param order: workspace, of the size of the block
     """
     k, n = len(members), len(real)
     if ordered:
@@ -430,7 +434,7 @@ def _grow_tree(real, imag, members, place, ordered, tree, order):
 
 @inlined
 def _share(tree, at):
-    """Probability of reading 1 on the qubit that is number ``at`` in a tree."""
+    """Compute the probability of reading 1 on qubit number ``at`` of a tree."""
     half = 1 << at
     total = tree.dtype.type(0)
     for state in range(3 * half, 4 * half):
@@ -440,7 +444,7 @@ def _share(tree, at):
 
 @jit
 def _read_block(w, first, members, tree, order, expected, ordered):
-    """Probabilities of reading 1 on the qubits of a block, and the tree that they come from."""
+    """Compute the probabilities of reading 1 on the qubits of a block, and the tree of sums."""
     if w.size[first] == 1:
         a, b, c, d = w.pending[first, 0], w.pending[first, 1], w.pending[first, 2], w.pending[first, 3]
         expected[first] = (b * b + c * c) / (a * a + b * b + c * c + d * d)
@@ -461,7 +465,7 @@ def _read_block(w, first, members, tree, order, expected, ordered):
 @inlined
 def _fresh(uniform, count):
     """
-    Another number in [0, 1), which looks independent of the first one: SplitMix64. Source: Steele, Lea and Flood, "Fast
+    Derive another number in [0, 1) that looks independent of the first one: SplitMix64. Source: Steele, Lea and Flood, "Fast
     splittable pseudorandom number generators", OOPSLA 2014.
     """
     word = np.uint64(uniform * 9007199254740992.0) + np.uint64(count) * np.uint64(0x9E3779B97F4A7C15)
@@ -473,9 +477,9 @@ def _fresh(uniform, count):
 @jit
 def _draw(uniform, w, tree, expected, node, bits):
     """
-    Inverse CDF over the states of all qubits, the highest one the most significant: block after block would do as well, but so
-    a random number means the same bits as in an engine that does not split. What cannot be is never drawn. A random number
-    has 53 bits; when 30 of them are spent, which takes more than 30 qubits, it goes on as a fresh one.
+    Draw by the inverse CDF over the states of all qubits, the highest qubit being the most significant. So a random number
+    gives the same bits as in an engine that does not split. A state of probability zero is never drawn. A random number has 53
+    bits; after 30 of them, which takes more than 30 qubits, a fresh number is derived.
     """
     rest, spent, count = uniform, 1.0, 0
     for qubit in range(len(bits) - 1, -1, -1):
@@ -516,20 +520,20 @@ def measure(
     limit: float,
 ) -> int:
     """
-    Measured bits and their probabilities, of circuit after circuit.
+    Measure circuits, one after the other.
 
-    :param inputs: what the gates' angles and choices are read from, ``(batch, n_inputs)``, float32 or float64
-    :param angle_columns: which column is which of the program's angles, ``(n_angles,)``, int64
-    :param gates: see :class:`~sb3_quantum.backends.compiled.Compiled`, ``(n_gates, 6)``, int64
+    :param inputs: numbers from which the gates' angles and choices are read, ``(batch, n_inputs)``, float32 or float64
+    :param angle_columns: columns of the program's angles, ``(n_angles,)``, int64
+    :param gates: the program's gates in the columns above, ``(n_gates, 6)``, int64
     :param fixed: quaternions of fixed gates, ``(n_gates, 4)``, of the inputs' type
     :param last: the last gate of each qubit that is no phase, ``(n_qubits,)``, int64
-    :param columns: which columns are the qubits that a row chooses, as numbers to be rounded and taken modulo ``n_qubits``,
-        ``(n_choices, 2)``, int64; without rows if they are ``choices``
+    :param columns: columns of the qubits that a row chooses, as numbers to be rounded and taken modulo ``n_qubits``,
+        ``(n_choices, 2)``, int64; without rows if ``choices`` are given
     :param choices: qubits that rows choose, ``(batch, n_choices, 2)``, int64
     :param uniforms: random numbers in [0, 1), ``(batch, shots)``, float64
     :param bits: filled with the measured bits, ``(batch, shots, n_qubits)``, of the inputs' type
     :param expected: filled with the probabilities of reading 1, ``(batch, n_qubits)``, of the inputs' type
-    :param limit: amplitudes that may be held at once
+    :param limit: maximum number of amplitudes in memory
     :return: :data:`DONE`; :data:`NOT_FINITE` or :data:`TOO_LARGE`, and nothing is filled
     """
     if not _finite(inputs):
@@ -559,7 +563,7 @@ def measure(
 
 @jit
 def _observe(real, imag, grad_real, grad_imag):
-    """The gradient of the final state of a block, ``grad_real`` times the state: its observable is diagonal."""
+    """Compute the gradient of a block's final state, ``grad_real`` times the state: the observable is diagonal."""
     for i in range(len(real)):
         weight = grad_real[i]
         grad_real[i], grad_imag[i] = weight * real[i], weight * imag[i]
@@ -567,7 +571,7 @@ def _observe(real, imag, grad_real, grad_imag):
 
 @jit
 def _carry_back_by(real, imag, grad_real, grad_imag, half, c, s, e, f):
-    """The work of :func:`_carry_back`, compiled for some ``half`` of its own."""
+    """Do the work of :func:`_carry_back`, compiled for fixed values of ``half``."""
     x = y = real.dtype.type(0)
     for block in range(len(real) // (2 * half)):
         for state in range(half):
@@ -593,7 +597,7 @@ def _carry_back(real, imag, grad_real, grad_imag, place, found, v):
     Undo :func:`_rotate` on a state and its gradient.
 
     :param found: the factors that were applied
-    :param v: its x and y are filled with ``Im <gradient| X |state>`` and the same of Y, behind all that was pending
+    :param v: its x and y are filled with ``Im <gradient| X |state>`` and the same for Y, after all pending gates
     """
     c, s, e, f = found[0], found[1], found[2], found[3]
     if place == 0:
@@ -607,7 +611,7 @@ def _carry_back(real, imag, grad_real, grad_imag, place, found, v):
 
 @jit
 def _parity(real, imag, grad_real, grad_imag, place, other):
-    """``Im <gradient| Z Z |state>``."""
+    """Compute ``Im <gradient| Z Z |state>``."""
     total = real.dtype.type(0)
     for i in range(len(real)):
         sign = real.dtype.type(1 - 2 * (((i >> place) ^ (i >> other)) & 1))
@@ -617,7 +621,7 @@ def _parity(real, imag, grad_real, grad_imag, place, other):
 
 @jit
 def _separate(grad_real, grad_imag, real, imag, other_real, other_imag, out_real, out_imag, other_out_real, other_out_imag):
-    """The gradients of the states of two blocks, from that of their product; the other block is the higher one."""
+    """Compute the gradients of the states of two blocks from that of their product; the other block is the higher one."""
     n = len(real)
     for i in range(n):
         out_real[i], out_imag[i] = 0, 0
@@ -635,7 +639,7 @@ def _separate(grad_real, grad_imag, real, imag, other_real, other_imag, out_real
 
 @jit
 def _alone(found, real, imag, v):
-    """The same of a single qubit, whose state is (cos, sin)."""
+    """Compute the gradient of a single qubit's state (cos, sin) from that of its product with a block."""
     c, s, e, f = found[0], found[1], found[4], found[5]
     x, y = -imag[0] * s - imag[1] * c, real[1] * c - real[0] * s
     v[0], v[1] = e * x - f * y, e * y + f * x
@@ -643,7 +647,7 @@ def _alone(found, real, imag, v):
 
 @jit
 def _turn_back(gate, fixed, cos, sin, v, out):
-    """Gradients of a one-qubit gate's angles; ``v``, behind it, is turned to what it is in front of it."""
+    """Compute the gradients of a one-qubit gate's angles; ``v`` after the gate becomes ``v`` before it."""
     kind, angle = gate[KIND], gate[ANGLE]
     x, y, z = v[0], v[1], v[2]
     if kind == FIXED:
@@ -677,9 +681,9 @@ def _turn_back(gate, fixed, cos, sin, v, out):
 @jit
 def _begin_back(w, weights, factors, grad_real, grad_imag, v):
     """
-    The gradient of the final states of one circuit, carried back through what :func:`_finish` applied.
+    Carry the gradient of the final states of one circuit back through what :func:`_finish` applied.
 
-    :param v: filled with ``Im <gradient| sigma |state>`` of each qubit, behind all gates, ``(n_qubits, 3)``
+    :param v: filled with ``Im <gradient| sigma |state>`` of each qubit, after all gates, ``(n_qubits, 3)``
     """
     half = w.real.dtype.type(0.5)
     for qubit in range(len(w.block)):
@@ -698,7 +702,7 @@ def _begin_back(w, weights, factors, grad_real, grad_imag, v):
                 member = w.follow[member]
                 if member == first:
                     break
-            # A qubit's place is not the order of the ring
+            # The ring is not in the order of the qubits' places
             for at in range(w.size[first]):
                 while w.place[member] != at:
                     member = w.follow[member]
@@ -721,7 +725,7 @@ def _begin_back(w, weights, factors, grad_real, grad_imag, v):
 
 @jit
 def _undo(w, event, gate, grad_real, grad_imag, v, slopes):
-    """Carry states and gradients back through a row of the tape: a two-qubit gate, and what had been pending before it."""
+    """Carry states and gradients back through a row of the tape: a two-qubit gate, and the pending gates before it."""
     note, found_both = w.tape[event], w.taped[event]
     first, n = note[START], 1 << note[SIZE]
     now_real, now_imag = w.real[first : first + n], w.imag[first : first + n]
@@ -741,7 +745,7 @@ def _undo(w, event, gate, grad_real, grad_imag, v, slopes):
         if not note[JOINED]:
             _twist(now_real, now_imag, at, other_at, c, s)
     if note[JOINED]:
-        # One qubit alone has no amplitudes in memory
+        # A single qubit has no amplitudes in memory
         n, m = 1 << note[LEFT_SIZE], 1 << note[RIGHT_SIZE]
         a = note[LEFT]
         left_real, left_imag = w.real[a : a + n], w.imag[a : a + n]
@@ -788,9 +792,9 @@ def gradient(
     limit: float,
 ) -> int:
     """
-    Gradient of ``(weights * expected_bits).sum()`` with respect to the inputs by the adjoint method.
+    Compute the gradient of ``(weights * expected_bits).sum()`` with respect to the inputs by the adjoint method.
 
-    :param inputs: as in :func:`measure`, as are the others that are not named here
+    :param inputs: as in :func:`measure`, like all arguments that are not described here
     :param weights: ``(batch, n_qubits)``, of the inputs' type
     :param out: filled, ``(batch, n_inputs)``, of the inputs' type; zero where rows choose qubits
     :return: :data:`DONE` or :data:`TOO_LARGE`

@@ -1,4 +1,4 @@
-"""The engine that splits: from a program and arrays of angles to bits, expected bits and gradients, see :mod:`.split`."""
+"""The split engine: from a program and arrays of angles to bits, expected bits and gradients, see :mod:`.split`."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from sb3_quantum.backends.threads import in_shares, memory_bytes
 from sb3_quantum.circuits.program import KINDS, Program
 from sb3_quantum.circuits.waiting import PATIENCE, announce, duration
 
-#: nanoseconds that are worth a thread of their own
+#: nanoseconds of work that justify another thread
 THREAD_WORK = 250_000
 #: nanoseconds: of a gate on one qubit, of a two-qubit gate, and of a two-qubit gate per amplitude
 GATE_WORK, PAIR_WORK, AMPLITUDE_WORK = 14, 100, 0.6
-#: times that a gradient takes of what a measurement does
+#: time of a gradient in units of a measurement's
 GRADIENT_WORK = 3
-#: numbers per amplitude: the state, sums of probabilities, and the order that they come in
+#: numbers per amplitude: the state, sums of probabilities, and their order
 NUMBERS = 5
 
 
@@ -27,7 +27,7 @@ _NONE = np.empty((0, 0, 2), np.int64)
 
 
 class _Kernels(NamedTuple):
-    """A program as the kernels read it; see :func:`sb3_quantum.backends.split.measure`."""
+    """A program in the form of the kernels, see :func:`sb3_quantum.backends.split.measure`."""
 
     angle_columns: np.ndarray
     gates: np.ndarray
@@ -56,14 +56,16 @@ def _read(program: Program, angle_columns: np.ndarray | None, choice_columns: np
 
 class SplitEngine:
     """
-    Runs a program of gates on the CPU, in single or double precision, and keeps qubits apart that no two-qubit gate has
-    joined. What a row costs and needs depends on its largest block, not on the number of qubits; a row's results depend
-    neither on the rows beside it nor on the number of threads.
+    Run a program of gates on the CPU, in single or double precision, with separate blocks for qubits that no two-qubit gate
+    has joined.
+
+    Time and memory of a row depend on its largest block, not on the number of qubits. A row's results depend neither on other
+    rows nor on the number of threads.
 
     :param program: the gates
-    :param angle_columns: which columns of the inputs the program's angles are; by default the inputs are these angles
-    :param choice_columns: which columns are the qubits that rows choose, as numbers that are rounded and taken modulo
-        ``n_qubits``, ``(n_choices, 2)``; by default they come as an array of their own
+    :param angle_columns: columns of the program's angles in the inputs; by default the inputs are these angles
+    :param choice_columns: columns of the qubits that rows choose, as numbers that are rounded and taken modulo ``n_qubits``,
+        ``(n_choices, 2)``; by default they are a separate array
     """
 
     def __init__(
@@ -76,11 +78,11 @@ class SplitEngine:
         columns = np.concatenate([self._kernels.angle_columns, self._kernels.columns.ravel()])
         self._width = int(columns.max(initial=-1)) + 1
         self._work = self._row_work()
-        # Rows from which a gradient on one thread takes long
+        # Number of rows from which a gradient on one thread takes long
         self._long = PATIENCE * 1e9 / (GRADIENT_WORK * self._work)
 
     def _row_work(self) -> float:
-        """Nanoseconds that a row takes, roughly: with the qubits that rows choose drawn at random."""
+        """Estimate the nanoseconds of a row, with the qubits that rows choose drawn at random."""
         rng, rows = np.random.default_rng(0), 8 if self.program.n_choices else 1
         total = float(GATE_WORK * len(self.program.gates) * rows)
         for _ in range(rows):
@@ -100,7 +102,7 @@ class SplitEngine:
         return min(th.get_num_threads(), rows, int(rows * self._work / THREAD_WORK))
 
     def _check(self, inputs: np.ndarray, choices: np.ndarray | None) -> np.ndarray:
-        """What compiled loops would not notice. Returns the qubits that rows choose."""
+        """Check shapes, which compiled loops do not. Returns the qubits that rows choose."""
         if inputs.shape[1] < self._width:
             raise ValueError(f"inputs must have {self._width} columns at least, got the shape {inputs.shape}")
         if not self._chooses:
@@ -114,9 +116,10 @@ class SplitEngine:
         self, inputs: np.ndarray, choices: np.ndarray | None = None, uniforms: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """
-        Measured bits and their probabilities.
+        Measure circuits.
 
-        :param inputs: gate angles in radians, or what ``angle_columns`` says, ``(batch, n_inputs)``, float32 or float64
+        :param inputs: gate angles in radians, or circuit inputs with ``angle_columns``, ``(batch, n_inputs)``, float32 or
+            float64
         :param choices: the qubits that rows choose, ``(batch, n_choices, 2)``, int64
         :param uniforms: random numbers in [0, 1), ``(batch, shots)``, float64; without them no bits are drawn
         :return: bits ``(batch, shots, n_qubits)`` and probabilities of reading 1, ``(batch, n_qubits)``, of the inputs' type;
@@ -134,7 +137,7 @@ class SplitEngine:
 
     def gradient(self, inputs: np.ndarray, choices: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
         """
-        Gradient of ``(weights * expected_bits).sum()`` with respect to the inputs.
+        Compute the gradient of ``(weights * expected_bits).sum()`` with respect to the inputs.
 
         :param inputs: as in :meth:`measure`, finite
         :param choices: as in :meth:`measure`
@@ -148,13 +151,13 @@ class SplitEngine:
 
     def _run(self, kernel: Callable[..., int], inputs: np.ndarray, chosen: np.ndarray, *others: np.ndarray) -> int:
         """
-        Run a kernel on all threads, or on one if blocks are so large that only one of them fits into memory.
+        Run a kernel on all threads, or on one if only one of the large blocks fits into memory.
 
-        :param kernel: one of :mod:`.split`'s
-        :param inputs: what it is given first
+        :param kernel: a kernel of :mod:`.split`
+        :param inputs: its first argument
         :param chosen: qubits that rows choose, or no rows at all
         :param others: further arrays with one row per circuit
-        :return: what the kernel answered, other than :data:`.split.TOO_LARGE`
+        :return: the kernel's return value, other than :data:`.split.TOO_LARGE`
         """
         program, rows = self._of[inputs.dtype.char], len(inputs)
         amplitudes = memory_bytes() / (NUMBERS * inputs.itemsize)
@@ -177,7 +180,7 @@ class SplitEngine:
         return answer
 
     def _announce(self, rows: int, threads: int, gradient: bool) -> None:
-        """Say how long a call will take, if it will take long."""
+        """Announce how long a call will take, if it will take long."""
         seconds = rows * self._work * (GRADIENT_WORK if gradient else 1) * 1e-9 / max(threads, 1)
         if seconds > PATIENCE:
             announce(
@@ -187,7 +190,7 @@ class SplitEngine:
             )
 
     def _refuse(self, inputs: np.ndarray, chosen: np.ndarray) -> NoReturn:
-        """Name the largest block."""
+        """Raise an error that names the largest block."""
         kernels, program = self._kernels, self.program
         needed, row, size, place = split.largest(inputs, kernels.gates, kernels.last, kernels.columns, chosen)
         layer = bisect_right(program.layer_ends, place)

@@ -1,7 +1,7 @@
 """
-Exact simulation block by block as torch operations: on any device, in any precision, differentiable any number of times. Which
-qubits become a block is read off the rows' choices, so that a circuit's cost follows from its largest block and not from its
-width; and so it cannot be traced where rows choose. The compiled engine in :mod:`.split` is faster.
+Exact simulation block by block in torch's operations: on any device, in any precision, differentiable any number of times. The
+rows' choices determine the blocks, so a circuit's cost follows from its largest block, not from its width. For the same reason
+it cannot be traced where rows choose. The compiled engine in :mod:`.split` is faster.
 """
 
 from collections import defaultdict
@@ -17,9 +17,9 @@ from sb3_quantum.backends.threads import memory_bytes
 from sb3_quantum.circuits import Circuit
 from sb3_quantum.circuits.program import Gate, Program
 
-#: amplitudes that are worked on at once
+#: amplitudes processed at once
 CHUNK = 2**21
-#: real numbers per amplitude: the state, what becomes of it, and a table of its qubits
+#: real numbers per amplitude: the state, its update, and a table of its qubits
 NUMBERS = 6
 _TURNING = ("r", "rx", "ry", "fixed")
 
@@ -28,7 +28,7 @@ class Blocks(NamedTuple):
     """
     Blocks of one kind and their final states.
 
-    :param rows: which row of the batch each of them belongs to, ``(n_blocks,)``, int64
+    :param rows: the blocks' rows in the batch, ``(n_blocks,)``, int64
     :param qubits: their qubits, in increasing order, ``(n_blocks, size)``, int64
     :param amplitudes: real and imaginary parts, ``(n_blocks, 2, 2**size)``, little-endian in that order
     """
@@ -39,7 +39,10 @@ class Blocks(NamedTuple):
 
 
 def _last_turns(program: Program) -> list[int]:
-    """The last gate of each qubit that is no phase: a two-qubit gate behind both of its qubits' changes no measurement."""
+    """
+    Find the last gate of each qubit that is not a phase. A two-qubit gate after those of both its qubits does not change a
+    measurement.
+    """
     last = [-1] * program.n_qubits
     for place, gate in enumerate(program.gates):
         if gate.name in _TURNING:
@@ -49,7 +52,7 @@ def _last_turns(program: Program) -> list[int]:
 
 def partition(program: Program, choices: np.ndarray, measured: bool = True) -> list[list[tuple[int, ...]]]:
     """
-    Which qubits become one block.
+    Find which qubits become one block.
 
     :param program: the gates
     :param choices: the qubits that rows choose, ``(batch, n_choices, 2)``
@@ -73,7 +76,7 @@ def partition(program: Program, choices: np.ndarray, measured: bool = True) -> l
 
 
 class _Part(NamedTuple):
-    """The gates on some qubits, relabelled: the number of their kind, and the whole program's angles and choices they take."""
+    """The gates on some qubits, relabelled: number of their kind, and their angles and choices in the whole program."""
 
     kind: int
     angles: list[int]
@@ -96,7 +99,7 @@ class _Parts:
         self._known: dict[tuple[int, ...], _Part] = {}
 
     def on(self, qubits: tuple[int, ...]) -> _Part:
-        """The part on some qubits; one for all rows, so that gates whose qubits rows choose are in it wherever they stand."""
+        """Return the part on some qubits; it is the same for all rows, so it contains all gates whose qubits rows choose."""
         if qubits not in self._known:
             self._known[qubits] = self._find(qubits)
         return self._known[qubits]
@@ -160,7 +163,7 @@ def _run(program: Program, members: list[tuple[int, tuple[int, ...], _Part]], an
 
 
 def _relabelled(pairs: np.ndarray, qubits: np.ndarray) -> np.ndarray:
-    """Pairs of qubits, ``(n_blocks, n_choices, 2)``, by their places in blocks; ``(0, 0)`` where they are not in there."""
+    """Return pairs of qubits, ``(n_blocks, n_choices, 2)``, by their places in blocks; ``(0, 0)`` for qubits outside."""
     same = pairs[..., None] == qubits[:, None, None, :]
     place, inside = same.argmax(-1), same.any(-1).all(-1, keepdims=True)
     return np.where(inside, place, 0)
@@ -178,12 +181,12 @@ def _check_memory(program: Program, qubits: tuple[int, ...], row: int, inputs: t
 
 def measure(circuit: Circuit, inputs: th.Tensor, uniforms: np.ndarray | None = None) -> tuple[th.Tensor, th.Tensor]:
     """
-    Measured bits and their probabilities.
+    Measure circuits.
 
     :param circuit: the circuit
     :param inputs: circuit inputs, ``(batch, n_inputs)``, in single or double precision, finite
-    :param uniforms: random numbers in [0, 1), ``(batch, shots)``; each block goes on with a fresh one, which is made of it and
-        of the block's first qubit. Without them no bits are drawn
+    :param uniforms: random numbers in [0, 1), ``(batch, shots)``; each block derives its own from it and the block's first
+        qubit. Without them no bits are drawn
     :return: bits ``(batch, shots, n_qubits)``, and probabilities of reading 1, ``(batch, n_qubits)``, differentiable in the
         angles; both of the inputs' type
     """
@@ -204,7 +207,7 @@ def measure(circuit: Circuit, inputs: th.Tensor, uniforms: np.ndarray | None = N
             for at in range(qubits.shape[1]):
                 bits[rows, :, qubits[:, at]] = ((state >> at) & 1).to(bits.dtype)
     if not shares:
-        # No rows, but a graph to those in front
+        # No rows, but a graph to the inputs
         return bits, inputs[:, :n_qubits].clone()
     order = th.cat(places).argsort()
     return bits, th.cat(shares)[order].reshape(batch, n_qubits).clamp(0, 1)
@@ -212,7 +215,8 @@ def measure(circuit: Circuit, inputs: th.Tensor, uniforms: np.ndarray | None = N
 
 def expected_bits(circuit: Circuit, inputs: th.Tensor) -> th.Tensor:
     """
-    As :func:`measure`, for a circuit whose blocks are the same in all rows, because rows choose no qubits: this can be traced.
+    Compute expected bits of a circuit in which rows choose no qubits, so that its blocks are the same in all rows and it can
+    be traced.
 
     :param circuit: the circuit
     :param inputs: circuit inputs, ``(batch, n_inputs)``, in single or double precision
@@ -233,7 +237,7 @@ def expected_bits(circuit: Circuit, inputs: th.Tensor) -> th.Tensor:
 
 
 def _fresh(uniforms: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Further numbers in [0, 1), as :func:`sb3_quantum.backends.split._fresh` makes them."""
+    """Derive further numbers in [0, 1), as :func:`sb3_quantum.backends.split._fresh` does."""
     with np.errstate(over="ignore"):
         word = (uniforms * 2.0**53).astype(np.uint64) + count.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

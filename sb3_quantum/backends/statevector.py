@@ -1,4 +1,4 @@
-"""Exact, batched simulation of the circuit: differentiable torch on any device, compiled kernels on the CPU."""
+"""Exact, batched simulation: differentiable torch on any device, compiled kernels on the CPU, a Triton kernel on GPUs."""
 
 import math
 from collections.abc import Callable
@@ -20,23 +20,23 @@ from sb3_quantum.circuits.tracing import computable, full_precision, in_graph, v
 if TYPE_CHECKING:
     from sb3_quantum.backends.fused_engine import FusedEngine
 
-#: complex numbers that the torch path holds at once, about 64 MB for a chunk of a batch in single precision
+#: complex numbers in memory at once in the torch path, about 64 MB for a chunk of a batch in single precision
 CHUNK = 2**23
-#: basis states that are worth a thread of their own in the compiled path, about a quarter of a millisecond
+#: basis states that justify another thread in the compiled path, about a quarter of a millisecond
 THREAD_STATES = 2**13
-#: up to so many qubits, double precision is left to torch, which need not compile anything for it
+#: up to this number of qubits, torch computes double precision, without compiling anything
 DOUBLE_QUBITS = 14
 Engine = Literal["auto", "split", "full", "torch", "triton"]
 
 
 def _in_threads(kernel: Callable[..., Any], n_qubits: int, *arrays: np.ndarray) -> bool:
     """
-    Call a kernel of the full engine, on as many threads as torch uses, each with its share of the rows.
+    Call a kernel of the full engine on as many threads as torch uses, each with its share of the rows.
 
-    :param kernel: what to call: with circuit inputs, ``n_qubits`` and the other arrays
+    :param kernel: the kernel, called with circuit inputs, ``n_qubits`` and the other arrays
     :param n_qubits: qubits of the circuit
     :param arrays: with one row per circuit, circuit inputs first
-    :return: whether the kernel's answers are all true
+    :return: whether all calls returned true
     """
     batch = len(arrays[0])
     threads = min(th.get_num_threads(), batch, (batch << n_qubits) // THREAD_STATES)
@@ -49,13 +49,13 @@ def _in_threads(kernel: Callable[..., Any], n_qubits: int, *arrays: np.ndarray) 
 
 
 def _array(tensor: th.Tensor) -> np.ndarray:
-    """What a kernel can read."""
+    """Return the tensor as an array for a kernel."""
     array = tensor.detach().numpy() if tensor.requires_grad else tensor.numpy()
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 class _Split(th.autograd.Function):
-    """Expected bits by the engine that splits."""
+    """Autograd function of expected bits by the split engine."""
 
     @staticmethod
     def forward(ctx: Any, inputs: th.Tensor, backend: "StatevectorBackend") -> th.Tensor:
@@ -73,7 +73,7 @@ class _Split(th.autograd.Function):
 
 
 class _Full(th.autograd.Function):
-    """Probabilities of all basis states by the kernels of the full engine."""
+    """Autograd function of the probabilities of all basis states by the full engine."""
 
     @staticmethod
     def forward(ctx: Any, inputs: th.Tensor, ansatz: PaperCircuit) -> th.Tensor:
@@ -99,36 +99,35 @@ class StatevectorBackend(Backend):
     The exact simulator. It runs on the device of its inputs, in their precision, and autograd passes through
     :meth:`expected_bits` to the angles (the CZ indices are discrete and get zero).
 
-    What the circuit's structure gives away free: ``RGate(theta, phi) = RZ(phi) RX(theta) RZ(-phi)``, and on all qubits
-    together ``RX(theta) = D K D`` with a diagonal ``D = diag((-i)^ones)`` and a *real* Kronecker product ``K`` of
-    ``[[cos, sin], [sin, -cos]](theta / 2)``. So between two layers every diagonal (RZ, CZ, D) merges into one product of
-    phases, and a layer is that product and a few batched real matrix products with factors of at most five qubits each. The
-    first layer acts on the state 0 and is written down as a product state; the last layer's phases and CZ cannot change a
-    measurement in Z and are left out.
+    The engines exploit the circuit's structure: ``RGate(theta, phi) = RZ(phi) RX(theta) RZ(-phi)``, and on all qubits together
+    ``RX(theta) = D K D`` with a diagonal ``D = diag((-i)^ones)`` and a *real* Kronecker product ``K`` of ``[[cos, sin], [sin,
+    -cos]](theta / 2)``. So between two layers every diagonal (RZ, CZ, D) merges into one product of phases, and a layer is
+    that product and a few batched real matrix products with factors of at most five qubits each. The first layer acts on the
+    state 0, so it is a product state. The last layer's phases and CZ cannot change a measurement in Z and are left out.
 
     Four engines agree to within 1e-5:
 
     * ``"split"``, compiled for the CPU, runs any program of gates one circuit at a time on each of torch's threads. Qubits
-      that no two-qubit gate has joined are separate blocks, so that a circuit's cost follows from its largest block and not
-      from its width: 127 qubits are no more than a few hundred rotations more.
+      that no two-qubit gate has joined are separate blocks, so a circuit's cost follows from its largest block, not from its
+      width: 127 qubits add only a few hundred rotations.
     * ``"torch"`` holds all basis states of up to 16 qubits, on any device and in any precision, and cuts large batches into
       chunks of about 64 MB a statevector. Wider circuits it splits too, see :mod:`~sb3_quantum.backends.split_graph`.
     * ``"triton"``, for GPUs, runs any program of gates of up to 14 qubits in single precision, each batch in one launch, see
       :mod:`~sb3_quantum.backends.fused_kernel`. Beyond that torch steps in.
     * ``"full"``, compiled for the CPU in single precision and the paper's circuit, holds all basis states, 16 bytes each. It
-      is there to compare with, and for :meth:`probabilities`.
+      serves for comparison, and for :meth:`probabilities`.
 
-    ``get_state()["engine"]`` says which one ran last. The bits that a seed gives can differ between them where a random number
-    falls within rounding of a boundary, and beyond 16 qubits.
+    ``get_state()["engine"]`` names the one that ran last. The bits of a seed can differ between engines where a random number
+    is within rounding error of a boundary, and beyond 16 qubits.
 
     :param ansatz: the circuit
-    :param shots: unused (expected bits are exact); accepted so that specs can be swapped
-    :param seed: seed of the generator that bitstrings are drawn from
-    :param engine: ``"auto"`` splits on the CPU, but in double precision only from 15 qubits on, is ``"triton"`` on a GPU, and
-        torch otherwise; where the one that is named cannot be used, torch steps in
+    :param shots: unused, because expected bits are exact; accepted so that specs can be swapped
+    :param seed: seed of the generator of bitstrings
+    :param engine: the engine; ``"auto"`` is ``"split"`` on the CPU (in double precision from 15 qubits on), ``"triton"`` on a
+        GPU, and otherwise ``"torch"``, which also replaces an engine that cannot be used
     :param limits: see :class:`~sb3_quantum.backends.Backend`
-    :raises ValueError: if ``engine`` is unknown or cannot run this circuit; later, before anything of the kind is allocated,
-        if a block (or a statevector, in an engine that does not split) does not fit into this machine's memory
+    :raises ValueError: if ``engine`` is unknown or cannot run this circuit; later, before any allocation, if a block (or a
+        statevector, in an engine that does not split) does not fit into this machine's memory
     """
 
     name = "statevector"
@@ -153,7 +152,7 @@ class StatevectorBackend(Backend):
         self.engine = engine
         self._ran = "none"
         self._n_inputs = ansatz.n_inputs
-        # The bits of every basis state, (n_qubits, 2**n_qubits), qubit m in row m; made on the inputs' device when needed
+        # Bits of every basis state, (n_qubits, 2**n_qubits), qubit m in row m; made on the inputs' device when needed
         self._table = th.zeros(0)
 
     @property
@@ -175,7 +174,7 @@ class StatevectorBackend(Backend):
 
     def _check_memory(self) -> None:
         """
-        :raises ValueError: if all basis states are too many
+        Raise a ValueError if all basis states do not fit into memory.
         """
         n_qubits = self.ansatz.n_qubits
         # Two copies of the state in single precision, probabilities, their float64 running sum, and a table of 1 byte per
@@ -193,13 +192,13 @@ class StatevectorBackend(Backend):
         if len(table) == 0 or table.device != device or in_graph(table):
             states = th.arange(2**self.ansatz.n_qubits, device=device)
             table = th.stack([((states >> m) & 1).to(th.int8) for m in range(self.ansatz.n_qubits)])
-            # What a graph made belongs to the graph
+            # Tensors made in a graph belong to the graph
             self._table = self._table if in_graph(table) else table
         return table
 
     def statevector(self, inputs: th.Tensor) -> th.Tensor:
         """
-        Final states, up to a phase of each qubit that is 1, which neither a measurement in Z nor entanglement sees.
+        Compute final states, up to a phase of each qubit that is 1, which neither a measurement in Z nor entanglement sees.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``, in single or double precision
         :return: complex amplitudes ``(batch, 2**n_qubits)``, little-endian as in Qiskit; differentiable in the angles
@@ -209,7 +208,7 @@ class StatevectorBackend(Backend):
         return self._amplitudes(inputs) * self._signs(self.ansatz.gates(inputs)[2][:, -1:], inputs.device)[:, 0]
 
     def _signs(self, index: th.Tensor, device: th.device) -> th.Tensor:
-        """What CZ gates between the qubits ``index``, ``(batch, layers, n_cz, 2)``, multiply basis states with."""
+        """Compute the signs of CZ gates between the qubits ``index``, ``(batch, layers, n_cz, 2)``."""
         table = self._bit_table(device)
         signs = th.ones(*index.shape[:2], table.shape[1], dtype=th.int8, device=device)
         for pair in index.unbind(2):
@@ -219,7 +218,7 @@ class StatevectorBackend(Backend):
         return signs
 
     def _amplitudes(self, inputs: th.Tensor) -> th.Tensor:
-        """As :meth:`statevector`, without the paper's last layer of CZ gates."""
+        """Compute what :meth:`statevector` does, without the paper's last layer of CZ gates."""
         self._check_memory()
         if not isinstance(self.ansatz, PaperCircuit):
             real, imag = program_graph.amplitudes(self.ansatz, inputs).unbind(1)
@@ -248,8 +247,8 @@ class StatevectorBackend(Backend):
             state = state * diagonal[:, layer]
             amplitudes = th.view_as_real(state)
             for factor in factors:
-                # A group's qubits are the leading axis while they are rotated, and then the last one: a full turn restores the
-                # order
+                # A group's qubits are the leading axis while they are rotated, and then the last one; a full cycle restores
+                # the order
                 matrix = factor[:, layer]
                 size = matrix.shape[-1]
                 rotated = th.bmm(matrix, amplitudes.reshape(batch, size, 2 * 2**n_qubits // size))
@@ -269,7 +268,7 @@ class StatevectorBackend(Backend):
         self._ran = state.get("engine", "none")
 
     def _choose(self, inputs: th.Tensor) -> str:
-        """The engine for these inputs."""
+        """Choose the engine for these inputs."""
         engine = self.engine
         if engine != "torch":
             if not inputs.is_cpu or in_graph(inputs) or engine == "triton":
@@ -309,7 +308,7 @@ class StatevectorBackend(Backend):
             return program_graph.expected_bits(self.ansatz, inputs)
 
     def _check(self, inputs: th.Tensor) -> None:
-        # Whether the values are finite is asked by _run, which may leave it to the kernel
+        # _run checks that the values are finite, or leaves it to the kernel
         shape = inputs.shape
         if len(shape) != 2 or shape[1] != self._n_inputs:
             self.ansatz.check_shape(inputs)
@@ -317,7 +316,7 @@ class StatevectorBackend(Backend):
     def _run(self, inputs: th.Tensor, shots: int, generator: np.random.Generator) -> tuple[Array, Array]:
         engine = self._choose(inputs)
         wants_graph = inputs.requires_grad and th.is_grad_enabled()
-        # One uniform number per shot, drawn for the whole batch at once: chunks do not change what is sampled
+        # One uniform number per shot, drawn for the whole batch at once, so that chunks do not change the samples
         rows = inputs.shape[0]
         uniforms = generator.random((rows, shots)) if shots else None
         if engine == "split":
@@ -342,7 +341,7 @@ class StatevectorBackend(Backend):
         return self._run_torch(inputs, uniforms)
 
     def _split_measure(self, inputs: th.Tensor, uniforms: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Bits and expected bits by the engine that splits."""
+        """Measure with the split engine."""
         measured = self._split.measure(*self._gates(inputs), uniforms)
         if measured is None:
             self.ansatz.check_finite(inputs)
@@ -350,18 +349,21 @@ class StatevectorBackend(Backend):
         return measured
 
     def _split_gradient(self, inputs: th.Tensor, weights: th.Tensor) -> th.Tensor:
-        """Gradient of ``(weights * expected_bits).sum()`` with respect to the inputs."""
+        """Compute the gradient of ``(weights * expected_bits).sum()`` with respect to the inputs."""
         gradient = th.from_numpy(self._split.gradient(*self._gates(inputs), _array(weights)))
         if self.ansatz.gate_columns is not None:
             return gradient
-        # From the gates' angles to the inputs that they are made from
+        # From the gates' angles to the circuit's inputs
         with th.enable_grad():
             leaf = inputs.detach().requires_grad_(True)
             (slopes,) = th.autograd.grad(self.ansatz.gate_angles(leaf), leaf, gradient, allow_unused=True)
         return th.zeros_like(inputs) if slopes is None else slopes
 
     def _gates(self, inputs: th.Tensor) -> tuple[np.ndarray, np.ndarray | None]:
-        """What the engine that splits reads angles from, and the qubits that rows choose unless it reads them there too."""
+        """
+        Return the array from which the split engine reads angles, and the qubits that rows choose unless it reads them there
+        too.
+        """
         circuit = self.ansatz
         if circuit.gate_columns is not None:
             return _array(inputs), None
@@ -370,9 +372,9 @@ class StatevectorBackend(Backend):
         return _array(circuit.gate_angles(wrapped).to(inputs.dtype)), chosen
 
     def _run_torch(self, inputs: th.Tensor, uniforms: np.ndarray) -> tuple[th.Tensor, th.Tensor]:
-        """What :meth:`_run` says, chunk by chunk, with a graph if the inputs want one."""
+        """Do the work of :meth:`_run` chunk by chunk, with a graph if the inputs require a gradient."""
         if len(inputs) == 0:
-            # No rows, but a graph to those in front
+            # No rows, but a graph to the inputs
             return inputs.new_zeros(*uniforms.shape, self.ansatz.n_qubits), inputs[:, : self.ansatz.n_qubits].clone()
         if self.ansatz.n_qubits > WHOLE_QUBITS:
             return split_graph.measure(self.ansatz, inputs, uniforms)
@@ -385,7 +387,7 @@ class StatevectorBackend(Backend):
             expected.append(probabilities @ table.T.to(inputs.dtype))
             if uniform.shape[1] > 0:
                 cumulative = probabilities.detach().double().cumsum(1)
-                # Scaled by the sum, which rounding keeps from being exactly 1
+                # Scaled by the sum, which rounding errors keep from being exactly 1
                 state = th.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
                 state.clamp_(max=cumulative.shape[1] - 1)
                 bits.append(table.T[state].to(inputs.dtype))

@@ -1,4 +1,4 @@
-"""Circuits with open angles, one for every structure that comes along."""
+"""Circuits with open angles, one for every structure."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -18,7 +18,7 @@ class Bound(NamedTuple):
     Rows of a batch that share a circuit.
 
     :param circuit: with open parameters
-    :param rows: which rows of the batch, ``(n,)``
+    :param rows: numbers of the rows in the batch, ``(n,)``
     :param values: of the circuit's parameters, in their order, ``(n, n_parameters)``, in radians
     """
 
@@ -29,20 +29,21 @@ class Bound(NamedTuple):
 
 class TemplateCache:
     """
-    Transpiling takes far longer than binding angles, and what has to be transpiled depends on a row's structure only (for the
-    paper's circuit: its CZ indices). The least
-    recently used circuits are forgotten.
+    Cache of transpiled circuits, one per structure.
+
+    Transpiling takes far longer than binding angles, and depends only on a row's structure (for the paper's circuit: its CZ
+    indices). The least recently used circuits are dropped.
 
     :param ansatz: the circuit's shape
-    :param transpile: what is done once to every new circuit
-    :param maxsize: how many circuits are kept
+    :param transpile: applied once to every new circuit
+    :param maxsize: number of circuits to keep
     """
 
     def __init__(self, ansatz: Circuit, transpile: "Callable[[QuantumCircuit], QuantumCircuit]", maxsize: int = 256):
         self.ansatz = ansatz
         self.transpile = transpile
         self.maxsize = maxsize
-        #: rows whose circuit was there already, and those for which it was made
+        #: rows whose circuit was in the cache, and rows for which it was made
         self.hits = self.misses = 0
         self._circuits: OrderedDict[Hashable, QuantumCircuit] = OrderedDict()
 
@@ -51,7 +52,7 @@ class TemplateCache:
 
     @property
     def hit_rate(self) -> float:
-        """Share of the rows so far whose circuit was there already, in [0, 1]."""
+        """Share of the rows so far whose circuit was in the cache, in [0, 1]."""
         return self.hits / max(self.hits + self.misses, 1)
 
     def bind(self, inputs: th.Tensor) -> list[Bound]:
@@ -59,7 +60,7 @@ class TemplateCache:
         Sort a batch by circuit.
 
         :param inputs: checked circuit inputs, ``(batch, n_inputs)``
-        :return: every row of the batch, in as few parts as there are structures
+        :return: all rows of the batch, one part per structure
         """
         inputs = inputs.detach().cpu()
         angles = self.ansatz.wrap_angles(self.ansatz.split(inputs)[0]).numpy().astype(float)
@@ -69,7 +70,7 @@ class TemplateCache:
         parts = []
         for structure, members in rows.items():
             circuit = self._circuit(structure, len(members))
-            # Transpiling may remove what cannot be measured, and its parameters with it
+            # Transpiling may remove gates that do not change a measurement, and their parameters
             columns = [parameter.index for parameter in circuit.parameters]
             parts.append(Bound(circuit, np.array(members), angles[np.ix_(members, columns)]))
         return parts

@@ -1,4 +1,4 @@
-"""Compiled kernels on several threads, and how much memory there is."""
+"""Compiled kernels on several threads, and the size of this machine's memory."""
 
 import os
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any
 @lru_cache(maxsize=1)
 def memory_bytes() -> int:
     """
-    :return: physical memory of this machine in bytes (16 GiB where the system does not say)
+    Return the physical memory of this machine in bytes (16 GiB if the system does not say).
     """
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -20,18 +20,18 @@ def memory_bytes() -> int:
 
 @lru_cache(maxsize=4)
 def _workers(process: int, threads: int) -> ThreadPoolExecutor:
-    """Threads that last; ``process`` because a forked child must not wait for those of its parent."""
+    """Return a persistent pool of threads; ``process`` because a forked child must not wait for its parent's."""
     return ThreadPoolExecutor(threads)
 
 
 def in_shares(task: Callable[[slice], Any], rows: int, threads: int) -> list[Any]:
     """
-    Cut rows into shares, and work on them at the same time.
+    Cut rows into shares, and process them in parallel.
 
-    :param task: what to do with a share of the rows; a compiled kernel releases the interpreter's lock
-    :param rows: how many there are
-    :param threads: how many shares to make
-    :return: what the task returned, share by share
+    :param task: processes a share of the rows; a compiled kernel releases the interpreter's lock
+    :param rows: number of rows
+    :param threads: number of shares
+    :return: the task's results, share by share
     """
     if threads <= 1:
         return [task(slice(0, rows))]

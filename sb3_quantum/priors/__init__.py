@@ -13,17 +13,19 @@ from sb3_quantum.priors.pair_correlations import PairCorrelations
 if TYPE_CHECKING:
     from sb3_quantum.circuits import Circuit
 
-#: every prior that can be named; one of your own is named by adding it
+#: priors by name; add your own to name it
 PRIORS: dict[str, type[Prior]] = {prior.name: prior for prior in (NoPrior, MeanField, PairCorrelations)}
 
 
 def suited_prior(circuit: "Circuit") -> str:
     """
-    What ``"auto"`` stands for: the mean field where hardly any gates join qubits, as in the paper's circuit, and the
-    correlations of pairs in all others; without gates that join qubits these are the same. Gates are not looked at: a
-    stranger's settings may ask for any number of them.
+    Choose the prior of ``"auto"``: the mean field where few gates join qubits, as in the paper's circuit, and pair
+    correlations for all other circuits.
 
-    :param circuit: that is to be approximated
+    Without gates that join qubits both are the same. Gates are not inspected, because a stranger's settings may ask for any
+    number of them.
+
+    :param circuit: the circuit to approximate
     :return: a key of :data:`PRIORS`
     """
     return MeanField.name if isinstance(circuit, PaperCircuit) and circuit.n_cz <= 1 else PairCorrelations.name
@@ -31,10 +33,12 @@ def suited_prior(circuit: "Circuit") -> str:
 
 def make_prior(prior: str, circuit: "Circuit") -> Prior:
     """
+    Make a prior from its name.
+
     :param prior: a key of :data:`PRIORS`, or ``"auto"``, see :func:`suited_prior`
-    :param circuit: that it approximates
+    :param circuit: the circuit to approximate
     :return: the prior
-    :raises ValueError: if the name is unknown, or the prior does not know such circuits
+    :raises ValueError: if the name is unknown, or the prior does not support the circuit
     """
     name = check_choice("qtdnn_prior", prior, ("auto", *PRIORS))
     return PRIORS[suited_prior(circuit) if name == "auto" else name](circuit)

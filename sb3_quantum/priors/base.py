@@ -1,4 +1,4 @@
-"""What the qtDNN knows of a circuit before its first fit: the contract."""
+"""The contract of priors: what the qtDNN knows about a circuit before its first fit."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
@@ -10,20 +10,22 @@ from sb3_quantum.circuits import periodic_features
 if TYPE_CHECKING:
     from sb3_quantum.circuits import Circuit
 
-#: bits are kept this far from 0 and 1, where their logits are infinite
+#: distance of the bits from 0 and 1, where their logits are infinite
 PRIOR_MARGIN = 1e-4
 
 
 class Prior(ABC):
     """
-    An approximation of a circuit's expected bits that needs no fit: a differentiable function of the circuit's inputs, without
-    parameters. The qtDNN adds to its logits, and is shown them.
+    Base class of priors: approximations of a circuit's expected bits that need no fit.
 
-    A prior of your own is one file: a subclass with a :attr:`name`, :meth:`bits` and :meth:`operations`, and a line in
+    A prior is a differentiable function of the circuit's inputs, without parameters. The qtDNN sees its logits and adds to
+    them.
+
+    Your own prior is one file: a subclass with a :attr:`name`, :meth:`bits` and :meth:`operations`, and a line in
     :data:`~sb3_quantum.priors.PRIORS`, so that files can name it.
 
-    :param circuit: that it approximates
-    :raises ValueError: if it does not know such circuits; the message names the reason
+    :param circuit: the circuit to approximate
+    :raises ValueError: if it does not support the circuit; the message says why
     """
 
     #: the name under which it is registered
@@ -38,21 +40,24 @@ class Prior(ABC):
     @classmethod
     def supports(cls, circuit: "Circuit") -> str | None:
         """
-        Answered before anything is made, for settings of strangers too: it may not take time or memory that grows with them.
+        Say whether it supports a circuit. It is called before anything is built, also for settings from strangers, so its time
+        and memory must not grow with them.
 
-        :param circuit: that it may be asked to approximate
-        :return: why it cannot, as the end of a sentence, or ``None`` if it can
+        :param circuit: the circuit
+        :return: ``None`` if it does; otherwise the reason, as the end of a sentence
         """
         return None
 
     @property
     def n_logits(self) -> int:
-        """Columns of :meth:`logits`: one a qubit, or none if there is nothing to add to."""
+        """Columns of :meth:`logits`: one per qubit, or 0 without a prior."""
         return self.circuit.n_qubits
 
     @abstractmethod
     def bits(self, inputs: th.Tensor) -> th.Tensor:
         """
+        Approximate the expected bits.
+
         :param inputs: circuit inputs, ``(batch, n_inputs)``, wrapped or not
         :return: expected bits, ``(batch, n_qubits)``, in [0, 1], differentiable in the angles
         """
@@ -60,11 +65,13 @@ class Prior(ABC):
     @abstractmethod
     def operations(self) -> int:
         """
-        :return: multiplications with an addition that the bits of one circuit take, about
+        Estimate the multiply-adds for the bits of one circuit.
         """
 
     def logits(self, inputs: th.Tensor) -> th.Tensor:
         """
+        Compute the logits of the approximate bits.
+
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :return: logits of the bits, ``(batch, n_logits)``
         """
@@ -72,9 +79,9 @@ class Prior(ABC):
 
     def features(self, inputs: th.Tensor) -> th.Tensor:
         """
-        What a network that learns the circuit is shown.
+        Compute the features of the qtDNN's network.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
-        :return: cosines and sines of angles and indices, ``n_inputs`` columns each, and behind them those of :meth:`logits`
+        :return: cosines and sines of angles and indices, ``n_inputs`` columns each, followed by those of :meth:`logits`
         """
         return th.cat([*periodic_features(self.circuit, inputs), self.logits(inputs)], dim=1)

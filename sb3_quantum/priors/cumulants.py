@@ -1,6 +1,5 @@
 """
-The cumulant expansion of a circuit, cut at the first or the second order: qubits on their own, or with the correlations of all
-pairs.
+The cumulant expansion of a circuit to first or second order: independent qubits, or with the correlations of all pairs.
 """
 
 from functools import cached_property
@@ -17,35 +16,35 @@ from sb3_quantum.priors.base import Prior
 
 #: qubits of the widest circuit whose rows a GPU's kernel holds in registers
 MOST_FUSED_QUBITS = 128
-#: gates that change no measurement in Z if nothing but such gates stands behind them
+#: gates that do not change a measurement in Z if only such gates follow
 _DIAGONAL = ("rz", "cz", "rzz")
 
 
 class CumulantExpansion:
     r"""
-    Expectation values of Z on every qubit in the cumulant expansion of the state.
+    Compute expectation values of Z on every qubit in the cumulant expansion of the state.
 
-    At the first order the state is a product of the qubits' own states after every gate: each is its Bloch vector
-    ``(x, y, z)``. Gates of one qubit turn it, exactly. A CZ between i and j maps ``X_i`` to ``X_i Z_j``, whose expectation
-    value is taken for ``x_i z_j``.
+    To first order the state is a product of single-qubit states after every gate, each a Bloch vector ``(x, y, z)``. One-qubit
+    gates rotate it exactly. A CZ between i and j maps ``X_i`` to ``X_i Z_j``, whose expectation value is approximated by ``x_i
+    z_j``.
 
-    At the second order the covariances of the Paulis of all pairs, ``D(P_i, Q_k) = <P_i Q_k> - <P_i><Q_k>``, are carried
-    along, and only the correlations of three qubits that are not due to those of pairs (the third cumulants) are dropped. Then
-    ``<X_i Z_j> = x_i z_j + D(X_i, Z_j)`` is exact, and with a third qubit k, behind the CZ, ::
+    To second order the covariances of the Paulis of all pairs, ``D(P_i, Q_k) = <P_i Q_k> - <P_i><Q_k>``, are included, and
+    only correlations of three qubits that do not follow from pairs (third cumulants) are dropped. Then ``<X_i Z_j> = x_i z_j +
+    D(X_i, Z_j)`` is exact, and for a third qubit k, after the CZ, ::
 
         D(X_i, P_k) = x_i D(Z_j, P_k) + z_j D(X_i, P_k)
 
-    The result is exact while no three qubits are correlated at once (as any circuit of two qubits, or of pairs that stay among
-    themselves), and good while such correlations are weak.
+    The result is exact as long as no three qubits are correlated at once (as in a circuit of two qubits, or of separate
+    pairs), and good while such correlations are weak.
 
-    Gates of two qubits cost ``O(n_qubits)`` operations at the second order, and so does turning a qubit in front of one; the
-    first order costs ``O(1)`` a gate. The result is differentiable in the angles, any number of times.
+    To second order, a two-qubit gate costs ``O(n_qubits)`` operations, and so does the rotation of a qubit before it. To first
+    order, a gate costs ``O(1)``. The result is differentiable in the angles any number of times.
 
     Source: Kubo, "Generalized cumulant expansion method", J. Phys. Soc. Japan 17, 1100 (1962).
 
     :param program: the gates
     :param order: 1, the mean field, or 2, with the correlations of pairs
-    :raises ValueError: if there are gates of another kind than :data:`~sb3_quantum.circuits.program.KINDS`
+    :raises ValueError: if a gate is not one of :data:`~sb3_quantum.circuits.program.KINDS`
     """
 
     def __init__(self, program: Program, order: int):
@@ -53,20 +52,22 @@ class CumulantExpansion:
         if unknown:
             raise ValueError(f"a prior supports the gates {', '.join(KINDS)}, but the circuit has {', '.join(unknown)}")
         self.n_qubits, self.order = program.n_qubits, order
-        # What follows the last gate that is not diagonal cannot be seen in Z
+        # Gates after the last gate that is not diagonal do not change a measurement in Z
         last = max((place for place, gate in enumerate(program.gates) if gate.name not in _DIAGONAL), default=-1)
         self.gates, arrays = program.gates[: last + 1], program.arrays
         columns = arrays.kind, arrays.first, arrays.second, arrays.angle, arrays.choice
-        #: turns of the Bloch vector by fixed gates, ``(n_gates, 3, 3)``
+        #: rotations of the Bloch vector by fixed gates, ``(n_gates, 3, 3)``
         self.fixed = np.array([_fixed_turn(*fixed) for fixed in arrays.fixed[: last + 1]]).reshape(-1, 3, 3)
-        #: the gates as :mod:`sb3_quantum.priors.kernel` takes them
+        #: the gates in the form of :mod:`sb3_quantum.priors.kernel`
         self.arrays = (*(column[: last + 1] for column in columns), self.fixed.astype(np.float32).reshape(-1, 9))
 
     def __call__(self, angles: th.Tensor, choices: th.Tensor) -> th.Tensor:
         """
+        Compute the expectation values.
+
         :param angles: of the gates, in radians, ``(batch, n_angles)``
         :param choices: pairs of qubits that every row chooses, ``(batch, n_choices, 2)``, int64
-        :return: ``(batch, n_qubits)``; at the second order not always within [-1, 1]
+        :return: ``(batch, n_qubits)``; to second order not always within [-1, 1]
         """
         if angles.device.type == "cpu" and angles.dtype == th.float32 and not in_graph(angles):
             return _Compiled.apply(angles, choices, self)
@@ -78,14 +79,14 @@ class CumulantExpansion:
 
     def in_torch(self, angles: th.Tensor, choices: th.Tensor) -> th.Tensor:
         """
-        The same in torch's operations, on any device and in any precision.
+        Compute the same with torch's operations, on any device and in any precision.
 
         :param angles: ``(batch, n_angles)``
         :param choices: ``(batch, n_choices, 2)``
         :return: ``(batch, n_qubits)``
         """
         batch, n_qubits = angles.shape[0], self.n_qubits
-        choices = choices.clamp(0, n_qubits - 1)  # NaN is no index
+        choices = choices.clamp(0, n_qubits - 1)  # NaN is not an index
         mean = th.cat([angles.new_zeros(batch, n_qubits, 2), angles.new_ones(batch, n_qubits, 1)], dim=2)
         # (batch, qubit, axis, other qubit, its axis)
         pair = angles.new_zeros(batch, n_qubits, 3, n_qubits, 3) if self.order > 1 else None
@@ -106,7 +107,7 @@ class CumulantExpansion:
 
     def operations(self) -> int:
         """
-        :return: multiplications with an addition that a row takes at most; three times as many with its gradient
+        Bound the multiply-adds of a row; with the gradient there are three times as many.
         """
         width = 3 * self.n_qubits if self.order > 1 else 0
         waiting, total = [0] * self.n_qubits, 0
@@ -115,7 +116,7 @@ class CumulantExpansion:
                 waiting[gate.qubits[0]] += 1
                 total += 27
                 continue
-            # Whoever is chosen, all qubits that wait are turned once before they meet somebody
+            # Whichever qubits are chosen, each waiting qubit is rotated once before its next two-qubit gate
             ends = gate.qubits or sorted(range(self.n_qubits), key=lambda qubit: -waiting[qubit])[:2]
             total += sum(9 + 9 * width for qubit in ends if waiting[qubit]) + 4 + (8 if gate.name == "cz" else 12) * width
             for qubit in ends:
@@ -125,10 +126,12 @@ class CumulantExpansion:
 
 class CumulantPrior(Prior):
     """
-    A prior that cuts the cumulant expansion at one of its orders. Gates are looked at when they are first needed: a file's
-    settings are checked by making the networks, and may ask for any number of gates.
+    Prior from the cumulant expansion to some order.
 
-    :param circuit: that it approximates
+    Gates are inspected when first needed: a file's settings are checked by building the networks, and may ask for any number
+    of gates.
+
+    :param circuit: the circuit to approximate
     """
 
     #: of the expansion
@@ -136,7 +139,7 @@ class CumulantPrior(Prior):
 
     @cached_property
     def expansion(self) -> CumulantExpansion:
-        """Of the circuit's gates."""
+        """The expansion of the circuit's gates."""
         return CumulantExpansion(self.circuit.program, self.order)
 
     def bits(self, inputs: th.Tensor) -> th.Tensor:
@@ -153,7 +156,7 @@ class _Compiled(th.autograd.Function):
     @staticmethod
     def forward(ctx: Any, angles: th.Tensor, choices: th.Tensor, expansion: CumulantExpansion) -> th.Tensor:
         cos, sin = angles.cos(), angles.sin()
-        # Compiled loops do not look where they write, and NaN is no index
+        # Compiled loops do not check where they write, and NaN is not an index
         choices = choices.clamp(0, expansion.n_qubits - 1).contiguous()
         out = angles.new_empty(len(angles), expansion.n_qubits)
         arrays = cos.numpy(), sin.numpy(), choices.numpy(), out.numpy()
@@ -175,7 +178,7 @@ class _Compiled(th.autograd.Function):
 
 
 def _fixed_turn(a: float, b: float, c: float, d: float) -> list[list[float]]:
-    """The turn of the Bloch vector by the unitary ``a - i (b X + c Y + d Z)``."""
+    """Compute the rotation of the Bloch vector by the unitary ``a - i (b X + c Y + d Z)``."""
     return [
         [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
         [2 * (b * c + a * d), a * a - b * b + c * c - d * d, 2 * (c * d - a * b)],
@@ -184,7 +187,7 @@ def _fixed_turn(a: float, b: float, c: float, d: float) -> list[list[float]]:
 
 
 def _turn(gate: Gate, angles: th.Tensor, fixed: np.ndarray) -> th.Tensor:
-    """The turn of the Bloch vector by a gate of one qubit, ``(batch, 3, 3)``."""
+    """Compute the rotation of the Bloch vector by a one-qubit gate, ``(batch, 3, 3)``."""
     if gate.name == "fixed":
         return angles.new_tensor(fixed).expand(angles.shape[0], 3, 3)
     angle = angles[:, gate.angles[0]]
@@ -204,7 +207,7 @@ def _turn(gate: Gate, angles: th.Tensor, fixed: np.ndarray) -> th.Tensor:
 
 
 def _flush(mean: th.Tensor, pair: th.Tensor | None, waiting: dict[int, th.Tensor]) -> tuple[th.Tensor, th.Tensor | None]:
-    """Turn qubits by the gates that wait for them."""
+    """Rotate qubits by their pending gates."""
     if not waiting:
         return mean, pair
     nothing = th.eye(3, dtype=mean.dtype, device=mean.device).expand(mean.shape[0], 3, 3)
@@ -219,11 +222,11 @@ def _entangle(
     mean: th.Tensor, pair: th.Tensor | None, i: th.Tensor, j: th.Tensor, angle: th.Tensor | None
 ) -> tuple[th.Tensor, th.Tensor | None]:
     """
-    CZ gates, or RZZ gates if there is an angle, between the qubits i and j, ``(batch,)``; none where they are equal.
+    Apply CZ gates, or RZZ gates if there is an angle, between the qubits i and j, ``(batch,)``; none where they are equal.
     """
     batch, n_qubits, _ = mean.shape
     rows = th.arange(batch, device=mean.device)
-    # An RZZ turns (X_i, Y_i) by its angle into (Y_i Z_j, -X_i Z_j); a CZ replaces them with (X_i Z_j, Y_i Z_j)
+    # An RZZ rotates (X_i, Y_i) by its angle into (Y_i Z_j, -X_i Z_j); a CZ replaces them by (X_i Z_j, Y_i Z_j)
     if angle is None:
         keep, swap = th.zeros_like(mean[:, 0, 0]), th.eye(2, dtype=mean.dtype, device=mean.device).expand(batch, 2, 2)
     else:
@@ -245,7 +248,7 @@ def _entangle(
     turned = th.where(gate[:, :, None], turned, mean)
     if pair is None:
         return turned, None
-    # The covariances with all other qubits, (batch, axis, other qubit, its axis)
+    # 1. Covariances with all other qubits, (batch, axis, other qubit, its axis)
     covariances = pair[rows, i], pair[rows, j]
     sides = []
     for side in (0, 1):
@@ -253,7 +256,7 @@ def _entangle(
         products = one[:, :2, None, None] * theirs[:, 2:] + other[:, 2, None, None, None] * mine[:, :2]
         xy = keep[:, None, None, None] * mine[:, :2] + th.einsum("bac,bckd->bakd", swap, products)
         sides.append(th.cat([xy, mine[:, 2:]], dim=1))
-    # Those between the two, exactly
+    # 2. Covariances between the two qubits, exactly
     inner = block[:, :2, :2]
     if angle is None:
         flipped = th.stack([th.stack([inner[:, 1, 1], -inner[:, 1, 0]], 1), th.stack([-inner[:, 0, 1], inner[:, 0, 0]], 1)], 1)

@@ -1,10 +1,10 @@
 """
-The cumulant expansion and its derivative as kernels in Triton, see :mod:`.cumulants`: one circuit a program at a time.
+Triton kernels for the cumulant expansion and its derivative, see :mod:`.cumulants`: each program runs one circuit at a time.
 
-A qubit has four places, for x, y, z and nothing, so that what belongs to it is a block. In memory of its own, a program has
-Bloch vectors and covariances, and their gradients: rows and columns are the qubits' places. A gate of two qubits takes the
-Paulis X and Y of either to ``k X + u X Z - v Y Z`` and ``k Y + u Y Z + v X Z``, with the other's Z: a CZ has ``(0, 1, 0)`` for
-``(k, u, v)``, an RZZ its angle's ``(cos, 0, sin)``.
+A qubit has four places, for x, y, z and padding, so that its values are a block. Each program has its own memory for Bloch
+vectors and covariances, and their gradients; rows and columns are the qubits' places. A two-qubit gate maps the Paulis X and Y
+of each qubit to ``k X + u X Z - v Y Z`` and ``k Y + u Y Z + v X Z``, with the other's Z: a CZ has ``(0, 1, 0)`` for ``(k, u,
+v)``, an RZZ its angle's ``(cos, 0, sin)``.
 """
 
 import triton
@@ -12,7 +12,7 @@ import triton.language as tl
 
 from sb3_quantum.circuits.program import KINDS
 
-#: numbers a gate in the table: kind, first and second qubit, angle, and choice; -1 stands for nothing
+#: numbers per gate in the table: kind, first and second qubit, angle, and choice; -1 means none
 FIELDS = 5
 _FIELDS = tl.constexpr(FIELDS)
 _R, _RX, _RY, _RZ, _FIXED, _CZ = (tl.constexpr(KINDS.index(name)) for name in ("r", "rx", "ry", "rz", "fixed", "cz"))
@@ -20,7 +20,7 @@ _R, _RX, _RY, _RZ, _FIXED, _CZ = (tl.constexpr(KINDS.index(name)) for name in ("
 
 @triton.jit
 def _times(matrix, vector):
-    """``(4, 4)`` times ``(4,)``."""
+    """Multiply ``(4, 4)`` by ``(4,)``."""
     return tl.sum(matrix * vector[None, :], 1)
 
 
@@ -31,7 +31,7 @@ def _transposed_times(matrix, vector):
 
 @triton.jit
 def _times_rows(matrix, rows):
-    """``(4, 4)`` times ``(4, WIDTH)``."""
+    """Multiply ``(4, 4)`` by ``(4, WIDTH)``."""
     return tl.sum(matrix[:, :, None] * rows[None, :, :], 1)
 
 
@@ -42,7 +42,7 @@ def _transposed_times_rows(matrix, rows):
 
 @triton.jit
 def _load_rows(pair, qubit, n_qubits, WIDTH: tl.constexpr):
-    """A qubit's covariances with all others, ``(4, WIDTH)``."""
+    """Load a qubit's covariances with all others, ``(4, WIDTH)``."""
     columns = tl.arange(0, WIDTH)[None, :]
     rows = 4 * qubit + tl.arange(0, 4)[:, None]
     return tl.load(pair + rows * WIDTH + columns, mask=columns < 4 * n_qubits, other=0.0)
@@ -50,7 +50,7 @@ def _load_rows(pair, qubit, n_qubits, WIDTH: tl.constexpr):
 
 @triton.jit
 def _store_rows(pair, qubit, values, n_qubits, WIDTH: tl.constexpr):
-    """The same, and what mirrors them. Whoever reads waits."""
+    """Store the covariances, and their mirror image. Readers need a barrier."""
     columns = tl.arange(0, WIDTH)[None, :]
     rows = 4 * qubit + tl.arange(0, 4)[:, None]
     tl.debug_barrier()
@@ -73,7 +73,7 @@ def _store_vector(vectors, qubit, values):
 
 @triton.jit
 def _axis(kind, x, y):
-    """What a gate turns about, or anything for a fixed one."""
+    """Return the rotation axis of a gate; arbitrary for a fixed gate."""
     nx = tl.where(kind == _R, x, tl.where(kind == _RX, 1.0, 0.0))
     ny = tl.where(kind == _R, y, tl.where(kind == _RY, 1.0, 0.0))
     return nx, ny, tl.where(kind == _RZ, 1.0, 0.0)
@@ -81,7 +81,7 @@ def _axis(kind, x, y):
 
 @triton.jit
 def _turn(kind, c, s, nx, ny, nz, fixed):
-    """The turn of the Bloch vector by a gate of one qubit, ``(4, 4)``."""
+    """Compute the rotation of the Bloch vector by a one-qubit gate, ``(4, 4)``."""
     a, b = tl.arange(0, 4)[:, None], tl.arange(0, 4)[None, :]
     one = tl.where(a == 0, nx, tl.where(a == 1, ny, tl.where(a == 2, nz, 0.0)))
     other = tl.where(b == 0, nx, tl.where(b == 1, ny, tl.where(b == 2, nz, 0.0)))
@@ -94,7 +94,7 @@ def _turn(kind, c, s, nx, ny, nz, fixed):
 
 @triton.jit
 def _gate(gate, table, fixed, angles):
-    """Kind, qubit, turn, axis and the place of the angle, of a gate of one qubit."""
+    """Load a one-qubit gate: kind, qubit, rotation, axis and the place of the angle."""
     kind, qubit, place = (
         tl.load(table + gate * _FIELDS),
         tl.load(table + gate * _FIELDS + 1),
@@ -108,7 +108,7 @@ def _gate(gate, table, fixed, angles):
 
 @triton.jit
 def _meeting(gate, table, choices):
-    """Kind, qubits and the place of the angle, of a gate of two qubits."""
+    """Load a two-qubit gate: kind, qubits and the place of the angle."""
     fields = table + gate * _FIELDS
     choice = tl.load(fields + 4)
     i, j = tl.load(fields + 1).to(tl.int64), tl.load(fields + 2).to(tl.int64)
@@ -119,7 +119,7 @@ def _meeting(gate, table, choices):
 
 @triton.jit
 def _parts(kind, angle):
-    """``P`` and ``Q`` of ``new = P old + Q products``, and their derivatives with respect to the angle."""
+    """Compute ``P`` and ``Q`` of ``new = P old + Q products``, and their derivatives with respect to the angle."""
     a, b = tl.arange(0, 4)[:, None], tl.arange(0, 4)[None, :]
     is_cz = kind == _CZ
     c, s = tl.cos(angle), tl.sin(angle)
@@ -132,8 +132,8 @@ def _parts(kind, angle):
 @triton.jit
 def _products(mean, pair, i, j, is_cz, WIDTH: tl.constexpr, PAIRS: tl.constexpr):
     """
-    Expectation values of products of Paulis of two qubits, ``(4, 4)``; and those that stand for the first two of each
-    behind the gate: a CZ takes ``X X`` to ``Y Y`` and ``X Y`` to ``- Y X``.
+    Compute expectation values of products of Paulis of two qubits, ``(4, 4)``, and those that replace the first two of each
+    after the gate: a CZ maps ``X X`` to ``Y Y`` and ``X Y`` to ``- Y X``.
     """
     a, b = tl.arange(0, 4)[:, None], tl.arange(0, 4)[None, :]
     flips = is_cz & (a < 2) & (b < 2)
@@ -148,7 +148,7 @@ def _products(mean, pair, i, j, is_cz, WIDTH: tl.constexpr, PAIRS: tl.constexpr)
 
 @triton.jit
 def _entangle(mean, pair, i, j, kind, angle, n_qubits, WIDTH: tl.constexpr, PAIRS: tl.constexpr):
-    """A gate of two qubits."""
+    """Apply a two-qubit gate."""
     a, b = tl.arange(0, 4)[:, None], tl.arange(0, 4)[None, :]
     old, products, _, _ = _parts(kind, angle)
     mean_i, mean_j = _load_vector(mean, i), _load_vector(mean, j)
@@ -180,7 +180,7 @@ def _entangle(mean, pair, i, j, kind, angle, n_qubits, WIDTH: tl.constexpr, PAIR
 
 @triton.jit
 def _keep(tape, meeting, mean, pair, i, j, n_qubits, WIDTH: tl.constexpr, PAIRS: tl.constexpr):
-    """What both qubits are in front of a gate."""
+    """Save the state of both qubits before a gate."""
     places = tl.arange(0, 4)
     size: tl.constexpr = 8 * (1 + (WIDTH if PAIRS else 0))
     entry = tape + meeting * size
@@ -195,7 +195,7 @@ def _keep(tape, meeting, mean, pair, i, j, n_qubits, WIDTH: tl.constexpr, PAIRS:
 
 @triton.jit
 def _restore(tape, meeting, mean, pair, i, j, n_qubits, WIDTH: tl.constexpr, PAIRS: tl.constexpr):
-    """The inverse of :func:`_keep`."""
+    """Restore what :func:`_keep` saved."""
     places = tl.arange(0, 4)
     size: tl.constexpr = 8 * (1 + (WIDTH if PAIRS else 0))
     entry = tape + meeting * size
@@ -210,7 +210,7 @@ def _restore(tape, meeting, mean, pair, i, j, n_qubits, WIDTH: tl.constexpr, PAI
 
 @triton.jit
 def _begin(vectors, pair, z, n_qubits, WIDTH: tl.constexpr, PAIRS: tl.constexpr):
-    """Vectors along z, of these lengths, and no covariances."""
+    """Initialize vectors along z, of these lengths, without covariances."""
     columns = tl.arange(0, WIDTH)
     there = columns < 4 * n_qubits
     tl.debug_barrier()
@@ -226,7 +226,7 @@ def _run(
     angles, choices, table, fixed, mean, pair, tape, n_gates, n_qubits,
     WIDTH: tl.constexpr, PAIRS: tl.constexpr, KEPT: tl.constexpr,
 ):  # fmt: skip
-    """All gates, what was in front of those of two qubits onto the tape. Returns how many of these there are."""
+    """Run all gates, and save the state before each two-qubit gate on the tape. Returns the number of two-qubit gates."""
     _begin(mean, pair, 1.0, n_qubits, WIDTH, PAIRS)
     meetings = 0
     for gate in range(n_gates):
@@ -246,13 +246,13 @@ def _run(
     return meetings
 
 
-# Batches of any size run what was compiled for the first one
+# Batches of any size run the same compiled code
 @triton.jit(do_not_specialize=["rows", "programs"])
 def values(
     angles, choices, table, fixed, scratch, out, rows, programs, own, n_angles, n_choices, n_gates, n_qubits,
     WIDTH: tl.constexpr, PAIRS: tl.constexpr,
 ):  # fmt: skip
-    """Expectation values of Z, ``(rows, n_qubits)``."""
+    """Compute expectation values of Z, ``(rows, n_qubits)``."""
     program = tl.program_id(0)
     mean = scratch + program.to(tl.int64) * own
     pair = mean + 4 * n_qubits
@@ -268,8 +268,8 @@ def values(
 @triton.jit
 def _turn_back(turn, mean, pair, grad, grads, qubit, n_qubits, WIDTH: tl.constexpr, PAIRS: tl.constexpr):
     """
-    State and gradient in front of a gate of one qubit, in place of those behind it. Returns the torque behind it: the
-    derivatives with respect to further turns about the three axes.
+    Carry state and gradient back through a one-qubit gate, in place. Returns the torque after it: the derivatives with respect
+    to further rotations about the three axes.
     """
     a, b = tl.arange(0, 4)[:, None], tl.arange(0, 4)[None, :]
     vector, slope = _load_vector(mean, qubit), _load_vector(grad, qubit)
@@ -291,8 +291,8 @@ def _turn_back(turn, mean, pair, grad, grads, qubit, n_qubits, WIDTH: tl.constex
 @triton.jit
 def _entangle_back(mean, pair, grad, grads, i, j, kind, angle, n_qubits, WIDTH: tl.constexpr, PAIRS: tl.constexpr):
     """
-    The gradient in front of a gate of two qubits, in place of that behind it, from the state in front of it. Returns the
-    slope of an RZZ's angle.
+    Carry the gradient back through a two-qubit gate, in place, from the state before it. Returns the derivative with respect
+    to an RZZ's angle.
     """
     a, b = tl.arange(0, 4)[:, None], tl.arange(0, 4)[None, :]
     old, products, d_old, d_products = _parts(kind, angle)
@@ -300,7 +300,7 @@ def _entangle_back(mean, pair, grad, grads, i, j, kind, angle, n_qubits, WIDTH: 
     block, _ = _products(mean, pair, i, j, kind == _CZ, WIDTH, PAIRS)
     with_z, z_with = tl.sum(tl.where(b == 2, block, 0.0), 1), tl.sum(tl.where(a == 2, block, 0.0), 0)
     grad_i, grad_j = _load_vector(grad, i), _load_vector(grad, j)
-    # Of products of Paulis, in front of the gate
+    # Gradient of products of Paulis, before the gate
     of_products = tl.zeros((4, 4), tl.float32)
     right, left = tl.zeros((4,), tl.float32), tl.zeros((4,), tl.float32)
     if PAIRS:
@@ -357,7 +357,10 @@ def gradient(
     angles, choices, table, fixed, scratch, weights, out,
     rows, programs, own, n_angles, n_choices, n_gates, n_qubits, WIDTH: tl.constexpr, PAIRS: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of ``(weights * values).sum()`` with respect to the gates' angles, added to ``out``, ``(rows, n_angles)``."""
+    """
+    Compute the gradient of ``(weights * values).sum()`` with respect to the gates' angles, and add it to ``out``, ``(rows,
+    n_angles)``.
+    """
     program = tl.program_id(0)
     half: tl.constexpr = 1 + (WIDTH if PAIRS else 0)
     mean = scratch + program.to(tl.int64) * own
@@ -380,7 +383,7 @@ def gradient(
                 if place >= 0:
                     tl.atomic_add(slopes + place, nx * x + ny * y + nz * z_)
                 if kind == _R:
-                    # RZ(phi) RX(theta) RZ(-phi): the torque about z behind the gate less that in front of it
+                    # RZ(phi) RX(theta) RZ(-phi): the torque about z after the gate minus that before it
                     last = tl.sum(tl.where(tl.arange(0, 4)[None, :] == 2, turn, 0.0), 1)
                     places = tl.arange(0, 4)
                     torque = tl.where(places == 0, x, tl.where(places == 1, y, tl.where(places == 2, z_, 0.0)))

@@ -13,13 +13,13 @@ from sb3_quantum.priors import cumulants_kernel
 if TYPE_CHECKING:
     from sb3_quantum.priors.cumulants import CumulantExpansion
 
-#: programs that share out the rows of a batch, and bytes that all of them may take for themselves
+#: programs that share the rows of a batch, and memory of all of them in bytes
 PROGRAMS, SCRATCH = 2**12, 2**29
 _PLACED: WeakKeyDictionary["CumulantExpansion", dict[th.device, tuple[th.Tensor, th.Tensor]]] = WeakKeyDictionary()
 
 
 class FusedExpansion(th.autograd.Function):
-    """Expectation values of Z, and their derivative, a launch each."""
+    """Autograd function of the expectation values of Z: one launch forward, one backward."""
 
     @staticmethod
     def forward(ctx: Any, angles: th.Tensor, choices: th.Tensor, expansion: "CumulantExpansion") -> th.Tensor:
@@ -42,8 +42,10 @@ class FusedExpansion(th.autograd.Function):
 
 def tables(expansion: "CumulantExpansion") -> tuple[np.ndarray, np.ndarray]:
     """
-    :param expansion: whose gates are listed
-    :return: ``(n_gates, cumulants_kernel.FIELDS)``, int32, and the turns of fixed gates, ``(n_gates, 4, 4)``, float32
+    List an expansion's gates for the kernels.
+
+    :param expansion: the expansion
+    :return: ``(n_gates, cumulants_kernel.FIELDS)``, int32, and the rotations of fixed gates, ``(n_gates, 4, 4)``, float32
     """
     gates = np.stack(expansion.arrays[:5], axis=1).astype(np.int32).reshape(-1, cumulants_kernel.FIELDS)
     turns = np.zeros((len(gates), 4, 4), np.float32)
@@ -52,7 +54,7 @@ def tables(expansion: "CumulantExpansion") -> tuple[np.ndarray, np.ndarray]:
 
 
 def _placed(expansion: "CumulantExpansion", device: th.device) -> tuple[th.Tensor, th.Tensor]:
-    """The tables on a device. They are not kept on the expansion, which may be copied, pickled and moved."""
+    """Put the tables on a device. They are not kept on the expansion, which may be copied, pickled and moved."""
     known = _PLACED.setdefault(expansion, {})
     if device not in known:
         table, turns = (th.from_numpy(array).to(device) for array in tables(expansion))
@@ -64,7 +66,7 @@ def _launch(kernel: Any, expansion: "CumulantExpansion", angles: th.Tensor, choi
     n_qubits, n_gates = expansion.n_qubits, len(expansion.gates)
     n_meetings = sum(gate.name in ("cz", "rzz") for gate in expansion.gates)
     width = 4 * fused.power_of_2(n_qubits)
-    # Vectors and covariances, twice for a gradient, and in front of every gate of two qubits what these were
+    # Vectors and covariances, twice for a gradient, and their values before every two-qubit gate
     pairs = width if expansion.order > 1 else 0
     own = 4 * n_qubits * (1 + pairs)
     own = 2 * own + 8 * n_meetings * (1 + pairs) if kernel is cumulants_kernel.gradient else own

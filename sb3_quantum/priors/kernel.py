@@ -1,28 +1,28 @@
 """
 Compiled CPU kernels of the cumulant expansion, values and gradient, one circuit after the other.
 
-What they calculate is said in :mod:`sb3_quantum.priors.cumulants`, whose torch path is the same in other operations. ``mean``
-holds the qubits' Bloch vectors, ``(n_qubits, 3)``. ``pair`` holds the covariances of all pairs, ``(3 * n_qubits, width)``, row
-``3 * i + a`` and column ``3 * j + b`` for the axes a and b of the qubits i and j: symmetric, zero within a qubit, and padded
-with zeros to whole vector registers; its width is 0 for the mean field. Every loop over it runs along a row.
+They compute what :mod:`sb3_quantum.priors.cumulants` describes, as its torch path does. ``mean`` holds the qubits' Bloch
+vectors, ``(n_qubits, 3)``. ``pair`` holds the covariances of all pairs, ``(3 * n_qubits, width)``, row ``3 * i + a`` and
+column ``3 * j + b`` for the axes a and b of the qubits i and j: symmetric, zero within a qubit, and padded with zeros to whole
+vector registers; its width is 0 for the mean field. Every loop over it runs along a row.
 
-Gates of one qubit are only multiplied up, and applied when the qubit meets another one. All of it is in one file because
-numba's cache of machine code looks at a function's own file only.
+One-qubit gates are only multiplied together, and applied before the qubit's next two-qubit gate. Everything is in one file
+because numba's cache of machine code checks only a function's own file.
 """
 
 import numpy as np
 
 from sb3_quantum.circuits.jit import inlined, jit
 
-#: numbers of a vector register that rows are padded to
+#: numbers in a vector register; rows are padded to a multiple
 LANES = 8
-# The order of sb3_quantum.circuits.program.KINDS, for the kernels, to which a tuple's index means nothing
+# The order of sb3_quantum.circuits.program.KINDS, as constants for the kernels
 R, RX, RY, RZ, FIXED, CZ, RZZ = range(7)
 
 
 @inlined
 def _kept(matrices, entry):
-    """One matrix of many, row after row."""
+    """Load one matrix of many, row by row."""
     return (
         matrices[entry, 0],
         matrices[entry, 1],
@@ -38,7 +38,7 @@ def _kept(matrices, entry):
 
 @inlined
 def _matrix(gate, kind, angle, fixed, cos, sin, row):
-    """The turn of the Bloch vector by a gate of one qubit, row after row."""
+    """Compute the rotation of the Bloch vector by a one-qubit gate, row by row."""
     zero, one = np.float32(0), np.float32(1)
     if kind[gate] == FIXED:
         return _kept(fixed, gate)
@@ -58,40 +58,40 @@ def _matrix(gate, kind, angle, fixed, cos, sin, row):
 
 @inlined
 def _turn(m, x, y, z):
-    """A matrix times a vector."""
+    """Multiply a matrix by a vector."""
     return m[0] * x + m[1] * y + m[2] * z, m[3] * x + m[4] * y + m[5] * z, m[6] * x + m[7] * y + m[8] * z
 
 
 @inlined
 def _turn_back(m, x, y, z):
-    """Its inverse times a vector."""
+    """Multiply the inverse of a rotation by a vector."""
     return m[0] * x + m[3] * y + m[6] * z, m[1] * x + m[4] * y + m[7] * z, m[2] * x + m[5] * y + m[8] * z
 
 
 @inlined
 def _sum3(out, o, a, b, c, x, i, y, j, z, k):
-    """``out[o] = a x[i] + b y[j] + c z[k]``."""
+    """Compute ``out[o] = a x[i] + b y[j] + c z[k]``."""
     for column in range(out.shape[1]):
         out[o, column] = a * x[i, column] + b * y[j, column] + c * z[k, column]
 
 
 @inlined
 def _mix(rows, o, a, i, b):
-    """``rows[o] = a rows[i] + b rows[o]``."""
+    """Compute ``rows[o] = a rows[i] + b rows[o]``."""
     for column in range(rows.shape[1]):
         rows[o, column] = a * rows[i, column] + b * rows[o, column]
 
 
 @inlined
 def _add2(rows, o, a, i, b, j):
-    """``rows[o] += a rows[i] + b rows[j]``."""
+    """Compute ``rows[o] += a rows[i] + b rows[j]``."""
     for column in range(rows.shape[1]):
         rows[o, column] += a * rows[i, column] + b * rows[j, column]
 
 
 @inlined
 def _dot(x, i, y, j):
-    """Scalar product of ``x[i]`` and ``y[j]``."""
+    """Compute the scalar product of ``x[i]`` and ``y[j]``."""
     total = np.float32(0.0)
     for column in range(x.shape[1]):
         total += x[i, column] * y[j, column]
@@ -100,7 +100,7 @@ def _dot(x, i, y, j):
 
 @inlined
 def _cross(x, i, y, j):
-    """Vector product of three rows from ``x[i]`` on and three from ``y[j]`` on, summed up."""
+    """Compute the summed vector product of three rows from ``x[i]`` on and three from ``y[j]`` on."""
     a, b, c = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for column in range(x.shape[1]):
         a += x[i + 1, column] * y[j + 2, column] - x[i + 2, column] * y[j + 1, column]
@@ -111,7 +111,7 @@ def _cross(x, i, y, j):
 
 @inlined
 def _mirror(pair, qubit, n_qubits):
-    """The rows of a qubit into its columns."""
+    """Copy the rows of a qubit into its columns."""
     x = 3 * qubit
     for row in range(3 * n_qubits):
         pair[row, x], pair[row, x + 1], pair[row, x + 2] = pair[x, row], pair[x + 1, row], pair[x + 2, row]
@@ -119,7 +119,7 @@ def _mirror(pair, qubit, n_qubits):
 
 @inlined
 def _mirror_block(pair, i, j):
-    """The same within the rows of another qubit j only."""
+    """Copy the rows of a qubit into its columns, only within the rows of another qubit j."""
     for a in range(3):
         for b in range(3):
             pair[3 * j + b, 3 * i + a] = pair[3 * i + a, 3 * j + b]
@@ -127,7 +127,7 @@ def _mirror_block(pair, i, j):
 
 @inlined
 def _keep(mean, pair, qubit, vectors, rows, entry):
-    """A qubit's Bloch vector and covariances onto the tape."""
+    """Save a qubit's Bloch vector and covariances on the tape."""
     for a in range(3):
         vectors[entry, a] = mean[qubit, a]
         for column in range(pair.shape[1]):
@@ -137,8 +137,8 @@ def _keep(mean, pair, qubit, vectors, rows, entry):
 @inlined
 def _flush(qubit, other, waiting, mean, pair, rows, entry):
     """
-    Turn a qubit by all gates that wait for it. What it was is on the tape. Its columns are left as they were but for the rows
-    of the qubit that it is about to meet.
+    Rotate a qubit by its pending gates. Its former values are on the tape. Its columns are updated only in the rows of the
+    qubit that it is about to meet.
     """
     m = _kept(waiting, qubit)
     mean[qubit, 0], mean[qubit, 1], mean[qubit, 2] = _turn(m, mean[qubit, 0], mean[qubit, 1], mean[qubit, 2])
@@ -152,7 +152,7 @@ def _flush(qubit, other, waiting, mean, pair, rows, entry):
 
 @jit
 def _rzz_rows(pair, p, z, rows, x, mean_x, mean_y, mean_z, c, s):
-    """The covariances of one qubit behind an RZZ."""
+    """Compute the covariances of one qubit after an RZZ."""
     _sum3(pair, p, c, -s * mean_y, -s * mean_z, rows, x, pair, z, rows, x + 1)
     _sum3(pair, p + 1, c, s * mean_x, s * mean_z, rows, x + 1, pair, z, rows, x)
 
@@ -160,8 +160,8 @@ def _rzz_rows(pair, p, z, rows, x, mean_x, mean_y, mean_z, c, s):
 @inlined
 def _entangle(i, j, c, s, is_cz, mean, pair, rows, entry, block):
     """
-    A CZ, or an RZZ by an angle of cosine c and sine s, which turns ``X_i`` to ``c X_i - s Y_i Z_j`` and ``Y_i`` to
-    ``c Y_i + s X_i Z_j``. What both qubits were is on the tape.
+    Apply a CZ, or an RZZ by an angle of cosine c and sine s, which maps ``X_i`` to ``c X_i - s Y_i Z_j`` and ``Y_i`` to ``c
+    Y_i + s X_i Z_j``. The former values of both qubits are on the tape.
     """
     xi, yi, zi, xj, yj, zj = mean[i, 0], mean[i, 1], mean[i, 2], mean[j, 0], mean[j, 1], mean[j, 2]
     if pair.shape[1] == 0:
@@ -203,7 +203,7 @@ def _entangle(i, j, c, s, is_cz, mean, pair, rows, entry, block):
 
 @inlined
 def _prepare(qubit, other, waits, waiting, mean, pair, vectors, rows, turns, entry):
-    """Turn a qubit that is about to meet another one, if gates wait for it, and return whether they did."""
+    """Rotate a qubit that is about to meet another one by its pending gates, and return whether there were any."""
     if not waits[qubit]:
         return 0
     _keep(mean, pair, qubit, vectors, rows, entry)
@@ -217,15 +217,15 @@ def _prepare(qubit, other, waits, waiting, mean, pair, vectors, rows, turns, ent
 @jit
 def _run(program, cos, sin, choices, row, state, vectors, rows, turns, places):
     """
-    One circuit up to its last meeting of two qubits.
+    Run one circuit up to its last two-qubit gate.
 
-    :param row: of the batch
+    :param row: number in the batch
     :param vectors: tape of Bloch vectors
     :param rows: tape of covariances, three rows an entry
-    :param turns: tape of the turns that have been applied
-    :param places: for every gate of two qubits, filled with its qubits, the first of its entries on the tape or -1 for no
-        gate, and whether its qubits were turned in front of it. Their entries follow each other: each qubit in front of its
-        turn if there is one, and both in front of the gate. Without a length, the tape holds one gate at a time
+    :param turns: tape of the rotations that were applied
+    :param places: filled, for every two-qubit gate, with its qubits, its first entry on the tape or -1 for no gate, and
+        whether its qubits were rotated before it. The entries follow each other: each qubit before its rotation if there is
+        one, and both before the gate. With length 0, the tape holds one gate at a time
     """
     kind, first, second, angle, choice, fixed = program
     mean, pair, waiting, waits, block = state
@@ -273,7 +273,7 @@ def _run(program, cos, sin, choices, row, state, vectors, rows, turns, places):
 
 @jit
 def _state(n_qubits, order):
-    """Memory for one circuit at a time."""
+    """Allocate memory for one circuit at a time."""
     width = (3 * n_qubits + LANES - 1) // LANES * LANES if order > 1 else 0
     return (
         np.zeros((n_qubits, 3), np.float32),
@@ -286,7 +286,7 @@ def _state(n_qubits, order):
 
 @jit
 def _tape(n_entries, width):
-    """Memory for what :func:`_run` writes down."""
+    """Allocate the tape of :func:`_run`."""
     return (
         np.empty((n_entries, 3), np.float32),
         np.empty((3 * n_entries, width), np.float32),
@@ -297,10 +297,10 @@ def _tape(n_entries, width):
 @jit
 def values(program, n_qubits, order, cos, sin, choices, out):
     """
-    Expectation values of Z.
+    Compute expectation values of Z.
 
     :param program: kind, first, second, angle and choice of :class:`~sb3_quantum.circuits.program.Arrays`, up to the last gate
-        that can be seen in Z, and the turns of fixed gates, ``(n_gates, 9)``, float32
+        that changes a measurement in Z, and the rotations of fixed gates, ``(n_gates, 9)``, float32
     :param n_qubits: qubits of the circuit
     :param order: 1 for the mean field, 2 with the correlations of pairs
     :param cos: cosines of the gates' angles, ``(batch, n_angles)``, float32
@@ -323,7 +323,10 @@ def values(program, n_qubits, order, cos, sin, choices, out):
 
 @jit
 def _rzz_back(grads, p, rows, x, y, mean_x, mean_y, mean_z, c, s):
-    """What the covariances of one qubit add to an RZZ's slope, and to the gradients of its x and y and of the other's z."""
+    """
+    Compute what one qubit's covariances add to the derivative of an RZZ, and to the gradients of its x and y and of the
+    other's z.
+    """
     xx, xy, xz = _dot(grads, p, rows, x), _dot(grads, p, rows, x + 1), _dot(grads, p, rows, y + 2)
     yx, yy, yz = _dot(grads, p + 1, rows, x), _dot(grads, p + 1, rows, x + 1), _dot(grads, p + 1, rows, y + 2)
     slope = c * (mean_x * yz - mean_y * xz + mean_z * (yx - xy)) - s * (xx + yy)
@@ -332,7 +335,7 @@ def _rzz_back(grads, p, rows, x, y, mean_x, mean_y, mean_z, c, s):
 
 @jit
 def _rzz_rows_back(grads, p, z, mean_x, mean_y, mean_z, c, s):
-    """Their gradient in front of it."""
+    """Carry the covariances' gradient back through an RZZ."""
     _add2(grads, z, -s * mean_y, p, s * mean_x, p + 1)
     for column in range(grads.shape[1]):
         a, b = grads[p, column], grads[p + 1, column]
@@ -342,13 +345,13 @@ def _rzz_rows_back(grads, p, z, mean_x, mean_y, mean_z, c, s):
 @inlined
 def _entangle_back(i, j, c, s, is_cz, vectors, rows, entry, grad, grads, block, g):
     """
-    The gradient in front of a gate of two qubits, in place of that behind it. The columns of both are left as they were but
-    for their common block.
+    Carry the gradient back through a two-qubit gate, in place. The columns of both qubits are updated only in their common
+    block.
 
-    :param vectors: tape of Bloch vectors, on which those in front of the gate are found at ``entry`` and behind
+    :param vectors: tape of Bloch vectors; those before the gate are at ``entry`` and after it
     :param rows: likewise of covariances
     :param grad: gradient with respect to the Bloch vectors
-    :param grads: with respect to the covariances, laid out like them
+    :param grads: gradient with respect to the covariances, in their layout
     :return: the gradient of an RZZ's angle
     """
     xi, yi, zi = vectors[entry, 0], vectors[entry, 1], vectors[entry, 2]
@@ -369,7 +372,7 @@ def _entangle_back(i, j, c, s, is_cz, vectors, rows, entry, grad, grads, block, 
         slope += gxj * (-s * xj - c * yj * zi) + gyj * (-s * yj + c * xj * zi)
         return slope
     p, q, x, y = 3 * i, 3 * j, 3 * entry, 3 * entry + 3
-    # The block of both qubits: products of Paulis in front of the gate, and their gradient behind it
+    # 1. The block of both qubits: products of Paulis before the gate, and their gradient after it
     for a in range(3):
         for b in range(3):
             block[a, b] = rows[x + a, q + b] + vectors[entry, a] * vectors[entry + 1, b]
@@ -392,7 +395,7 @@ def _entangle_back(i, j, c, s, is_cz, vectors, rows, entry, grad, grads, block, 
         g[0, 1], g[1, 0] = -g[1, 0], -g[0, 1]
         g[0, 2], g[1, 2], g[2, 0], g[2, 1] = gxi, gyi, gxj, gyj
         gxi, gyi, gxj, gyj = mxi, myi, mxj, myj
-        # The rows beside it
+        # 2. The rows beside the block
         gxi += _dot(grads, p, rows, y + 2)
         gyi += _dot(grads, p + 1, rows, y + 2)
         gxj += _dot(grads, q, rows, x + 2)
@@ -420,7 +423,7 @@ def _entangle_back(i, j, c, s, is_cz, vectors, rows, entry, grad, grads, block, 
         slope += slope_i + slope_j
         _rzz_rows_back(grads, p, q + 2, xi, yi, zj, c, s)
         _rzz_rows_back(grads, q, p + 2, xj, yj, zi, c, s)
-    # The block again: what its products are made of
+    # 3. The block again: from its products to their factors
     for a in range(3):
         for b in range(3):
             grads[p + a, q + b] = grads[q + b, p + a] = g[a, b]
@@ -436,8 +439,8 @@ def _entangle_back(i, j, c, s, is_cz, vectors, rows, entry, grad, grads, block, 
 @inlined
 def _flush_back(qubit, other, m, x, y, z, rows, entry, grad, grads, torque):
     """
-    The gradient in front of a turn of the Bloch vector ``(x, y, z)``, in place of that behind it; and the torque behind it,
-    the derivative with respect to further turns about the three axes. Columns are left as :func:`_flush` leaves them.
+    Carry the gradient back through a rotation of the Bloch vector ``(x, y, z)``, in place, and return the torque after it: the
+    derivative with respect to further rotations about the three axes. Columns are updated as in :func:`_flush`.
     """
     a, b, c = _turn_back(m, grad[qubit, 0], grad[qubit, 1], grad[qubit, 2])
     grad[qubit, 0], grad[qubit, 1], grad[qubit, 2] = a, b, c
@@ -458,7 +461,7 @@ def _flush_back(qubit, other, m, x, y, z, rows, entry, grad, grads, torque):
 
 @inlined
 def _gate_back(gate, kind, angle, fixed, cos, sin, row, torque, qubit, out):
-    """Gradient of a gate of one qubit, from the torque behind it, which becomes that in front of it."""
+    """Compute the gradient of a one-qubit gate from the torque after it, which becomes the torque before it."""
     place = angle[gate]
     x, y, z = torque[qubit, 0], torque[qubit, 1], torque[qubit, 2]
     before = _turn_back(_matrix(gate, kind, angle, fixed, cos, sin, row), x, y, z)
@@ -478,8 +481,8 @@ def _gate_back(gate, kind, angle, fixed, cos, sin, row, torque, qubit, out):
 @jit
 def gradient(program, n_qubits, order, cos, sin, choices, weights, out):
     """
-    Gradient of ``(weights * values).sum()`` with respect to the gates' angles, in reverse, from what the forward run left on a
-    tape.
+    Compute the gradient of ``(weights * values).sum()`` with respect to the gates' angles, in reverse, from the tape of the
+    forward run.
 
     :param weights: ``(batch, n_qubits)``, float32
     :param out: filled, ``(batch, n_angles)``, float32; the others as in :func:`values`

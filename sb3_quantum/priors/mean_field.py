@@ -1,4 +1,4 @@
-"""The mean field: every qubit on its own."""
+"""The mean field: independent qubits."""
 
 import torch as th
 
@@ -9,11 +9,12 @@ from sb3_quantum.priors.cumulants import CumulantPrior
 
 class MeanField(CumulantPrior):
     """
-    Expected bits as if the state were a product of single-qubit states after every gate: the first order of the cumulant
-    expansion. Exact as long as no qubit meets one that it was already entangled with, directly or by way of others, and good
-    while entanglement is weak. A few operations a gate, for any number of qubits.
+    Prior in which the state is a product of single-qubit states after every gate: the cumulant expansion to first order.
 
-    The paper's circuit has loops of its own, several times as fast (:mod:`sb3_quantum.circuits.mean_field`).
+    It is exact as long as no qubit meets one that it was already entangled with, directly or through others, and good while
+    entanglement is weak. It takes a few operations per gate, for any number of qubits.
+
+    The paper's circuit has its own loops, which are several times as fast (:mod:`sb3_quantum.circuits.mean_field`).
     """
 
     name = "mean_field"

@@ -1,4 +1,4 @@
-"""No prior: the paper's qtDNN, which is fitted from nothing."""
+"""No prior, as for the paper's qtDNN."""
 
 import torch as th
 
@@ -8,7 +8,7 @@ from sb3_quantum.priors.base import Prior
 
 class NoPrior(Prior):
     """
-    Knows nothing: every bit may be anything. The qtDNN is the fitted network alone, as in the paper.
+    Prior without knowledge: the qtDNN is only the fitted network, as in the paper.
     """
 
     name = "none"

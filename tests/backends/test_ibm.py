@@ -115,7 +115,7 @@ def test_spec_survives() -> None:
         ({"account": {"token": "s3cr3t"}}, "^account cannot be given here.*QISKIT_IBM_TOKEN"),
         ({"mode": "dedicated"}, "mode='dedicated' is unknown, accepted are 'batch', 'job', 'session'"),
         ({"job_overhead": -1.0}, "job_overhead must be a number >= 0"),
-        ({"chip": "FakeNews"}, "chip='FakeNews' is no fake chip"),
+        ({"chip": "FakeNews"}, "chip='FakeNews' is not a fake chip"),
         ({"chip": "ibm_fez"}, "no IBM account was found: save it once with QiskitRuntimeService.save_account"),
         ({"shots": 0}, "shots must be an integer >= 1"),
     ],

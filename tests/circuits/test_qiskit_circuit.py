@@ -145,7 +145,7 @@ def test_functions_in_definitions_are_read() -> None:
 
 @pytest.mark.parametrize("angle", ["(-1) ** 0.5", "9 ** 9 ** 9 ** 9", "log(0)", "log(-1)", "a ** q", "2 ** true", "mod(a, 2)"])
 def test_angles_that_are_no_numbers_are_refused(angle: str) -> None:
-    with pytest.raises(ValueError, match="no OpenQASM 3 that Qiskit can read"):
+    with pytest.raises(ValueError, match="not OpenQASM 3 text that Qiskit can read"):
         QiskitCircuit(HEAD + f"qubit[1] q; rx(a) q[0]; rx({angle}) q[0];")
 
 
@@ -277,9 +277,9 @@ def rotated(*angles: Parameter) -> QuantumCircuit:
 @pytest.mark.parametrize(
     "circuit, inputs, weights, message",
     [
-        (still(), None, None, "needs at least one input"),
-        (rotated(X[0]), (), X, "x\\[1\\]' is no parameter that stands in a gate"),
-        (rotated(X[0]), (), "x", "needs at least one input"),
+        (still(), None, None, "must name at least one parameter"),
+        (rotated(X[0]), (), X, "x\\[1\\]' is not a parameter of a gate"),
+        (rotated(X[0]), (), "x", "must name at least one parameter"),
         (measured_inside(), X[:2], None, "has a 'measure' inside"),
         (reset_inside(), "x", None, "has a 'reset' inside"),
         (branching(), "x", None, "has a 'if_else' inside"),
@@ -288,7 +288,7 @@ def rotated(*angles: Parameter) -> QuantumCircuit:
         (rotated(X[0], X[1]), [X[0]], None, "'x\\[1\\]' are neither inputs nor weights"),
         (rotated(X[0], X[1]), X[:2], [X[1]], "'x\\[1\\]' are listed twice"),
         (rotated(Parameter("a b"), Parameter("a_b")), None, None, "would both be called 'a_b'"),
-        ("OPENQASM 3.0; rx(", None, None, "no OpenQASM 3 that Qiskit can read"),
+        ("OPENQASM 3.0; rx(", None, None, "not OpenQASM 3 text that Qiskit can read"),
         (rotated(X[0]), 3, None, "inputs must be a ParameterVector, parameters, or names, got 3"),
         (5, None, None, "must be a Qiskit QuantumCircuit or OpenQASM 3 text, got int"),
     ],
@@ -322,7 +322,7 @@ def nested(levels: int, times: int) -> str:
         (HEAD + "qubit[5000] q; qubit[5000] r; rx(a) q[0];", "the register 'r' has the size '5000'"),
         (HEAD + "rx(a) $0; h $100000000;", "names the qubit \\$100000000"),
         (nested(40, 2), "gates or more when definitions, modifiers and registers are written out"),
-        (nested(150, 1), "'g100' has 101 definitions inside of it"),
+        (nested(150, 1), "'g100' nests 101 definitions"),
         (HEAD + "qubit[9999] q; rx(a) q[0]; " + "h q; " * 11, "has 109,990 gates or more"),
         (HEAD + "qubit[9999] q; let r = q[0:9998]; rx(a) q[0]; " + "h r; " * 11, "gates or more"),
         (HEAD + "qubit[9999] q; rx(a) q[0]; " + "barrier q; " * 11, "gates or more"),
@@ -337,11 +337,11 @@ def nested(levels: int, times: int) -> str:
             "gates or more",
         ),
         (ONE + f"ctrl(13) @ pow(0.5) @ h {some(14)};", "the gate 'h' with a power acts on 14 qubits, accepted are at most 6"),
-        (HEAD + f"gate g a {{ pow(2) @ h a; }} qubit[20] q; rx(a) q[0]; ctrl(13) @ g {some(14)};", "'g' with a power stands"),
+        (HEAD + f"gate g a {{ pow(2) @ h a; }} qubit[20] q; rx(a) q[0]; ctrl(13) @ g {some(14)};", "'g' with a power acts"),
         (HEAD + "x" * 2_000_000, "text of 2,000,0"),
         (ONE + "rx(1e400) q[0];", "the angle inf, which is not finite"),
         (HEAD + "qubit q; rx(a * 1e308 * 10) q;", "the angle inf\\*a, which is not finite"),
-        (HEAD + f"qubit q; rx({' + '.join(['a'] * 2000)}) q;", "no OpenQASM 3 that Qiskit can read"),
+        (HEAD + f"qubit q; rx({' + '.join(['a'] * 2000)}) q;", "not OpenQASM 3 text that Qiskit can read"),
     ],
     ids=lambda value: value[-30:] if isinstance(value, str) else None,
 )

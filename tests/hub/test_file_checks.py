@@ -75,7 +75,7 @@ GROUP = "optimizers.actor/optimizer.0"
         ("format_version", True, "version True of the format"),
         ("format_version", 0, "version 0 of the format"),
         ("extra", 1, "has the unknown 'extra'"),
-        ("arguments", [], "arguments are no dictionary"),
+        ("arguments", [], "arguments must be a dictionary"),
         ("arguments.gamma", KeyError, "the argument 'gamma' is missing"),
         ("arguments.gamma", "0.9", "gamma='0.9', accepted is a number >= 0 and <= 1"),
         ("arguments.batch_size", 1.5, "batch_size=1.5, accepted is an integer >= 1"),
@@ -127,7 +127,7 @@ GROUP = "optimizers.actor/optimizer.0"
         ("vec_normalize.clip_obs", -1, "flags of vec_normalize"),
         ("vec_normalize.gamma", KeyError, "vec_normalize has the flags"),
         ("vec_normalize", KeyError, "the tensor 'vec_normalize:.*' and 1 more belongs to nothing|belongs to nothing"),
-        ("arguments.seed", {"$x": 1}, r"a form that is not known: '\$x'"),
+        ("arguments.seed", {"$x": 1}, r"an unknown form: '\$x'"),
         ("arguments.seed", {"$array": {"dtype": "int64", "shape": [10**9], "data": ""}}, "does not have 0 bytes"),
     ],
 )

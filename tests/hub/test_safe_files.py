@@ -184,15 +184,15 @@ def damaged(folder: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     "changes, match",
     [
-        ({"format": "else"}, "not of a model of sb3-quantum"),
+        ({"format": "else"}, "not a model file of sb3-quantum"),
         ({"format_version": 99}, "version 99 of the format"),
         ({"algorithm": "QuantumSAC"}, "another algorithm: QuantumSAC"),
-        ({"policy": "os.system"}, "policy that is not known: 'os.system'"),
+        ({"policy": "os.system"}, "unknown policy: 'os.system'"),
         ({"arguments__policy_kwargs__activation_fn": {"$class": "os.system"}}, "not known to be safe: 'os.system'"),
-        ({"arguments__action_noise": {"$action_noise": {"kind": "evil"}}}, "noise that is not known: 'evil'"),
+        ({"arguments__action_noise": {"$action_noise": {"kind": "evil"}}}, "unknown action noise: 'evil'"),
         ({"arguments__policy": "MlpPolicy"}, "no argument 'policy'"),
         ({"arguments___setup_model": 3}, "no argument '_setup_model'"),
-        ({"observation_space": {"space": "Evil"}}, "space that is not known: 'Evil'"),
+        ({"observation_space": {"space": "Evil"}}, "unknown space: 'Evil'"),
     ],
 )
 def test_damaged_files_are_refused(tmp_path: Path, changes: dict[str, Any], match: str) -> None:

@@ -199,7 +199,7 @@ def test_nothing_to_load(hub: LoopbackHub, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="another algorithm"):
             load_from_hub(REPO, allow_pickle=True)
     hub.commit(REPO, {"model.json": b'{"algo": "ppo"}', "model.safetensors": b""})
-    with pytest.raises(ValueError, match="not of a model of sb3-quantum"):
+    with pytest.raises(ValueError, match="not a model file of sb3-quantum"):
         load_from_hub(REPO)
 
 

@@ -122,7 +122,7 @@ def test_words_that_cannot_be_used(
         (("run", path, "--seeds", 9), "seed 9 is not one of the study's seeds, which are 0, 1"),
         (("run", path, "--out", tmp_path / "out"), "'gama' is unknown, did you mean 'gamma'?"),
         (("run", "smal"), "study 'smal' is unknown"),
-        (("report", path, "--out", tmp_path / "no"), "is not there: no cell of small has been run"),
+        (("report", path, "--out", tmp_path / "no"), "does not exist: no cell of small has been run"),
         (("report", path, "--out", tmp_path), "has no complete cell of small"),
         (("report", path, "--cells", path), "is not a packed study"),
     ]:

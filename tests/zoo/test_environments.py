@@ -118,7 +118,7 @@ def test_missing_or_wrong_statistics_are_an_error(tmp_path: Path) -> None:
     other = VecNormalize(DummyVecEnv([lambda: gym.make(ENV, dictionary=True)]))
     for content in (b"", b"nonsense", pickle.dumps({}), pickle.dumps(other)):
         (tmp_path / "wrong").write_bytes(content)
-        with pytest.raises(ValueError, match="cannot be used"):
+        with pytest.raises(ValueError, match="does not fit"):
             environment_of(loaded, path, ENV, vecnormalize=tmp_path / "wrong")()
     with pytest.raises(FileNotFoundError):
         environment_of(loaded, path, ENV, vecnormalize=tmp_path / "missing")()
