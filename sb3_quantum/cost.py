@@ -1,4 +1,4 @@
-"""``python -m sb3_quantum.cost``: chip time of an update and of a training, by the way to the gradient and by chip."""
+"""``python -m sb3_quantum.cost``: chip time of an update and of a training, by gradient method and by chip."""
 
 import argparse
 import math
@@ -20,7 +20,7 @@ from sb3_quantum.circuits import (
 )
 
 YEAR = 365.25 * 24 * 3600
-#: from which amount on a unit is used, and its seconds
+#: smallest amount for a unit, and its seconds
 UNITS = (
     ("years", 2 * YEAR, YEAR),
     ("days", 48 * 3600, 24 * 3600),
@@ -35,8 +35,10 @@ UNITS = (
 
 def duration(seconds: float) -> str:
     """
+    Format a duration.
+
     :param seconds: not negative
-    :return: with four significant digits, in a unit that fits
+    :return: four significant digits in a suitable unit
     """
     if seconds == 0:
         return "0 s"
@@ -47,11 +49,13 @@ def duration(seconds: float) -> str:
 
 def chip_table(ansatz: PaperCircuit, plan: TrainingPlan, name: str, times: ChipTimes) -> str:
     """
+    Write the table of one chip.
+
     :param ansatz: the circuit
     :param plan: how much is trained
     :param name: of the chip
     :param times: of the chip
-    :return: what a shot takes, and a row for every way to the gradient
+    :return: the time of a shot, and a row for every gradient method
     """
     shot = shot_seconds(ansatz, times)
     lines = [
@@ -73,9 +77,11 @@ def chip_table(ansatz: PaperCircuit, plan: TrainingPlan, name: str, times: ChipT
 
 def comparison(ansatz: PaperCircuit, plan: TrainingPlan) -> str:
     """
+    Compare the paper's count with the correct one.
+
     :param ansatz: the circuit
     :param plan: how much is trained
-    :return: the paper's count and the right one, on the paper's chip, with the reason for the difference
+    :return: both counts on the paper's chip, with the reason for the difference
     """
     times = CHIPS["paper"]
     m, n, batch, shots = ansatz.n_qubits, ansatz.n_angles // 2, plan.batch_size, plan.shots
@@ -105,7 +111,7 @@ def comparison(ansatz: PaperCircuit, plan: TrainingPlan) -> str:
 
 
 def _at_least(kind: Callable[[str], float], least: float) -> Callable[[str], float]:
-    """A type for argparse: a finite number that is not too small."""
+    """Make a type for argparse: a finite number with a lower bound."""
 
     def parse(text: str) -> float:
         try:

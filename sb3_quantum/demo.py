@@ -1,9 +1,9 @@
 """
 ``python -m sb3_quantum.demo``: a training of about a minute in which the agent visibly learns, and two pictures of it.
 
-Pendulum-v1, with the classical links cut: all that the policy knows of an observation passes through a circuit of 4 qubits and
-3 layers, whose expected bits the PostDNN sees. ``runs.png`` shows return and gradient cosine, ``circuit.png`` the circuit of
-one observation.
+It trains on Pendulum-v1 with the classical links cut: everything that the policy knows about an observation passes through a
+circuit of 4 qubits and 3 layers, whose expected bits the PostDNN sees. ``runs.png`` shows return and gradient cosine,
+``circuit.png`` the circuit of one observation.
 
     python -m sb3_quantum.demo
     python -m sb3_quantum.demo --steps 20000 --seed 1 --folder demo-1
@@ -33,11 +33,11 @@ _EVALUATION_SEED = 10_000
 
 def train(steps: int = STEPS, seed: int = 0, folder: Path = Path("demo")) -> Any:
     """
-    Train the agent of the demonstration, with a progress bar where the packages for one are installed.
+    Train the agent of the demonstration, with a progress bar if its packages are installed.
 
     :param steps: environment steps
-    :param seed: of everything
-    :param folder: where monitor file, fidelity and model are written
+    :param seed: seed of everything random
+    :param folder: folder of the monitor file, the fidelity and the model
     :return: the model, a :class:`~sb3_quantum.QuantumTD3`
     """
     import gymnasium as gym
@@ -53,7 +53,7 @@ def train(steps: int = STEPS, seed: int = 0, folder: Path = Path("demo")) -> Any
 
 
 def _has_bar() -> bool:
-    """Whether SB3 can draw a progress bar."""
+    """Tell whether SB3 can draw a progress bar."""
     try:
         import rich  # noqa: F401
         import tqdm  # noqa: F401
@@ -83,7 +83,7 @@ def draw(model: Any, folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         prog="python -m sb3_quantum.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -107,7 +107,7 @@ def main() -> None:
     images: list[Path] = []
     try:
         images = draw(model, args.folder)
-    except ImportError as error:  # the training is worth something without them
+    except ImportError as error:  # the training is useful without pictures
         print(f"no pictures: {error}")
     print(f"written: {', '.join(map(str, [*images, args.folder / 'model.zip']))}")
 

@@ -2,7 +2,7 @@
 
 
 def main() -> None:
-    """Run ``rl_zoo3.enjoy``, whose options all hold here."""
+    """Run ``rl_zoo3.enjoy`` with all of its options."""
     from sb3_quantum.zoo import register
 
     register()

@@ -3,8 +3,8 @@
 
     MUJOCO_GL=egl python -m sb3_quantum.film model.zip --env Humanoid-v4 --output humanoid.gif
 
-A folder of the pickle-free form does as well as a zip. Of a run of the zoo, wrappers and the statistics of VecNormalize are
-found beside the model. Where there is no display, MuJoCo needs ``MUJOCO_GL=egl`` or ``osmesa``.
+The model is a zip or a folder of the pickle-free form. For a run of the zoo, wrappers and the statistics of VecNormalize are
+found beside the model. Without a display, MuJoCo needs ``MUJOCO_GL=egl`` or ``osmesa``.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from sb3_quantum.zoo.environments import add_environment_arguments, environment_
 
 def load(path: Path) -> QuantumTD3:
     """
-    Load a model to look at.
+    Load a model to film.
 
     :param path: a zip, or a folder of the pickle-free form
     :return: the model, on the exact simulator
@@ -34,7 +34,7 @@ def load(path: Path) -> QuantumTD3:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         prog="python -m sb3_quantum.film", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,9 +1,9 @@
-"""The paper's settings, to compare with: ``QuantumTD3("MlpPolicy", env, **PAPER)``."""
+"""The paper's settings, for comparison: ``QuantumTD3("MlpPolicy", env, **PAPER)``."""
 
 from typing import Any
 
-#: Keyword arguments of QuantumTD3 for the recipe of arXiv 2503.09119 as we read it. What the paper does not say or is not
-#: legible in it (learning rates, tau, tiny-batches) is TD3's, or marked as ours in docs/method.md.
+#: Keyword arguments of QuantumTD3 for the recipe of arXiv 2503.09119 as we read it. Values that the paper does not state
+#: legibly (learning rates, tau, tiny-batches) are TD3's, or marked as ours in docs/method.md.
 PAPER: dict[str, Any] = dict(
     learning_rate=3e-4,
     qf_learning_rate=3e-4,

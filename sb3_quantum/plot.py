@@ -1,12 +1,12 @@
 """
 ``python -m sb3_quantum.plot``: return, gradient fidelity and circuits of one or several runs, side by side.
 
-A run is the folder that the zoo made for it, or a folder of TensorBoard files. Fidelity is there if the run was watched by
-FidelityCallback; a progress bar brings one along. Runs of other algorithms, such as TD3, are drawn with their returns.
+A run is a folder of the zoo, or a folder of TensorBoard files. It has a fidelity if FidelityCallback measured it; a progress
+bar adds this callback. Runs of other algorithms, such as TD3, are drawn with their returns.
 
     python -m sb3_quantum.plot logs/qtd3/Pendulum-v1_1 logs/td3/Pendulum-v1_1 --labels qtd3 td3 --output runs.png
 
-Runs that are given one label are seeds of one arm: their mean is drawn, with its 95 % interval.
+Runs with the same label are seeds of one arm: their mean is drawn with its 95 % interval.
 
     python -m sb3_quantum.plot logs/qtd3/Pendulum-v1_* logs/td3/Pendulum-v1_* --labels qtd3 qtd3 qtd3 td3 td3 td3
 """
@@ -18,16 +18,16 @@ from pathlib import Path
 from sb3_quantum.common.durable import replacing
 from sb3_quantum.plots import Run, arms_figure, load_run, runs_figure
 
-#: what a figure can be written as
+#: file formats of figures
 SUFFIXES = (".pdf", ".png", ".svg")
 
 
 def unique_labels(folders: list[Path]) -> list[str]:
     """
-    Names of runs that tell them apart: their folders', with as many of the folders above as it takes.
+    Name runs by their folders, with as many parent folders as it takes to distinguish them.
 
     :param folders: of the runs
-    :return: a name for each; equal ones only for equal folders
+    :return: a name for each; equal names only for equal folders
     """
     parts = [folder.resolve().parts for folder in folders]
     for depth in range(1, max(map(len, parts)) + 1):
@@ -38,7 +38,7 @@ def unique_labels(folders: list[Path]) -> list[str]:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         prog="python -m sb3_quantum.plot", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

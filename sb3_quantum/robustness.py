@@ -1,15 +1,15 @@
 """
 ``python -m sb3_quantum.robustness``: one trained model on several machines.
 
-The model acts on the exact simulator, on shots, on shots with depolarizing noise of growing strength, and on chips as Qiskit's
-fake providers have them, under every readout. Nothing is trained, and the same initial states are met everywhere. It begins
-with an estimate of how long it will take, and shows a bar on a terminal where tqdm is installed.
+The model acts on the exact simulator, on shots, on shots with depolarizing noise of growing strength, and on fake chips of
+Qiskit, under every readout. Nothing is trained, and initial states are the same everywhere. The command first estimates how
+long it will take, and shows a progress bar on a terminal if tqdm is installed.
 
     python -m sb3_quantum.robustness model.zip --env Pendulum-v1 --plot robustness.png
 
-A model whose block runs no circuit, but draws bits, acts under every readout too; backends mean nothing to it.
+A model whose block draws bits without a circuit acts under every readout too, without backends.
 
-The agent sees what it saw in training: of a run of the zoo, wrappers, frame stack, keyword arguments and the statistics of
+The agent sees what it saw in training: for a run of the zoo, wrappers, frame stack, keyword arguments and the statistics of
 VecNormalize are found beside the model.
 """
 
@@ -38,10 +38,12 @@ from sb3_quantum.zoo.environments import add_environment_arguments, environment_
 
 def check_comparable(model: QuantumTD3, path: Path) -> bool:
     """
+    Check that there is something to compare.
+
     :param model: the model
     :param path: its file, for the message
-    :return: whether there are circuits, which can run elsewhere
-    :raises ValueError: if there is nothing to compare: neither circuits nor random bits
+    :return: whether there are circuits, which can run on several backends
+    :raises ValueError: if there are neither circuits nor random bits
     """
     block = model.policy.block
     if block.backend is None and not block.draws("sample"):
@@ -53,9 +55,9 @@ def check_comparable(model: QuantumTD3, path: Path) -> bool:
 
 def settings(shots: int, levels: list[float], chips: list[str]) -> dict[str, tuple[str, dict[str, Any]]]:
     """
-    What is compared.
+    List the backends to compare.
 
-    :param shots: per circuit, where shots are taken
+    :param shots: per circuit, on backends with shots
     :param levels: depolarizing probabilities of every gate
     :param chips: names of Qiskit's fake chips
     :return: backend and its keyword arguments, by label
@@ -68,7 +70,7 @@ def settings(shots: int, levels: list[float], chips: list[str]) -> dict[str, tup
     }
 
 
-#: steps of an episode where the environment does not say how many there are at most
+#: steps of an episode if the environment has no time limit
 _STEPS = 1000
 
 
@@ -81,13 +83,13 @@ def announce_cost(
     first_seed: int,
 ) -> dict[str, Backend | None]:
     """
-    Say how long a comparison will take: on every backend two steps of all episodes are made, of which the first one also
-    compiles, transpiles and sets up, and the second one is measured. Episodes may end before their last step.
+    Estimate and print how long a comparison will take. Each backend makes two steps of all episodes: the first one also
+    compiles, transpiles and sets up, the second one is timed. Episodes may end before their last step.
 
     :param model: the model; its backend is left at the last one
-    :param make_env: what makes the environment
+    :param make_env: makes the environment
     :param compared: see :func:`settings`
-    :param n_readouts: how many readouts every backend is compared under
+    :param n_readouts: number of readouts per backend
     :param episodes: per row
     :param first_seed: reset seed of the first episode
     :return: the backends by label, set up
@@ -110,7 +112,7 @@ def announce_cost(
 
 
 def _bar(label: str, total: int | None) -> Any:
-    """A bar of one row, on a terminal and where tqdm is installed."""
+    """Make a progress bar for one row, on a terminal and if tqdm is installed."""
     try:
         from tqdm import tqdm
     except ImportError:
@@ -127,14 +129,14 @@ def evaluate(
     first_seed: int,
 ) -> list[dict[str, Any]]:
     """
-    Evaluate a model on every backend under every readout, and print a table, and before it how long that will take.
+    Evaluate a model on every backend under every readout. Prints an estimate of the time, then a table.
 
     :param model: the model; its backend is left at the last one
-    :param env: id of the environment, or what makes it, see :func:`~sb3_quantum.common.returns_of`
+    :param env: id of the environment, or a function that makes it, see :func:`~sb3_quantum.common.returns_of`
     :param compared: see :func:`settings`; a backend is ``None`` for a model that has no circuit
-    :param readouts: what the policy sees of the circuit
+    :param readouts: names of readouts
     :param episodes: per row
-    :param first_seed: reset seed of the first episode, and seed of what is measured
+    :param first_seed: reset seed of the first episode, and seed of the measurements
     :return: one dictionary per row
     """
     make_env = env if callable(env) else lambda: gym.make(env)
@@ -174,7 +176,7 @@ def evaluate(
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """
-    Return against noise, a line for every readout; backends without a noise level are markers at the sides.
+    Plot return against noise, one line per readout; backends without a noise level are markers at the sides.
 
     :param rows: from :func:`evaluate`
     :param path: of the image
@@ -204,7 +206,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         prog="python -m sb3_quantum.robustness", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

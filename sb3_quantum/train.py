@@ -6,7 +6,7 @@ import sys
 
 
 def _seed_given(words: list[str]) -> bool:
-    """Whether a command line has a ``--seed``; rl_zoo3 replaces the lack of one by a random one."""
+    """Tell whether a command line has a ``--seed``; rl_zoo3 replaces a missing one by a random one."""
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     parser.add_argument("--seed", type=int, default=-1)
     try:
@@ -17,7 +17,7 @@ def _seed_given(words: list[str]) -> bool:
 
 
 def main() -> None:
-    """Run ``rl_zoo3.train``, whose options all hold here."""
+    """Run ``rl_zoo3.train`` with all of its options."""
     parser = argparse.ArgumentParser(
         add_help=False,
         allow_abbrev=False,

@@ -1,4 +1,4 @@
-"""Replay buffers whose rows also hold what the circuit was fed and what it gave (the paper's qtDNN-buffer)."""
+"""Replay buffers whose rows also contain the circuit's inputs and outputs (the paper's qtDNN-buffer)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,13 +19,13 @@ from sb3_quantum.common.row_files import RowFiles
 from sb3_quantum.common.storage import STORAGES
 
 _CPU = th.device("cpu")
-#: what a buffer's arrays of rows are called that are written when a transition is added, and not again
+#: names of a buffer's arrays of rows that are written once, when a transition is added
 _WRITTEN_ONCE = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts", "circuit", "probe")
 
 
 class QuantumReplayBufferSamples(NamedTuple):
     """
-    SB3's replay samples and the circuit's pairs of the same rows.
+    SB3's replay samples, with the circuit pairs of the same rows.
 
     :param circuit_inputs: ``(batch, n_inputs)``, float32, angles wrapped to (-pi, pi], CZ indices rounded and wrapped;
         ``None`` in a buffer without circuit fields
@@ -48,10 +48,10 @@ class QuantumReplayBufferSamples(NamedTuple):
 
 class _IndexRecorder:
     """
-    Stands in for ``buffer.actions`` while SB3 gathers a batch, and remembers which rows and environments it took.
+    Replace ``buffer.actions`` while SB3 gathers a batch, and record which rows and environments it took.
 
-    SB3 draws the environments inside of ``_get_samples``; a subclass that drew its own would pair a transition with another
-    one's circuit.
+    SB3 draws the environments inside ``_get_samples``; a subclass that drew its own would pair a transition with another one's
+    circuit.
     """
 
     def __init__(self, array: np.ndarray):
@@ -65,12 +65,13 @@ class _IndexRecorder:
 
 class QuantumReplayBuffer(ReplayBuffer):
     """
-    SB3's replay buffer with fields for the circuit's inputs and outputs. Float64 observations are stored as float32, which is
-    what the networks compute in; other types are untouched.
+    SB3's replay buffer with fields for the circuit's inputs and outputs.
 
-    Pickles hold the rows written so far, not the empty rest. With ``storage="memmap"``, what
-    ``model.save_replay_buffer(path)`` writes is a small pickle, and the rows are in files beside it, ``<path>.rows``:
-    saving again to the same path appends the new ones, and loading maps them. What is added is in memory with either storage.
+    Float64 observations are stored as float32, in which the networks compute; other types are unchanged.
+
+    Pickles contain the rows written so far, not the empty rest. With ``storage="memmap"``, ``model.save_replay_buffer(path)``
+    writes a small pickle and puts the rows into files beside it, ``<path>.rows``. Saving again to the same path appends new
+    rows, and loading maps the files. New rows are in memory with either storage.
 
     :param buffer_size: max number of transitions
     :param observation_space: observation space
@@ -80,12 +81,12 @@ class QuantumReplayBuffer(ReplayBuffer):
     :param ansatz: the circuit's shape; no circuit fields if ``None`` (blocks that record no pairs)
     :param store_bits: whether the outputs are bits (uint8) or expected bits (float16)
     :param probes: whether there are fields for a probe pair beside the acting pair
-    :param storage: ``"ram"``, or ``"memmap"`` for rows that are saved to files of their own. A row that is changed by hand
-        after it was saved is not saved again
+    :param storage: ``"ram"``, or ``"memmap"`` for rows in separate files. A row that you change after it was saved is not
+        saved again
     :param kwargs: further arguments of SB3's buffer
     """
 
-    #: the files of the rows, if they were saved or loaded with ``storage="memmap"``
+    #: files of the rows, if they were saved or loaded with ``storage="memmap"``
     row_files: RowFiles | None = None
 
     def __init__(
@@ -124,14 +125,14 @@ class QuantumReplayBuffer(ReplayBuffer):
         self.n_added += 1
 
     def reset(self) -> None:
-        """Forget all transitions."""
+        """Drop all transitions."""
         super().reset()
         self.n_added, self.row_files = 0, None
 
     def row_arrays(self) -> dict[str, np.ndarray]:
         """
-        :return: the arrays of rows, ``(buffer_size, n_envs, ...)``, that are written once, when a transition is added; a
-            subclass's further arrays are not among them
+        Return the arrays of rows, ``(buffer_size, n_envs, ...)``, that are written once, when a transition is added; further
+        arrays of a subclass are not included.
         """
         return {name: array for name, array in _named_arrays(self.__dict__) if name.split("/")[0] in _WRITTEN_ONCE}
 
@@ -144,11 +145,11 @@ class QuantumReplayBuffer(ReplayBuffer):
         probe_outputs: th.Tensor | None = None,
     ) -> None:
         """
-        Write the pairs that belong to the transitions in one row.
+        Write the circuit pairs of the transitions in one row.
 
         :param row: position in the buffer (``pos`` before the transitions were added)
         :param inputs: circuit inputs while acting, ``(n_envs, n_inputs)``
-        :param outputs: what the circuit gave, ``(n_envs, n_qubits)``
+        :param outputs: the circuit's outputs, ``(n_envs, n_qubits)``
         :param probe_inputs: probed circuit inputs, if there are probe fields
         :param probe_outputs: what the circuit gave for them
         """
@@ -162,7 +163,7 @@ class QuantumReplayBuffer(ReplayBuffer):
         """
         Draw circuit pairs from the newest transitions, with replacement; probe pairs too if there are any.
 
-        :param n_recent: how many transitions count as the newest, fewer if the buffer holds fewer
+        :param n_recent: number of newest transitions to draw from, fewer if the buffer contains fewer
         :param n_pairs: transitions to draw
         :return: circuit inputs ``(n, n_inputs)`` and outputs ``(n, n_qubits)``, n twice ``n_pairs`` with probes
         """
@@ -176,7 +177,7 @@ class QuantumReplayBuffer(ReplayBuffer):
 
     def held_out(self) -> np.ndarray:
         """
-        :return: row and environment of every transition that was not in the last mini-batch, ``(n, 2)``
+        Return row and environment of every transition that was not in the last mini-batch, ``(n, 2)``.
         """
         free = np.ones((self.size(), self.n_envs), dtype=bool)
         free[self._last_batch] = False
@@ -186,9 +187,9 @@ class QuantumReplayBuffer(ReplayBuffer):
         self, n_states: int, generator: np.random.Generator, env: VecNormalize | None = None
     ) -> th.Tensor | TensorDict:
         """
-        Observations that were not in the last mini-batch, for measurements: no global generator is moved.
+        Sample observations that were not in the last mini-batch, for measurements; global generators stay unchanged.
 
-        :param n_states: how many, drawn with replacement
+        :param n_states: number of observations, drawn with replacement
         :param generator: where the randomness comes from
         :param env: normalizes the observations if given
         :return: observations, ``(n_states, ...)``
@@ -205,7 +206,8 @@ class QuantumReplayBuffer(ReplayBuffer):
 
     def to_torch(self, array: np.ndarray, copy: bool = False) -> th.Tensor:
         """
-        Convert a numpy array to a PyTorch tensor. Unlike SB3's, it does not copy by default: gathered rows are a copy already.
+        Convert a numpy array to a PyTorch tensor. Unlike SB3's method it does not copy by default: gathered rows are a copy
+        already.
 
         :param array: the array
         :param copy: whether to copy the data
@@ -215,7 +217,7 @@ class QuantumReplayBuffer(ReplayBuffer):
 
     @contextmanager
     def _on_cpu(self) -> Iterator[None]:
-        """Have SB3 gather rows on the CPU, so that they can go to another device all at once."""
+        """Let SB3 gather rows on the CPU, so that one copy can bring all of them to another device."""
         device, self.device = self.device, _CPU
         try:
             yield
@@ -239,7 +241,7 @@ class QuantumReplayBuffer(ReplayBuffer):
         self, samples: ReplayBufferSamples | DictReplayBufferSamples, rows: np.ndarray, envs: np.ndarray
     ) -> QuantumReplayBufferSamples:
         """
-        Complete SB3's samples with the circuit pairs of the same transitions, and bring all of them to the buffer's device.
+        Add the circuit pairs of the same transitions to SB3's samples, and copy everything to the buffer's device.
 
         :param samples: SB3's samples, on the CPU
         :param rows: position in the buffer of each, ``(batch,)``
@@ -248,7 +250,7 @@ class QuantumReplayBuffer(ReplayBuffer):
         """
         self._last_batch = (rows, envs)
         fields = [field for field in (self.circuit, self.probe) if field is not None]
-        # Discounts are the last of SB3's parts, and only there for n-step returns
+        # Discounts are SB3's last field, and only present for n-step returns
         parts: list[Any] = [[part for part in samples if part is not None], *(field.gather(rows, envs) for field in fields)]
         if self.device.type != "cpu":
             tensors, structure = tree_flatten(parts)
@@ -257,7 +259,7 @@ class QuantumReplayBuffer(ReplayBuffer):
         return QuantumReplayBufferSamples(*parts[0], **dict(zip(QuantumReplayBufferSamples._fields[6:], pairs, strict=False)))
 
     def __getstate__(self) -> dict[str, Any]:
-        # One row more than is written: with optimize_memory_usage it holds the last transition's next observation
+        # One more row than written: with optimize_memory_usage it contains the last transition's next observation
         used = self.buffer_size if self.full else self.pos + 1
         files = self.row_files
         referring = files is not None and files.referring
@@ -272,7 +274,7 @@ class QuantumReplayBuffer(ReplayBuffer):
         if referring:
             assert files is not None
             state["_row_files"] = files.reference(self.row_arrays())
-            # The row that comes next may hold the last transition's next observation
+            # The next row may contain the last transition's next observation
             state["_next_row"] = {name: array[self.pos].copy() for name, array in self.row_arrays().items()}
         return state
 
@@ -296,14 +298,14 @@ class QuantumReplayBuffer(ReplayBuffer):
             rows[: len(array)] = array
             return rows
 
-        # Pickles of version 0.1.0 have neither
+        # Pickles of version 0.1.0 have neither field
         self.__dict__.update({"storage": "ram", "n_added": state["pos"] + state["full"] * state["buffer_size"]})
         self.__dict__.update(_map_rows(state, fill))
 
 
 class QuantumNStepReplayBuffer(QuantumReplayBuffer, NStepReplayBuffer):  # type: ignore[misc]
     """
-    :class:`QuantumReplayBuffer` for n-step returns. The circuit's pair is that of the first step, whose action is learnt from.
+    Replay buffer for n-step returns. The circuit pair is that of the first step, whose action is learned from.
 
     :param args: see :class:`QuantumReplayBuffer`
     :param n_steps: number of steps to accumulate rewards for
@@ -314,7 +316,7 @@ class QuantumNStepReplayBuffer(QuantumReplayBuffer, NStepReplayBuffer):  # type:
 
 class QuantumDictReplayBuffer(QuantumReplayBuffer, DictReplayBuffer):  # type: ignore[misc]
     """
-    :class:`QuantumReplayBuffer` for dictionary observations.
+    Replay buffer for dictionary observations.
 
     :param args: see :class:`QuantumReplayBuffer`
     :param kwargs: see :class:`QuantumReplayBuffer`
@@ -322,7 +324,7 @@ class QuantumDictReplayBuffer(QuantumReplayBuffer, DictReplayBuffer):  # type: i
 
 
 def _as_float32(space: spaces.Space) -> spaces.Space:
-    """The same space with float32 in place of float64."""
+    """Return the space with float32 in place of float64."""
     if isinstance(space, spaces.Dict):
         return spaces.Dict({key: _as_float32(subspace) for key, subspace in space.spaces.items()})
     if isinstance(space, spaces.Box) and space.dtype == np.float64:
@@ -331,7 +333,7 @@ def _as_float32(space: spaces.Space) -> spaces.Space:
 
 
 def _map_rows(state: dict[str, Any], function: Callable[[str, np.ndarray], np.ndarray], prefix: str = "") -> dict[str, Any]:
-    """Apply a function to every array of rows in a buffer's state, also inside of dictionaries and circuit fields, by name."""
+    """Apply a function to every array of rows in a buffer's state, also inside dictionaries and circuit fields, by name."""
     mapped = dict(state)
     for key, value in state.items():
         name = prefix + key
@@ -346,7 +348,7 @@ def _map_rows(state: dict[str, Any], function: Callable[[str, np.ndarray], np.nd
 
 
 def _named_arrays(state: dict[str, Any]) -> list[tuple[str, np.ndarray]]:
-    """The arrays that :func:`_map_rows` goes to."""
+    """Return the arrays that :func:`_map_rows` visits."""
     found: list[tuple[str, np.ndarray]] = []
 
     def note(name: str, array: np.ndarray) -> np.ndarray:

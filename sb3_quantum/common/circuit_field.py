@@ -11,11 +11,12 @@ from sb3_quantum.common.copying import to_device
 
 class CircuitField:
     """
-    Storage for (circuit input, circuit output) pairs, 440 bytes a pair for the paper's circuit: wrapped angles in float16
-    (half a unit in the last place is 0.001 rad at most), indices in uint8, outputs in uint8 if they are bits and in float16
-    if they are expected bits.
+    Storage for (circuit input, circuit output) pairs, 440 bytes per pair for the paper's circuit.
 
-    Unwritten rows are all zeros, which is a true pair of the paper's circuit: without any rotation it gives the bits 0.
+    Wrapped angles are float16 (half a unit in the last place is at most 0.001 rad), indices uint8, bits uint8 and expected
+    bits float16.
+
+    Unwritten rows are zeros, which is a valid pair of the paper's circuit: without rotations it gives the bits 0.
 
     :param ansatz: the circuit
     :param shape: ``(buffer_size, n_envs)``
@@ -30,12 +31,12 @@ class CircuitField:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory used when every row is written."""
+        """Memory in bytes when every row is written."""
         return self.angles.nbytes + self.indices.nbytes + self.outputs.nbytes
 
     def store(self, row: int, inputs: th.Tensor, outputs: th.Tensor) -> None:
         """
-        Write one row, that is one pair for every environment.
+        Write one row: one pair for every environment.
 
         :param row: position in the buffer
         :param inputs: circuit inputs, ``(n_envs, n_inputs)``
@@ -56,7 +57,7 @@ class CircuitField:
 
     def unpack(self, parts: Sequence[th.Tensor]) -> tuple[th.Tensor, th.Tensor]:
         """
-        What circuits take and give.
+        Unpack stored pairs into circuit inputs and outputs.
 
         :param parts: what :meth:`gather` returned, on any device
         :return: circuit inputs ``(batch, n_inputs)`` and outputs ``(batch, n_qubits)``, float32
@@ -71,6 +72,6 @@ class CircuitField:
         :param rows: positions in the buffer, ``(batch,)``
         :param envs: environment of each, ``(batch,)``
         :param device: where the tensors go
-        :return: as :meth:`unpack`
+        :return: see :meth:`unpack`
         """
         return self.unpack(to_device(self.gather(rows, envs), device))

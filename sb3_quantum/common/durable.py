@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, whole, after a kill or a power cut."""
+"""Durable writes: after a kill or a power cut, a file is either the whole old one or the whole new one."""
 
 import glob
 import os
@@ -12,10 +12,10 @@ from pathlib import Path
 
 def sync(path: Path) -> None:
     """
-    Ask the operating system to bring a file's contents, or a folder's entries, to the disk.
+    Ask the operating system to write a file's contents, or a folder's entries, to the disk.
 
     :param path: a file or a folder
-    :raises OSError: if the disk fails. File systems that cannot synchronize folders are passed over
+    :raises OSError: if the disk fails. File systems that cannot synchronize folders are ignored
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -30,7 +30,7 @@ def sync(path: Path) -> None:
 
 def sync_tree(folder: Path) -> None:
     """
-    :func:`sync` for a folder and everything in it.
+    Synchronize a folder and everything in it, see :func:`sync`.
 
     :param folder: the folder
     """
@@ -43,11 +43,11 @@ def sync_tree(folder: Path) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """
-    Write a file beside its final name, synchronize it, and rename it at the end. A failure inside leaves the old file. What a
-    kill leaves behind is removed by a later call, after an hour.
+    Write a file beside its final name, synchronize it, and rename it at the end. A failure inside keeps the old file. A later
+    call removes what a kill left behind, after an hour.
 
-    :param path: where the file will be, in a folder that is there
-    :return: where to write; same folder, same suffix
+    :param path: the file, in an existing folder
+    :return: the path to write to, with the same folder and suffix
     :raises OSError: if there is no such folder, or the disk fails
     """
     prefix, suffix = f".{path.stem[:40]}.", f".partial{path.suffix}"
@@ -60,7 +60,7 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = Path(name)
     try:
         yield partial
-        # mkstemp's files are private; a new file has what the user's umask says, a replaced one what it had
+        # mkstemp's files are private; a new file gets the permissions of the user's umask, a replaced one keeps its own
         partial.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         sync(partial)
         partial.replace(path)
@@ -71,10 +71,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """
-    Write a text file in place of an older one; see :func:`replacing`.
+    Write a text file durably, see :func:`replacing`.
 
     :param path: the file
-    :param text: what is in it
+    :param text: its contents
     """
     with replacing(path) as partial:
         partial.write_text(text)
@@ -83,10 +83,10 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def replacing_folder(target: Path) -> Iterator[Path]:
     """
-    Fill a folder beside its final name, synchronize it, and rename it at the end. It is complete or it is not there.
+    Fill a folder beside its final name, synchronize it, and rename it at the end. It is complete or does not exist.
 
-    :param target: where the folder will be; it must not exist yet
-    :return: where to write: ``<target>.partial``, empty
+    :param target: the folder, which must not exist yet
+    :return: the empty folder to write to, ``<target>.partial``
     """
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -96,7 +96,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
         sync_tree(partial)
         partial.rename(target)
     except BaseException:
-        # On a full disk, the place is needed
+        # On a full disk, the space is needed
         shutil.rmtree(partial, ignore_errors=True)
         raise
     sync(target.parent)

@@ -1,4 +1,4 @@
-"""Evaluation on fixed reset seeds, and what is said about the returns."""
+"""Evaluation on fixed reset seeds, and statistics of the returns."""
 
 import warnings
 from collections.abc import Callable
@@ -19,11 +19,13 @@ def returns_of(
     after_step: Callable[[], Any] | None = None,
 ) -> np.ndarray:
     """
-    Returns of episodes without exploration noise. The i-th episode starts from ``env.reset(seed=first_seed + i)``, so that
-    every model meets the same initial states. All episodes run side by side, so that their circuits are one batch.
+    Compute returns of episodes without exploration noise.
 
-    :param model: the model; if a ``VecNormalize`` is around its environment, observations are normalized as in training
-    :param make_env: makes the environment, or one environment behind all wrappers that the model was trained with
+    The i-th episode starts from ``env.reset(seed=first_seed + i)``, so every model meets the same initial states. All episodes
+    run in parallel, so their circuits are one batch.
+
+    :param model: the model; if its environment has a ``VecNormalize``, observations are normalized as in training
+    :param make_env: makes the environment, or one environment with all wrappers of the model's training
     :param episodes: how many
     :param first_seed: reset seed of the first
     :param deterministic: whether to act on the policy's ``eval_readout``, or on its ``readout``
@@ -31,7 +33,7 @@ def returns_of(
     :return: ``(episodes,)``
     """
     envs = [make_env() for _ in range(episodes)]
-    # Of a VecEnv, observations come out of its own wrappers
+    # A VecEnv's own wrappers give the observations
     normalizer = None if isinstance(envs[0], VecEnv) else model.get_vec_normalize_env()
     if normalizer is None:
         warn_if_not_normalized(model, envs[0])
@@ -56,12 +58,12 @@ def returns_of(
 
 def first_observations(make_env: Callable[[], gym.Env | VecEnv], episodes: int, first_seed: int) -> tuple[Any, int | None]:
     """
-    What :func:`returns_of` begins with.
+    Reset environments as :func:`returns_of` does.
 
     :param make_env: makes the environment
     :param episodes: how many
     :param first_seed: reset seed of the first
-    :return: a batch of first observations, and the number of steps after which an episode is cut, ``None`` without such
+    :return: a batch of first observations, and the episodes' time limit in steps, ``None`` without one
     """
     env = make_env()
     batch = _stack([reset(env, first_seed + i) for i in range(episodes)])
@@ -72,31 +74,31 @@ def first_observations(make_env: Callable[[], gym.Env | VecEnv], episodes: int, 
 
 def trained_with_vec_normalize(model: BaseAlgorithm) -> bool | None:
     """
-    Whether a model saw observations that a ``VecNormalize`` had normalized. Its statistics are not in a model file, but
-    ``QuantumTD3`` notes there that it had one.
+    Tell whether a model was trained with observations of a ``VecNormalize``. A model file does not contain its statistics, but
+    ``QuantumTD3`` records there that it had one.
 
     :param model: the model
-    :return: ``None`` if that cannot be told, as of most models of 0.1.0
+    :return: ``None`` if that is unknown, as for most models of 0.1.0
     """
     noted: bool | None = getattr(model, "observations_normalized", None)
     seen, original = model._last_obs, model._last_original_obs
     if noted is not None or seen is None or original is None:
         return noted
-    # VecNormalize makes float32 of everything; a VecEnv alone keeps the environment's dtype
+    # VecNormalize converts everything to float32; a VecEnv alone keeps the environment's dtype
     return True if _dtypes(seen) != _dtypes(original) else None
 
 
 def _dtypes(observations: np.ndarray | dict[str, np.ndarray]) -> list[np.dtype]:
-    """Of an array, or of those in a dictionary."""
+    """Return the dtypes of an array, or of the arrays in a dictionary."""
     return [part.dtype for part in (observations.values() if isinstance(observations, dict) else [observations])]
 
 
 def warn_if_not_normalized(model: BaseAlgorithm, env: gym.Env | VecEnv) -> None:
     """
-    Warn of an evaluation on raw observations of a model that was trained on normalized ones.
+    Warn if a model that was trained on normalized observations is evaluated on raw ones.
 
     :param model: the model
-    :param env: whose observations it will be given as they are
+    :param env: the environment of the evaluation
     """
     normalized = isinstance(env, VecEnv) and unwrap_vec_normalize(env) is not None
     if trained_with_vec_normalize(model) and not normalized:
@@ -137,14 +139,14 @@ def step(env: gym.Env | VecEnv, action: np.ndarray) -> tuple[Any, float, bool]:
 
 
 def _first(observations: Any) -> Any:
-    """The first of a batch of observations."""
+    """Return the first of a batch of observations."""
     if isinstance(observations, dict):
         return {key: part[0] for key, part in observations.items()}
     return observations[0]
 
 
 def _stack(observations: list[Any]) -> Any:
-    """One batch of observations, arrays or dictionaries of arrays."""
+    """Stack observations, arrays or dictionaries of arrays, into a batch."""
     if isinstance(observations[0], dict):
         return {key: np.stack([observation[key] for observation in observations]) for key in observations[0]}
     return np.stack(observations)
@@ -152,8 +154,10 @@ def _stack(observations: list[Any]) -> Any:
 
 def interquartile_mean(values: np.ndarray) -> float:
     """
+    Compute the mean of the middle half.
+
     :param values: any shape
-    :return: the mean of the middle half
+    :return: the mean
     """
     ordered = np.sort(values, axis=None)
     cut = len(ordered) // 4
@@ -162,7 +166,7 @@ def interquartile_mean(values: np.ndarray) -> float:
 
 def interval(returns: np.ndarray, draws: int = 2000) -> tuple[float, float]:
     """
-    Stratified bootstrap of the interquartile mean: models and episodes are both drawn anew.
+    Compute a bootstrap interval of the interquartile mean; models and episodes are both resampled.
 
     :param returns: ``(models, episodes)``
     :param draws: bootstrap draws

@@ -1,4 +1,4 @@
-"""Numbers that a training must not take in: one NaN in the normalizer or in the replay buffer is in every parameter soon."""
+"""Checks for NaN, infinity and huge numbers: a NaN in the normalizer or the replay buffer would soon reach every parameter."""
 
 import math
 from collections.abc import Mapping
@@ -8,25 +8,25 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.vec_env import VecNormalize
 
-#: largest observation: two of them differ by less than float32 ends at, and their squares fit into float64
+#: largest observation: differences fit into float32, and squares into float64
 OBSERVATION_LIMIT = 1e38
-#: largest reward: with what discounting makes of it, the squares of its gradients still fit into Adam's float32
+#: largest reward: even after discounting, the squares of its gradients fit into Adam's float32
 REWARD_LIMIT = 1e15
 
 
 def check_array(what: str, array: np.ndarray, limit: float, per_env: bool = True) -> None:
     """
-    Refuse an array that holds NaN, infinity or a number beyond float32. Whole numbers and truth values pass.
+    Refuse an array with NaN, infinity or a number beyond float32. Integers and booleans pass.
 
     :param what: its name, for the message
     :param array: ``(n_envs, ...)``, or anything if not ``per_env``
-    :param limit: the largest magnitude that is accepted
+    :param limit: largest accepted magnitude
     :param per_env: whether the first axis counts environments
-    :raises ValueError: if there is one; the message names environment, place and value
+    :raises ValueError: if it has one; the message names environment, place and value
     """
     if array.dtype.kind != "f":
         return
-    # One number, and the cheapest to have: it is finite and small only if all terms are
+    # The cheapest check: this sum is finite and small only if all terms are
     if float(np.vdot(array, array)) < limit * limit:
         return
     bad = ~(np.abs(array.astype(np.float64)) <= limit)
@@ -44,7 +44,7 @@ def check_array(what: str, array: np.ndarray, limit: float, per_env: bool = True
 
 def check_observations(what: str, observations: Any, per_env: bool = True) -> None:
     """
-    :func:`check_array` for observations, those of a dictionary by key.
+    Check observations, those of a dictionary by key, see :func:`check_array`.
 
     :param what: their name, for the message
     :param observations: an array ``(n_envs, ...)`` or a dictionary of such arrays
@@ -60,7 +60,7 @@ def check_observations(what: str, observations: Any, per_env: bool = True) -> No
 
 def check_terminal_observations(dones: np.ndarray, infos: list[dict[str, Any]]) -> None:
     """
-    :func:`check_observations` for the last observations of episodes, which come in ``infos``.
+    Check the last observations of episodes, which are in ``infos``, see :func:`check_observations`.
 
     :param dones: whether an episode ended, ``(n_envs,)``
     :param infos: of every environment
@@ -74,10 +74,10 @@ def check_terminal_observations(dones: np.ndarray, infos: list[dict[str, Any]]) 
 
 def damaged_statistics(env: VecNormalize | None) -> str:
     """
-    What to add to a message where ``VecNormalize`` stands in front: it takes every number before anybody can look at it.
+    Say whether ``VecNormalize``'s statistics are damaged; it sees every number before this check.
 
     :param env: the wrapper, if there is one
-    :return: a clause if its statistics are no longer finite, else nothing
+    :return: a clause for a message if its statistics are no longer finite, else an empty text
     """
     if env is None:
         return ""
@@ -90,11 +90,11 @@ def damaged_statistics(env: VecNormalize | None) -> str:
 
 def check_replay_buffer(what: str, buffer: Any) -> None:
     """
-    Look at all rows of a replay buffer that are written.
+    Check all written rows of a replay buffer.
 
     :param what: its name, for the message
     :param buffer: the buffer, of SB3's kind
-    :raises ValueError: if an array of real numbers holds NaN or infinity; the message names it
+    :raises ValueError: if an array of real numbers contains NaN or infinity; the message names it
     """
     rows = buffer.size()
     fields: dict[str, Any] = {}
@@ -117,14 +117,14 @@ def check_replay_buffer(what: str, buffer: Any) -> None:
 
 def check_loss(what: str, loss: th.Tensor, update: int, batch: Any) -> None:
     """
-    Refuse an update whose loss is not finite, before an optimizer makes its step. Only on the CPU: fetching it would stop
-    any other device, and what comes in has been looked at.
+    Refuse an update whose loss is not finite, before the optimizer's step. Only on the CPU: fetching the loss would stop any
+    other device, and inputs have been checked.
 
     :param what: name of the loss
     :param loss: one number
     :param update: which update it is, for the message
     :param batch: the mini-batch, a named tuple of tensors
-    :raises ValueError: if it is NaN or infinite; the message names the part of the mini-batch that is, or says that training
+    :raises ValueError: if it is NaN or infinite; the message names the field of the mini-batch that is, or says that training
         has diverged
     """
     if loss.device.type != "cpu" or math.isfinite(loss.item()):

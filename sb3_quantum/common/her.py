@@ -15,14 +15,13 @@ class QuantumHerReplayBuffer(QuantumDictReplayBuffer, HerReplayBuffer):  # type:
     """
     SB3's ``HerReplayBuffer`` with fields for the circuit's inputs and outputs.
 
-    Goals are relabelled when a batch is sampled, circuit pairs are not: what the circuit gave for an input is true whatever
-    goal the input was worked out from. So every transition of a batch, real or virtual, comes with the pair that was recorded
-    when it was acted out.
+    Sampling relabels goals, but not circuit pairs: the circuit's outputs for an input are valid whatever goal led to the
+    input. So every transition of a batch, real or virtual, has the pair that was recorded when it happened.
 
     :param buffer_size: max number of transitions
     :param observation_space: a dictionary with ``observation``, ``achieved_goal`` and ``desired_goal``
     :param action_space: action space
-    :param env: the training environment, which has ``compute_reward``
+    :param env: the training environment, with ``compute_reward``
     :param kwargs: see :class:`~sb3_quantum.common.QuantumReplayBuffer` and ``HerReplayBuffer``
     """
 
@@ -43,7 +42,7 @@ class QuantumHerReplayBuffer(QuantumDictReplayBuffer, HerReplayBuffer):  # type:
         self._drawn = drawn
         with self._on_cpu():
             samples = HerReplayBuffer.sample(self, batch_size, env)
-        # In the order in which SB3 draws them and puts them together: real ones, then virtual ones
+        # In SB3's order: real ones, then virtual ones
         rows, envs = (np.concatenate(part) for part in zip(*drawn, strict=True))
         return self._with_circuits(samples, rows, envs)
 
@@ -61,7 +60,7 @@ class QuantumHerReplayBuffer(QuantumDictReplayBuffer, HerReplayBuffer):  # type:
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        # Not one of the arrays of rows, and the environment cannot be pickled
+        # It is not an array of rows, and the environment cannot be pickled
         state.update(_current_ep_start=self._current_ep_start, _drawn=[])
         del state["env"]
         return state

@@ -1,4 +1,4 @@
-"""Observations normalized by the policy itself, so that a bare constructor needs no wrapper around its environment."""
+"""Normalization of observations by the policy itself, without a wrapper around the environment."""
 
 from typing import Any
 
@@ -32,16 +32,16 @@ class RunningNormalizer(nn.Module):
         super().__init__()
         self.clip = clip
         self.epsilon = epsilon
-        # Double precision: a count of millions must still be moved by a single observation
+        # Double precision: a single observation must change a count of millions
         self.register_buffer("mean", th.zeros(shape, dtype=th.float64))
         self.register_buffer("var", th.ones(shape, dtype=th.float64))
         self.register_buffer("count", th.tensor(epsilon, dtype=th.float64))
-        # What observations are multiplied with after the mean was subtracted, and that mean, in single precision
+        # The factor and the mean that are applied to observations, in single precision
         self.register_buffer("shift", th.zeros(shape), persistent=False)
         self.register_buffer("factor", th.ones(shape), persistent=False)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "RunningNormalizer":
-        """As ``nn.Module``'s, for moves only: statistics keep their precision when networks are made half or double."""
+        """Move to a device, but keep the statistics' precision when networks are cast to half or double."""
 
         def move(buffer: th.Tensor) -> th.Tensor:
             moved = fn(buffer)
@@ -66,7 +66,7 @@ class RunningNormalizer(nn.Module):
         _update(rows, mean, var, shift, factor, len(rows) / count[0], self.epsilon)
 
     def _update_on_device(self, observations: th.Tensor) -> None:
-        """:meth:`update` in torch, on any device."""
+        """Do what :meth:`update` does in torch, on any device."""
         self.count += len(observations)
         weight: Any = len(observations) / self.count
         batch = observations.to(self.mean)
@@ -78,30 +78,32 @@ class RunningNormalizer(nn.Module):
         self._refresh()
 
     def _refresh(self) -> None:
-        """Single precision, from double precision."""
+        """Recompute the single-precision factor and mean."""
         self.shift.copy_(self.mean)
         self.factor.copy_(th.rsqrt(self.var + self.epsilon))
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        # Noise may have been added to a state_dict: no variance is negative, and no count
+        # Noise may have been added to a state_dict: variance and count must not be negative
         self.var.clamp_(min=0)
         self.count.clamp_(min=self.epsilon)
         self._refresh()
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
         """
+        Normalize a batch.
+
         :param observations: ``(batch, *shape)``
         :return: normalized and clipped, float32, the same shape
         """
-        # In place behind the first operation, which makes a tensor of its own: no gradient reaches observations
+        # In place after the first operation, which makes a new tensor: no gradient reaches observations
         normalized = observations.float() - self.shift
         return normalized.mul_(self.factor).clamp_(-self.clip, self.clip)
 
 
 @jit
 def _update(batch, mean, var, shift, factor, weight, epsilon):
-    """The same compiled: it runs in every step, for a handful of numbers."""
+    """Compiled update, because it runs in every step for a few numbers."""
     n_rows = batch.shape[0]
     for column in range(batch.shape[1]):
         batch_mean = batch_var = 0.0
@@ -119,8 +121,7 @@ def _update(batch, mean, var, shift, factor, weight, epsilon):
 
 class ObservationNormalizer(nn.Module):
     """
-    Normalizes whatever of an observation space is an array of real numbers: images, discrete spaces and integers pass
-    unchanged.
+    Normalize the parts of an observation that are arrays of real numbers; images, discrete spaces and integers pass unchanged.
 
     :param observation_space: the observation space, a Box or a Dict of spaces
     """
@@ -143,6 +144,8 @@ class ObservationNormalizer(nn.Module):
 
     def forward(self, observations: PyTorchObs) -> PyTorchObs:
         """
+        Normalize observations.
+
         :param observations: ``(batch, ...)``, or a dictionary of such tensors
         :return: the same, normalized
         """
@@ -152,7 +155,7 @@ class ObservationNormalizer(nn.Module):
 
 
 def _key(name: str) -> str:
-    """A module's name must be neither empty nor dotted, an observation's may be."""
+    """Make a valid module name from an observation's key, which may be empty or contain dots."""
     return "box_" + name.replace(".", "_")
 
 

@@ -1,4 +1,4 @@
-"""What renderers and encoders print, kept back as long as they work."""
+"""Suppression of what renderers and encoders print, unless they fail."""
 
 import contextlib
 import os
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """
-    Keep back what is written to standard output and standard error, by drivers too, which do not ask Python. If an error ends
-    the block, all of it is shown.
+    Suppress standard output and standard error, also of drivers, which bypass Python. If an error ends the block, everything
+    is shown.
     """
     with tempfile.TemporaryFile() as kept:
         try:
@@ -25,11 +25,11 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _redirected(target: int) -> Iterator[None]:
-    """Python's streams, which may be a notebook's or a test's, and the process's own."""
+    """Redirect Python's streams, which may be a notebook's or a test's, and the process's own."""
     saved = {}
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    # A process without a terminal may have closed its own
+    # A process without a terminal may have closed its streams
     with contextlib.suppress(OSError):
         saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
     with open(os.dup(target), "w", encoding="utf-8", errors="replace") as text:

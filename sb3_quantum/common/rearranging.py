@@ -1,4 +1,4 @@
-"""Replay buffers of one number of environments, made into those of another."""
+"""Rearrangement of replay buffers for another number of environments."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,16 +12,16 @@ from sb3_quantum.common.buffers import CircuitField, QuantumReplayBuffer
 
 def rearrange(buffer: QuantumReplayBuffer, n_envs: int) -> None:
     """
-    Rearrange the transitions of a replay buffer for another number of environments, in place. All are kept, except for fewer
-    than ``n_envs`` of the oldest, which would not fill a row.
+    Rearrange the transitions of a replay buffer for another number of environments, in place. All are kept, except fewer than
+    ``n_envs`` of the oldest, which would not fill a row.
 
-    Transitions that stand for themselves are kept in the order of time. Where they belong to those after them (n-step returns,
-    ``HerReplayBuffer``, ``optimize_memory_usage``), the environments' sequences are put one after another and cut into as many
-    as there are environments now. What follows a cut is never taken for the future of what is before it: the trajectory counts
-    as truncated there; or as terminated, if the buffer does not tell the two apart.
+    Independent transitions stay in the order of time. If transitions depend on their successors (n-step returns,
+    ``HerReplayBuffer``, ``optimize_memory_usage``), the environments' sequences are joined end to end and cut into the new
+    number of sequences. Nothing is learned across a cut: the trajectory counts as truncated there, or as terminated if the
+    buffer cannot tell the two apart.
 
     :param buffer: the buffer
-    :param n_envs: number of environments that will be stored from now on
+    :param n_envs: new number of environments
     """
     if isinstance(buffer, (NStepReplayBuffer, HerReplayBuffer)) or buffer.optimize_memory_usage:
         rows, envs, cut = _sequences(buffer, n_envs)
@@ -35,7 +35,7 @@ def rearrange(buffer: QuantumReplayBuffer, n_envs: int) -> None:
         holder[name][: len(rows)] = old[rows, envs]
     buffer.buffer_size, buffer.n_envs = size, n_envs
     buffer.pos, buffer.full = len(rows) % size, len(rows) == size
-    # Files of the rows as they were are of no use any more
+    # Files of the former rows are no longer valid
     buffer.n_added, buffer.row_files = len(rows), None
     buffer._last_batch = (np.empty(0, dtype=int), np.empty(0, dtype=int))
     if cut is not None:
@@ -45,7 +45,7 @@ def rearrange(buffer: QuantumReplayBuffer, n_envs: int) -> None:
 
 
 def _row_arrays(buffer: QuantumReplayBuffer) -> Iterator[tuple[dict[str, Any], str]]:
-    """Every array of ``(buffer_size, n_envs, ...)``, as a dictionary and its key there."""
+    """List every array of ``(buffer_size, n_envs, ...)``, as a dictionary and the key in it."""
     holders = [vars(buffer)]
     for value in vars(buffer).values():
         if isinstance(value, dict):
@@ -59,23 +59,23 @@ def _row_arrays(buffer: QuantumReplayBuffer) -> Iterator[tuple[dict[str, Any], s
 
 
 def _chronological(buffer: QuantumReplayBuffer) -> np.ndarray:
-    """Positions of the written rows, the oldest first."""
+    """Return the positions of the written rows, oldest first."""
     if not buffer.full:
         return np.arange(buffer.pos)
     rows = np.roll(np.arange(buffer.buffer_size), -buffer.pos)
-    # The oldest observation has been overwritten by the newest next observation
+    # The newest next observation has overwritten the oldest observation
     return rows[1:] if buffer.optimize_memory_usage else rows
 
 
 def _in_order_of_time(buffer: QuantumReplayBuffer, n_envs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each transition comes from: rows and environments, both ``(new rows, n_envs)``."""
+    """Return the sources of the transitions: rows and environments, both ``(new rows, n_envs)``."""
     rows, envs = np.meshgrid(_chronological(buffer), np.arange(buffer.n_envs), indexing="ij")
     keep = slice(rows.size % n_envs, None)
     return rows.reshape(-1)[keep].reshape(-1, n_envs), envs.reshape(-1)[keep].reshape(-1, n_envs)
 
 
 def _sequences(buffer: QuantumReplayBuffer, n_envs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Likewise, one environment's transitions after another's; and where a sequence is cut, ``(new rows, n_envs)``."""
+    """Return the sources with the environments joined end to end, and where sequences are cut, ``(new rows, n_envs)``."""
     written = _chronological(buffer)
     rows = [written] * buffer.n_envs
     if isinstance(buffer, HerReplayBuffer):
@@ -84,7 +84,7 @@ def _sequences(buffer: QuantumReplayBuffer, n_envs: int) -> tuple[np.ndarray, np
     last[np.cumsum([len(part) for part in rows if len(part)], dtype=int) - 1] = True
     envs = np.repeat(np.arange(buffer.n_envs), [len(part) for part in rows])
     keep = slice(len(envs) % n_envs, None)
-    # Every environment's transitions in a column
+    # Each environment's transitions are a column
     parts = [part[keep].reshape(n_envs, -1).T for part in (np.concatenate(rows), envs, last)]
     if len(parts[2]):
         parts[2][-1] = True
@@ -92,13 +92,16 @@ def _sequences(buffer: QuantumReplayBuffer, n_envs: int) -> tuple[np.ndarray, np
 
 
 def _belongs_to_an_episode(buffer: HerReplayBuffer, written: np.ndarray, env: int) -> np.ndarray:
-    """Finished episodes and the one that is being written; remains of one that was partly overwritten do not count."""
+    """
+    Tell which transitions belong to a finished episode or the current one; remains of a partly overwritten episode do not
+    count.
+    """
     running = (buffer.pos - buffer._current_ep_start[env]) % buffer.buffer_size
     return (buffer.ep_length[written, env] > 0) | (np.arange(len(written)) >= len(written) - running)
 
 
 def _truncate(buffer: QuantumReplayBuffer, cut: np.ndarray) -> None:
-    """End the trajectories at the cuts, those aside that end there anyway."""
+    """End the trajectories at the cuts, unless they end there anyway."""
     rows, envs = np.nonzero(cut & (buffer.dones[: len(cut)] == 0))
     if isinstance(buffer, NStepReplayBuffer) or buffer.handle_timeout_termination:
         buffer.timeouts[rows, envs] = True
@@ -107,7 +110,7 @@ def _truncate(buffer: QuantumReplayBuffer, cut: np.ndarray) -> None:
 
 
 def _find_episodes(buffer: HerReplayBuffer, n_rows: int) -> None:
-    """Where the episodes begin and how long they are, from where they end."""
+    """Find the episodes' starts and lengths from their ends."""
     for env in range(buffer.n_envs):
         ends = np.flatnonzero(buffer.dones[:n_rows, env]) + 1
         lengths = np.diff(ends, prepend=0)

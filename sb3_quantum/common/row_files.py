@@ -1,4 +1,4 @@
-"""The files that belong to one replay buffer, and how its pickle refers to them."""
+"""The files of one replay buffer's rows, and the pickle's reference to them."""
 
 import os
 import zlib
@@ -15,33 +15,33 @@ from sb3_quantum.common.storage import SavedRows, StorageError, append_rows, giv
 
 class RowFiles:
     """
-    The files of one buffer's rows, and the last two saves.
+    Files of one buffer's rows, and its last two saves.
 
     :param folder: where the streams are
     :param saved: the last save, if there is one
     """
 
-    #: where relative paths of a pickle begin that is being loaded
+    #: base of relative paths in the pickle that is being loaded
     _beside: ClassVar[ContextVar[Path | None]] = ContextVar("_beside", default=None)
 
     def __init__(self, folder: Path, saved: SavedRows | None = None):
         self.folder = folder
         self.saved = saved
         self.previous: SavedRows | None = None
-        #: numbers of rows that were changed after they were saved
+        #: numbers of rows that changed after they were saved
         self.changed: list[int] = []
         self._last_row = 0
         self._referring_from: Path | None = None
 
     @property
     def referring(self) -> bool:
-        """Whether a pickle that is written now refers to the files, in place of holding the rows."""
+        """Whether a pickle that is written now refers to the files instead of containing the rows."""
         return self._referring_from is not None
 
     @contextmanager
     def referring_from(self, folder: Path) -> Iterator[None]:
         """
-        Pickles written inside refer to the files, by a path relative to this folder.
+        Let pickles written inside this context refer to the files, by paths relative to a folder.
 
         :param folder: folder of the pickle
         """
@@ -53,8 +53,10 @@ class RowFiles:
 
     def reference(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """
+        Make the pickle's reference to the files.
+
         :param arrays: the ring's arrays, ``(size, ...)``
-        :return: what a pickle holds in place of the rows: the files' folder, the save, and rows that the files have otherwise
+        :return: the files' folder, the save, and rows that differ from the files
         """
         assert self._referring_from is not None and self.saved is not None
         relative = os.path.relpath(self.folder.resolve(), self._referring_from.resolve())
@@ -65,7 +67,7 @@ class RowFiles:
     @contextmanager
     def beside(cls, folder: Path) -> Iterator[None]:
         """
-        Pickles loaded inside find their files from this folder.
+        Let pickles loaded inside this context find their files from a folder.
 
         :param folder: folder of the pickle
         """
@@ -78,9 +80,11 @@ class RowFiles:
     @classmethod
     def referred_to(cls, reference: dict[str, Any]) -> "RowFiles":
         """
+        Find the files of a reference.
+
         :param reference: see :meth:`reference`
-        :return: the files that it refers to
-        :raises StorageError: if it is not known where the pickle lies
+        :return: the files
+        :raises StorageError: if the pickle's folder is unknown
         """
         beside = cls._beside.get()
         if beside is None:
@@ -92,11 +96,11 @@ class RowFiles:
 
     def append(self, arrays: Mapping[str, np.ndarray], count: int) -> None:
         """
-        Write the rows that the last save does not have; see :func:`append_rows`. The last row of a save may have been changed
-        since, as SB3 does when a training begins again in the middle of an episode; it is noted.
+        Write the rows that the last save does not have, see :func:`append_rows`. The last row of a save may have changed
+        since, because SB3 changes it when a training restarts within an episode; this is recorded.
 
         :param arrays: the ring's arrays, ``(size, ...)``
-        :param count: rows that were added since the beginning
+        :param count: number of rows added so far
         """
         saved = append_rows(self.folder, arrays, count, self.saved)
         before = self.saved
@@ -108,9 +112,11 @@ class RowFiles:
 
     def map(self, arrays: Mapping[str, np.ndarray], changed: Mapping[int, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """
+        Map the files of the last save, see :func:`map_rows`.
+
         :param arrays: arrays of any length with the rows' shapes and types
-        :param changed: rows that the files have otherwise, by number
-        :return: the ring's arrays; see :func:`map_rows`
+        :param changed: rows that differ from the files, by number
+        :return: the ring's arrays
         """
         assert self.saved is not None
         mapped = map_rows(self.folder, self.saved, arrays)
@@ -129,6 +135,6 @@ class RowFiles:
         return checksum
 
     def give_back(self) -> None:
-        """Free what neither the last save nor the one before it refers to; see :func:`give_back`."""
+        """Free the disk space that neither of the last two saves refers to, see :func:`give_back`."""
         assert self.saved is not None
         give_back(self.folder, self.saved, self.previous)

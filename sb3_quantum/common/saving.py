@@ -1,4 +1,4 @@
-"""Models and replay buffers in files that a failed or interrupted save does not take away."""
+"""Saves of models and replay buffers that keep the old file if they fail or are interrupted."""
 
 import warnings
 from contextlib import nullcontext
@@ -16,11 +16,11 @@ from sb3_quantum.common.row_files import RowFiles
 
 def file_path(path: Any, suffix: str) -> Path | None:
     """
-    Where SB3 writes what is saved to a path.
+    Return the file to which SB3 saves for a path.
 
-    :param path: as the user gave it
+    :param path: the user's path
     :param suffix: suffix that is added if there is none
-    :return: the file, or ``None`` for what cannot be replaced by another file: file objects, pipes, devices and the like
+    :return: the file, or ``None`` if it cannot be replaced: file objects, pipes, devices and the like
     """
     if not isinstance(path, str | Path):
         return None
@@ -30,7 +30,7 @@ def file_path(path: Any, suffix: str) -> Path | None:
     if path.is_dir():
         warnings.warn(f"Path '{path}' is a folder. Will save instead to {path}_2", stacklevel=3)
         return file_path(f"{path}_2", suffix)
-    # The file that a link points to is replaced, not the link
+    # The target of a link is replaced, not the link
     path = path.resolve() if path.is_symlink() else path
     if path.exists() and not path.is_file():
         return None
@@ -40,14 +40,14 @@ def file_path(path: Any, suffix: str) -> Path | None:
 
 def save_buffer(buffer: ReplayBuffer, path: Any, verbose: int = 0, folder: Path | None = None) -> None:
     """
-    Save a replay buffer. With ``storage="memmap"``, rows that are not in the folder yet are appended there.
+    Save a replay buffer. With ``storage="memmap"``, rows that are not in the folder yet are appended.
 
     :param buffer: the replay buffer
-    :param path: the pickle, or a file object, which then holds the rows in any case
+    :param path: the pickle, or a file object, which then always contains the rows
     :param verbose: verbosity level
-    :param folder: folder for the rows' files if the buffer has any, ``<path>.rows`` by default. Who names one calls
+    :param folder: folder for the rows' files, ``<path>.rows`` by default. If you name one, call
         ``buffer.row_files.give_back()`` once nothing refers to older saves
-    :raises StorageError: if a file of the rows cannot be written; what was saved before is as it was
+    :raises StorageError: if a file of the rows cannot be written; the previous save stays intact
     """
     target = file_path(path, ".pkl")
     if target is None:
@@ -59,7 +59,7 @@ def save_buffer(buffer: ReplayBuffer, path: Any, verbose: int = 0, folder: Path 
         return
     rows_folder = (target.with_name(target.name + ".rows") if folder is None else folder).resolve()
     if buffer.n_added % buffer.buffer_size != buffer.pos or buffer.full != (buffer.n_added >= buffer.buffer_size):
-        # Somebody moved it by hand
+        # The user moved it
         buffer.n_added, buffer.row_files = buffer.pos + buffer.full * buffer.buffer_size, None
     if buffer.row_files is None or buffer.row_files.folder != rows_folder:
         buffer.row_files = RowFiles(rows_folder)
@@ -73,7 +73,7 @@ def save_buffer(buffer: ReplayBuffer, path: Any, verbose: int = 0, folder: Path 
 
 
 class DurableSaves(OffPolicyAlgorithm):
-    """An off-policy algorithm whose saves are complete and on the disk before they take the place of older ones."""
+    """Off-policy algorithm whose saves are complete and on the disk before they replace older ones."""
 
     def save(self, path: Any, *args: Any, **kwargs: Any) -> None:
         """
@@ -101,7 +101,7 @@ class DurableSaves(OffPolicyAlgorithm):
 
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
         """
-        Load a replay buffer, with the files of its rows if it has any. It goes on with the model's ``storage``.
+        Load a replay buffer, with the files of its rows if it has any. It continues with the model's ``storage``.
 
         :param path: path to the pickle, or a file object
         :param truncate_last_traj: see ``OffPolicyAlgorithm.load_replay_buffer``

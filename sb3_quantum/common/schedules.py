@@ -1,4 +1,4 @@
-"""Learning rates as the zoo and SB3 write them."""
+"""Learning rate schedules in the notations of the zoo and SB3."""
 
 import math
 
@@ -12,7 +12,7 @@ _ACCEPTED = "a number, a schedule or 'lin_x' (linear from x to 0; 'lin_x_y': to 
 
 class LearningRateSchedule(FloatSchedule):
     """
-    SB3's schedule of floats, which never lets a learning rate through that would spoil every parameter.
+    SB3's schedule of floats that refuses a negative or infinite learning rate, which would spoil every parameter.
 
     :param value_schedule: a number, or a function of the progress remaining
     :param name: the argument's name, for the message
@@ -33,7 +33,7 @@ class LearningRateSchedule(FloatSchedule):
 
 def make_schedule(name: str, value: float | Schedule | str) -> FloatSchedule:
     """
-    A learning rate as a schedule.
+    Make a schedule from a learning rate.
 
     :param name: the argument's name, for the message
     :param value: a number, a schedule, the zoo's ``"lin_x"`` (linear from x to 0) or ``"lin_x_y"`` (linear from x to y)

@@ -1,10 +1,10 @@
 """
-Rows of a replay buffer in files that only grow: a save appends what is new, a load maps what is there.
+Storage of a replay buffer's rows in append-only files: a save appends new rows, a load maps the files.
 
-The files lie in a folder of their own. ``<stream>/<lap>/<array>`` holds, row by row, what one round of the ring wrote: the
-row that was added as number ``n`` (counted from 0) to a ring of ``size`` rows is row ``n % size`` of lap ``n // size``. No row
-that a save refers to is overwritten by a later one, so a crash between two of them takes nothing from the first. What belongs
-to a save, and its checksums, is in its :class:`SavedRows`, which is written after the rows are on the disk.
+The files are in a separate folder. ``<stream>/<lap>/<array>`` contains the rows of one round of the ring: row number ``n``
+(counted from 0) of a ring of ``size`` rows is row ``n % size`` of lap ``n // size``. A later save never overwrites a row to
+which an earlier one refers, so a crash in between does not damage the earlier save. :class:`SavedRows` describes a save, with
+its checksums, and is written after the rows are on the disk.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ import numpy as np
 
 from sb3_quantum.common.durable import sync
 
-#: what ``storage`` of a replay buffer may be
+#: accepted values of a replay buffer's ``storage``
 STORAGES = ("ram", "memmap")
 _BLOCK = 1 << 22
 
@@ -39,7 +39,7 @@ class Segment:
 
     :param lap: round of the ring, counted from 0
     :param start: first row in the ring
-    :param stop: one past the last
+    :param stop: one after the last
     :param checksums: CRC-32 of the bytes of these rows, for every array
     """
 
@@ -52,11 +52,11 @@ class Segment:
 @dataclass(frozen=True)
 class SavedRows:
     """
-    What a save refers to.
+    Description of a save.
 
     :param stream: name of the subfolder with the files
     :param size: rows of the ring
-    :param count: rows that had been added since the beginning, the newest ``size`` of which are there
+    :param count: number of rows added so far, of which the newest ``size`` are kept
     :param segments: the appended pieces, oldest first
     """
 
@@ -67,7 +67,7 @@ class SavedRows:
 
     @property
     def first(self) -> int:
-        """Number of the oldest row that is there."""
+        """Number of the oldest row that is kept."""
         return max(0, self.count - self.size)
 
 
@@ -78,9 +78,9 @@ def append_rows(folder: Path, arrays: Mapping[str, np.ndarray], count: int, save
     :param folder: where the streams are
     :param arrays: the ring's arrays, ``(size, ...)``
     :param count: rows that were added since the beginning
-    :param saved: the last save, or ``None`` to begin a stream
-    :return: what this save refers to
-    :raises StorageError: if a file cannot be written; what was saved before is as it was
+    :param saved: the last save, or ``None`` to start a stream
+    :return: the description of this save
+    :raises StorageError: if a file cannot be written; the previous save stays intact
     """
     size = len(next(iter(arrays.values())))
     arrays = {name: array for name, array in arrays.items() if array.size > 0}
@@ -97,7 +97,7 @@ def append_rows(folder: Path, arrays: Mapping[str, np.ndarray], count: int, save
             target.mkdir(parents=True, exist_ok=True)
         paths = {name: target / _file_name(name) for name in arrays}
         kept.append(Segment(lap, rows.start, rows.stop, {n: _write(paths[n], array, rows) for n, array in arrays.items()}))
-        # After all were written: the disk has begun with the first ones by then
+        # After all were written, when the disk has already started with the first ones
         for path in (*paths.values(), target, target.parent, folder, folder.parent):
             with _naming(path):
                 sync(path)
@@ -130,9 +130,9 @@ def check_rows(folder: Path, saved: SavedRows, arrays: Mapping[str, np.ndarray])
 
 def map_rows(folder: Path, saved: SavedRows, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """
-    Map the files of a save. What is written to the arrays stays in memory, page by page, and does not reach the files.
+    Map the files of a save. Writes to the arrays stay in memory, page by page, and do not reach the files.
 
-    The older of two laps is mapped, or the newer one, whichever has more of the rows; those of the other one are read.
+    Of two laps, the one with more of the rows is mapped; the rows of the other one are read.
 
     :param folder: where the streams are
     :param saved: what was saved
@@ -154,7 +154,7 @@ def map_rows(folder: Path, saved: SavedRows, arrays: Mapping[str, np.ndarray]) -
             continue
         path = folder / saved.stream / str(mapped) / _file_name(name)
         with _naming(path), path.open("rb") as file:
-            # The mapping keeps the file open, and the lock with it: see give_back
+            # The mapping keeps the file open, and with it the lock, see give_back
             _lock(file.fileno(), exclusive=False)
             result[name] = np.memmap(file, dtype=array.dtype, mode="c", shape=shape)
         if lap > 0 and rows.start < rows.stop:
@@ -169,8 +169,8 @@ def map_rows(folder: Path, saved: SavedRows, arrays: Mapping[str, np.ndarray]) -
 
 def give_back(folder: Path, saved: SavedRows, previous: SavedRows | None) -> None:
     """
-    Free the disk of what neither a save nor the one before it refers to: other streams, whole laps and, on Linux, the
-    beginning of the oldest lap, unless a process has it mapped.
+    Free the disk space to which neither of two saves refers: other streams, whole laps and, on Linux, the start of the oldest
+    lap, unless a process has it mapped.
 
     :param folder: where the streams are
     :param saved: the last save, complete and on the disk
@@ -185,7 +185,7 @@ def give_back(folder: Path, saved: SavedRows, previous: SavedRows | None) -> Non
     for lap in (folder / saved.stream).glob("*"):
         if lap.name.isdecimal() and int(lap.name) < first // saved.size:
             shutil.rmtree(lap, ignore_errors=True)
-    # Whole pieces only: their checksums are compared as a whole
+    # Whole segments only: their checksums are compared as a whole
     pieces = (*saved.segments, *(() if previous is None or previous.stream != saved.stream else previous.segments))
     oldest = min(((piece.lap, piece.start) for piece in pieces if piece.lap * saved.size + piece.stop > first), default=(0, 0))
     for path in (folder / saved.stream / str(oldest[0])).glob("*"):
@@ -194,7 +194,7 @@ def give_back(folder: Path, saved: SavedRows, previous: SavedRows | None) -> Non
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Errors of the operating system name the file, whatever was being done to it."""
+    """Turn errors of the operating system into errors that name the file."""
     try:
         yield
     except StorageError:
@@ -221,14 +221,14 @@ def _as_bytes(array: np.ndarray) -> memoryview:
 
 
 def _write(path: Path, array: np.ndarray, rows: slice) -> int:
-    """Write rows where they belong, and return their checksum."""
+    """Write rows to their place, and return their checksum."""
     checksum = 0
     with _naming(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         with os.fdopen(descriptor, "r+b", buffering=0) as file:
             length = len(array) * _row_bytes(array)
             if os.fstat(descriptor).st_size != length:
-                # What was not written takes no place on the disk
+                # Unwritten parts take no space on the disk
                 os.ftruncate(descriptor, length)
             file.seek(rows.start * _row_bytes(array))
             data = _as_bytes(array[rows])
@@ -254,7 +254,7 @@ def _checksum(path: Path, start: int, stop: int) -> int:
 
 
 def _lock(descriptor: int, exclusive: bool) -> bool:
-    """Lock an open file if the system can: shared for who maps it, exclusive for who wants to free a part of it."""
+    """Lock an open file if the system can: shared to map it, exclusive to free a part of it."""
     try:
         import fcntl
     except ImportError:
@@ -267,7 +267,7 @@ def _lock(descriptor: int, exclusive: bool) -> bool:
 
 
 def _punch(path: Path, stop: int) -> None:
-    """Free the disk under the beginning of a file, whose length stays. Where that is not possible, nothing happens."""
+    """Free the disk blocks under the start of a file, whose length stays; does nothing where that is impossible."""
     fallocate = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "fallocate", None)
     if fallocate is None or stop == 0:
         return

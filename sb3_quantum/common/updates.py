@@ -8,13 +8,14 @@ import torch as th
 @th.no_grad()
 def soft_update(parameters: Iterable[th.Tensor], targets: Iterable[th.Tensor], tau: float) -> None:
     """
-    Move every target towards its parameter: ``target + tau * (parameter - target)``. As SB3's ``polyak_update``, in one
-    operation over all of them, which takes a quarter of the time.
+    Move every target towards its parameter: ``target + tau * (parameter - target)``.
 
-    :param parameters: what to move towards
-    :param targets: what is moved, in place
-    :param tau: how far, between 0 and 1
-    :raises ValueError: if there are more of one than of the other
+    This is SB3's ``polyak_update`` in one operation over all parameters, which takes a quarter of the time.
+
+    :param parameters: the parameters
+    :param targets: the targets, changed in place
+    :param tau: step, between 0 and 1
+    :raises ValueError: if their numbers differ
     """
     pairs = list(zip(parameters, targets, strict=True))
     if pairs:

@@ -1,4 +1,4 @@
-"""Runs of one kind with different seeds as one curve, with an interval: what arms, not seeds, have in common."""
+"""Curves of arms: runs with different seeds as one curve with an interval."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: places along the steps at which seeds are averaged
+#: points along the steps at which seeds are averaged
 _N_POINTS = 200
 
 
 def return_curve(run: Run, window: int) -> Curve | None:
     """
-    A run's return, from the best source that it has.
+    Return a run's return from its best source.
 
     :param run: the run
     :param window: training episodes that are averaged over
-    :return: mean of the last training episodes, or as logged, or evaluations; ``None`` if there is nothing
+    :return: mean of the last training episodes, or the logged mean, or evaluations; ``None`` if there are none
     """
     if run.episodes is not None:
         return Curve(run.episodes.steps, running_mean(run.episodes.values, window))
@@ -30,8 +30,8 @@ def return_curve(run: Run, window: int) -> Curve | None:
 
 def mean_and_interval(curves: list[Curve]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """
-    Mean over curves, linear between their points, over the steps that all of them have. The interval is Student's, 95 %, with
-    the curve (the seed) as the unit, at every place by itself.
+    Compute the mean over curves, with linear interpolation, over the steps that all of them have. The interval is Student's,
+    95 %, pointwise, with the curve (the seed) as the unit.
 
     :param curves: at least one
     :return: steps, mean, lower and upper end, ``(n,)`` each; without an interval (NaN) for one curve
@@ -51,8 +51,8 @@ def mean_and_interval(curves: list[Curve]) -> tuple[np.ndarray, np.ndarray, np.n
 
 def arms_figure(arms: dict[str, list[Run]], window: int = 20, title: str = "") -> "Figure":
     """
-    Draw arms side by side: for each the mean over its runs as a thick line, a band that is its interval, and every run as a
-    thin line. A panel that no run has anything for is left out.
+    Draw arms side by side: the mean over an arm's runs as a thick line, its interval as a band, and every run as a thin line.
+    Panels without data are left out.
 
     :param arms: runs by the arm's name
     :param window: training episodes that the return is averaged over
@@ -83,7 +83,7 @@ def arms_figure(arms: dict[str, list[Run]], window: int = 20, title: str = "") -
                 _draw(axes, these, look_of(place))
         axes.set_ylabel(label)
         if label.startswith("cosine"):
-            # As in the figure of runs: an interval may be wider than what a cosine can be
+            # As in the figure of runs: an interval may extend beyond the range of a cosine
             low = min(float(curve.values.min()) for these in curves.values() for curve in these)
             axes.set_ylim(min(low - 0.05, -0.05), 1.05)
         axes.grid(alpha=0.3)
@@ -100,7 +100,7 @@ def arms_figure(arms: dict[str, list[Run]], window: int = 20, title: str = "") -
 
 
 def _draw(axes: "Axes", curves: list[Curve], look: dict[str, Any]) -> None:
-    """One arm."""
+    """Draw one arm."""
     color = look["color"]
     steps, mean, low, high = mean_and_interval(curves)
     for curve in curves:

@@ -1,4 +1,4 @@
-"""Pictures in TensorBoard while a model is trained."""
+"""Pictures in TensorBoard during training."""
 
 import warnings
 from typing import TYPE_CHECKING
@@ -19,30 +19,32 @@ from sb3_quantum.qtd3.harmless import HarmlessCallback, harmless
 if TYPE_CHECKING:
     import matplotlib.figure
 
-#: formats that hold no pictures
+#: log formats without pictures
 _TEXT = ("stdout", "log", "json", "csv")
 
 
 class FigureCallback(HarmlessCallback):
     """
-    Draws every so many steps, for TensorBoard: ``figures/circuit``, the circuit with the current policy's angles, always for
-    the first observation that the training saw, so that it is the policy that changes; and ``figures/curves``, return,
-    gradient cosine and circuits since this training began. The cosine is that of a ``FidelityCallback`` in the same training.
-    A policy without a circuit has the curves only. It moves none of the training's generators and none of its counters. A
-    failure is a warning, and no further figure; the training goes on.
+    Draw figures for TensorBoard every ``freq`` steps.
 
-    Figures are written with the log, that is when the next episode ends it.
+    ``figures/circuit`` is the circuit with the current policy's angles, always for the training's first observation, so that
+    only the policy changes. ``figures/curves`` are return, gradient cosine and circuits since this training began; the cosine
+    is that of a ``FidelityCallback`` in the same training. A policy without a circuit has only the curves. The callback
+    changes none of the training's generators and counters. If it fails, it warns once and stops drawing; the training
+    continues.
+
+    Figures are written with the next log.
 
     :param freq: environment steps between two drawings
     :param window: training episodes that the return is averaged over
-    :param layers_per_row: the drawing of the circuit goes on below after so many layers
+    :param layers_per_row: layers in a row of the circuit's drawing
     :raises ImportError: if matplotlib is missing
     """
 
     @names_checked({})
     def __init__(self, freq: int = 10_000, window: int = 20, layers_per_row: int = 5):
         super().__init__()
-        # A training should not end at its first drawing
+        # A missing package should not end a training at its first drawing
         new_figure(1, 1)
         self.freq = freq
         self.window = window
@@ -67,7 +69,7 @@ class FigureCallback(HarmlessCallback):
             warnings.warn("FigureCallback draws nothing: no tensorboard_log is given", stacklevel=2)
 
     def _is_drawn_for(self) -> bool:
-        """Whether the logger writes anything that can hold a picture."""
+        """Tell whether the logger writes a format with pictures."""
         text = (CSVOutputFormat, HumanOutputFormat, JSONOutputFormat)
         return any(not isinstance(form, text) for form in self.logger.output_formats)
 
@@ -97,12 +99,12 @@ class FigureCallback(HarmlessCallback):
         if steps - self._last >= self.freq and self._is_drawn_for():
             self._last = steps
             for key, figure in self.draw().items():
-                # As an image: a figure would be rendered by the logger, where a failure ends the training
+                # As an image: the logger would render a figure, where a failure ends the training
                 self.logger.record(f"figures/{key}", Image(_rendered(figure), "HWC"), exclude=_TEXT)
 
     def draw(self) -> dict[str, "matplotlib.figure.Figure"]:
         """
-        Draw now.
+        Draw the figures now.
 
         :return: ``curves``, and ``circuit`` if there is one
         :raises ImportError: if pylatexenc is missing, which Qiskit's drawings need
@@ -123,7 +125,7 @@ class FigureCallback(HarmlessCallback):
 
 
 def _rendered(figure: "matplotlib.figure.Figure") -> np.ndarray:
-    """Pixels of a figure, ``(height, width, 3)``, uint8."""
+    """Render a figure, ``(height, width, 3)``, uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""A picture of the circuit that is run."""
+"""Drawings of circuits."""
 
 from typing import TYPE_CHECKING
 
@@ -21,34 +21,34 @@ _STYLE = {
     "barrierfacecolor": "#EEEEEE",
     "displaycolor": {"r": ("#DCE9F5", "#000000"), "cz": ("#D55E00", "#D55E00")},
 }
-#: what the drawing does not say itself
+#: caption of the drawing
 _CAPTION = "Angles in radians; CZ in orange; every qubit is measured at the end"
-#: qubits that are drawn at most; more of them would be a picture of many pages
+#: maximum number of qubits in a drawing; more would fill many pages
 MAX_QUBITS = 24
-#: inches that title and caption take
+#: inches for title and caption
 _HEAD = 0.75
 _MIN_WIDTH = 6.2
 
 
 def circuit_figure(ansatz: Circuit, inputs: "th.Tensor | np.ndarray", title: str = "", layers_per_row: int = 5) -> "Figure":
     """
-    Draw one circuit with Qiskit's drawer: a box for every rotation, with its angles in radians to two decimals, and a line
-    for every CZ. A numbered line ends each layer. The measurement of all qubits at the end is left out. Of more than 24 qubits
-    those are drawn that gates join, the lowest 24 of them at most; the caption says how many are left out.
+    Draw one circuit with Qiskit's drawer: a box for every rotation, with its angles in radians to two decimals, and a line for
+    every CZ. A numbered line ends each layer. The measurement of all qubits is left out. If there are more than 24 qubits,
+    only those that gates join are drawn, at most the lowest 24; the caption says how many are left out.
 
     :param ansatz: the circuit
     :param inputs: circuit inputs, ``(n_inputs,)`` or ``(1, n_inputs)``
     :param title: above the circuit
-    :param layers_per_row: the drawing goes on below after so many layers
+    :param layers_per_row: layers in a row of the drawing
     :return: the figure
     :raises ImportError: if matplotlib or pylatexenc is missing
     """
     from qiskit.exceptions import MissingOptionalLibraryError
     from qiskit.visualization import circuit_drawer
 
-    # About as wide as it will be, because lines are scaled by the width; four columns are a layer's
+    # About the final width, because lines are scaled by the width; a layer has four columns
     figure = new_figure(_INCHES * (4 * min(layers_per_row, ansatz.n_layers) + 1), 1)
-    # Rows are drawings of their own: Qiskit's would break in the middle of a layer
+    # Each row is a separate drawing: Qiskit would break within a layer
     whole, caption = ansatz.to_qiskit(inputs, measure=False, layers=True), _CAPTION
     drawn = whole if ansatz.n_qubits <= MAX_QUBITS else _part(whole)
     if drawn is not whole:
@@ -61,7 +61,7 @@ def circuit_figure(ansatz: Circuit, inputs: "th.Tensor | np.ndarray", title: str
         except MissingOptionalLibraryError as error:
             raise ImportError('drawing circuits needs pylatexenc: pip install "sb3-quantum[plots]"') from error
         rows.append(axes)
-    # Qiskit has scaled its fonts to axes as wide as the figure; here every column is equally wide, in every row
+    # Qiskit scales its fonts to the figure's width; here every column has the same width, in every row
     widths = [_INCHES * float(np.ptp(axes.get_xlim())) for axes in rows]
     heights = [_INCHES * float(np.ptp(axes.get_ylim())) for axes in rows]
     width, height = max(*widths, _MIN_WIDTH), sum(heights) + _HEAD
@@ -78,8 +78,8 @@ def circuit_figure(ansatz: Circuit, inputs: "th.Tensor | np.ndarray", title: str
 
 def _part(circuit: "QuantumCircuit") -> "QuantumCircuit":
     """
-    The same on some of the qubits: those that gates of two qubits stand on, or the lowest ones if there are none. Gates that
-    leave these qubits are not in it.
+    Return the circuit on some qubits: those of two-qubit gates, or the lowest ones if there are none. Gates on other qubits
+    are left out.
     """
     from qiskit.circuit import QuantumCircuit, QuantumRegister
 
@@ -90,7 +90,7 @@ def _part(circuit: "QuantumCircuit") -> "QuantumCircuit":
         for qubit in instruction.qubits
     }
     kept = sorted(joined or range(circuit.num_qubits))[:MAX_QUBITS]
-    # A register each, named as Qiskit calls the qubits of the whole circuit
+    # One register per qubit, named like the qubits of the whole circuit in Qiskit
     part = QuantumCircuit(*(QuantumRegister(1, f"q{number}") for number in kept))
     places = {circuit.qubits[number]: part.qubits[at] for at, number in enumerate(kept)}
     for instruction in circuit.data:
@@ -104,8 +104,8 @@ def _part(circuit: "QuantumCircuit") -> "QuantumCircuit":
 
 def _rows(circuit: "QuantumCircuit", layers_per_row: int) -> list["QuantumCircuit"]:
     """
-    The circuit in pieces of so many layers, its angles rounded. A numbered line behind every layer keeps the gates
-    of the next one from sliding to the left.
+    Cut the circuit into rows of layers, with rounded angles. A numbered line after every layer keeps the gates of the next
+    layer from sliding to the left.
     """
     rows = [circuit.copy_empty_like()]
     layers = 0

@@ -1,4 +1,4 @@
-"""How matplotlib is used here: through its figure class, without pyplot, its global state or a window."""
+"""Figures of matplotlib without pyplot, global state or windows."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 def new_figure(width: float, height: float, **kwargs: Any) -> "Figure":
     """
-    An empty figure that no window shows and nobody has to close.
+    Make an empty figure that has no window and need not be closed.
 
     :param width: in inches
     :param height: in inches

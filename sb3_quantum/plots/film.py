@@ -1,4 +1,4 @@
-"""A film of an agent, with the circuit that acts beside it."""
+"""Films of an agent beside its circuit."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,18 +18,18 @@ from sb3_quantum.qtd3 import QuantumTD3
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: what a film can be written as
+#: file formats of films
 FILM_SUFFIXES = (".gif", ".mp4", ".webp")
 _ORANGE, _BLUE = "#D55E00", "#0072B2"
 
 
 class CircuitPanel:
     """
-    A small drawing of a circuit that can be redrawn in every frame: a square for every gate of one qubit, coloured by its
-    first angle, an orange line for every gate of two, and a bar for every expected bit at the end of its wire.
+    Small drawing of a circuit for every frame of a film: a square for every one-qubit gate, coloured by its first angle, an
+    orange line for every two-qubit gate, and a bar for every expected bit at the end of its wire.
 
     :param ansatz: the circuit
-    :param axes: where it is drawn
+    :param axes: the axes to draw in
     """
 
     def __init__(self, ansatz: Circuit, axes: "Axes"):
@@ -67,7 +67,7 @@ class CircuitPanel:
 
     def draw(self, inputs: th.Tensor, bits: th.Tensor) -> None:
         """
-        Show one circuit.
+        Draw one circuit.
 
         :param inputs: circuit inputs, ``(1, n_inputs)``
         :param bits: its expected bits, ``(1, n_qubits)``
@@ -87,7 +87,7 @@ class CircuitPanel:
 
 
 def _columns(ansatz: Circuit) -> tuple[list[int], int]:
-    """The column of every gate, and how many columns there are. A gate whose qubits rows choose blocks all wires."""
+    """Return the column of every gate, and the number of columns. A gate whose qubits rows choose blocks all wires."""
     free = [0] * ansatz.n_qubits
     columns = []
     for gate in ansatz.program.gates:
@@ -113,14 +113,14 @@ def film_frames(
     width: int = 720,
 ) -> Iterator[np.ndarray]:
     """
-    Let a model act, deterministically, and draw what it does beside the circuit that it does it with. The expected bits are
-    those of the exact simulator.
+    Let a model act deterministically, and draw the environment beside the acting circuit. The expected bits are those of the
+    exact simulator.
 
     :param model: a model with a circuit
     :param make_env: makes one environment whose ``render()`` gives an image
-    :param length: how many steps; an episode that ends is followed by another
+    :param length: number of steps; a new episode follows one that ends
     :param seed: reset seed of the first episode
-    :param every: a frame in every so many steps
+    :param every: steps per frame
     :param width: of a frame, in pixels
     :return: frames, ``(height, width, 3)``, uint8
     :raises ImportError: if matplotlib is missing
@@ -139,7 +139,7 @@ def film_frames(
 def _frames(
     model: QuantumTD3, ansatz: Circuit, env: gym.Env | VecEnv, length: int, seed: int, every: int, width: int
 ) -> Iterator[np.ndarray]:
-    """The frames of :func:`film_frames`, of an environment that somebody else closes."""
+    """Yield the frames of :func:`film_frames`; the caller closes the environment."""
     obs = reset(env, seed)
     if not isinstance(env.render(), np.ndarray):
         raise ValueError('the environment draws no images; it needs env_kwargs=dict(render_mode="rgb_array")')
@@ -170,7 +170,7 @@ def write_film(frames: Iterator[np.ndarray], path: Path, fps: int) -> int:
     :param frames: ``(height, width, 3)``, uint8
     :param path: of the film; ``.gif`` and ``.webp`` are animated images, ``.mp4`` needs moviepy
     :param fps: frames per second
-    :return: how many frames there were
+    :return: number of frames
     :raises ImportError: if Pillow or moviepy is missing
     :raises ValueError: if the suffix is none of :data:`FILM_SUFFIXES`, or there is no frame
     """
@@ -192,7 +192,7 @@ def write_film(frames: Iterator[np.ndarray], path: Path, fps: int) -> int:
     except ImportError as error:
         raise ImportError('films need Pillow: pip install "sb3-quantum[plots]"') from error
     pictures = [Image.fromarray(image) for image in images]
-    if suffix == ".gif":  # one palette, from some of them, without dithering: half the size
+    if suffix == ".gif":  # one palette for all frames, without dithering: half the size
         some = images[:: max(len(images) // 8, 1)]
         palette = Image.fromarray(np.concatenate(some)).quantize(128)
         pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
@@ -202,7 +202,7 @@ def write_film(frames: Iterator[np.ndarray], path: Path, fps: int) -> int:
 
 
 class _Scene:
-    """The figure that frames are drawn in: the environment on the left, the circuit on the right."""
+    """Figure of the frames: the environment on the left, the circuit on the right."""
 
     def __init__(self, ansatz: Circuit, width: int):
         self.figure = new_figure(width / 100, width / 200, dpi=100)
@@ -229,7 +229,7 @@ class _Scene:
         )
 
     def frame(self, image: np.ndarray, inputs: th.Tensor, bits: th.Tensor, text: str) -> np.ndarray:
-        """One frame, ``(height, width, 3)``."""
+        """Draw one frame, ``(height, width, 3)``."""
         if self._image is None:
             self._image = self._left.imshow(image)
         else:

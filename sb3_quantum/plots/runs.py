@@ -1,4 +1,4 @@
-"""Return, gradient fidelity and circuits of trainings: where they are written, and one figure of several runs."""
+"""Return, gradient fidelity and circuits of trainings: reading them, and one figure of several runs."""
 
 import csv
 from collections import defaultdict
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Okabe and Ito's colours, which the colour-blind can tell apart, without the yellow that white paper swallows
+#: Okabe and Ito's colour-blind safe colours, without yellow, which is hard to see on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
-#: a second and third time through the colours
+#: dashes for the second and third pass through the colours
 STYLES = ("-", "--", "-.")
 _LOGGED = ("rollout/ep_rew_mean", "eval/mean_reward", "qtdnn/cosine", "qtdnn/cosine_prior", "quantum/circuits")
-#: what they are called in the files of a run, the names of 0.1.0 included
+#: their names in the files of a run, those of 0.1.0 included
 _NAMES = {**{key: key for key in _LOGGED}, **RENAMED_KEYS}
 
 
 class Curve(NamedTuple):
     """
-    Something over the course of a training.
+    A quantity over the course of a training.
 
     :param steps: environment steps, ``(n,)``, ascending
     :param values: ``(n,)``
@@ -40,7 +40,7 @@ class Curve(NamedTuple):
 @dataclass
 class Run:
     """
-    What is known of a training; ``None`` is what is not.
+    What a training recorded; ``None`` for what it did not.
 
     :param label: its name
     :param episodes: return of every training episode, at the step of its end
@@ -64,15 +64,15 @@ class Run:
 
 def load_run(folder: Path, label: str | None = None) -> Run:
     """
-    Read a run from what it left in a folder: monitor files, ``evaluations.npz``, ``fidelity.csv`` and ``progress.csv`` in the
-    folder itself, and TensorBoard files in it or anywhere below, which are only opened if returns or logged values are
-    missing. Where two of them say the same thing, the one that is named first here is taken.
+    Read a run from the files in its folder: monitor files, ``evaluations.npz``, ``fidelity.csv`` and ``progress.csv``, and
+    TensorBoard files in it or below, which are opened only if returns or logged values are missing. If two files contain the
+    same quantity, the one named first here is used.
 
-    :param folder: of one run
+    :param folder: folder of one run
     :param label: its name; the folder's by default
     :return: the run
     :raises FileNotFoundError: if there is no such folder
-    :raises ValueError: if it holds no run, several, or files that cannot be read
+    :raises ValueError: if it contains no run, several runs, or files that cannot be read
     :raises ImportError: if its TensorBoard files are needed and tensorboard is missing
     """
     if not folder.exists():
@@ -103,8 +103,8 @@ def load_run(folder: Path, label: str | None = None) -> Run:
 
 def _episodes(folder: Path) -> Curve | None:
     """
-    Returns from monitor files. The environments of a training step together, so that each counts for all of them. Episodes
-    that an interruption cut have steps, but no return.
+    Read returns from monitor files. The environments of a training step together, so each step counts for all of them.
+    Episodes that an interruption cut have steps but no return.
     """
     files = sorted(folder.glob("*monitor.csv"))
     steps, values = [np.zeros(0)], [np.zeros(0)]
@@ -123,7 +123,7 @@ def _episodes(folder: Path) -> Curve | None:
 
 
 def _evaluations(path: Path) -> tuple[Curve, np.ndarray]:
-    """Mean and standard deviation of every evaluation, as ``EvalCallback`` writes them."""
+    """Read mean and standard deviation of every evaluation, as ``EvalCallback`` writes them."""
     try:
         with np.load(path) as data:
             steps, results = data["timesteps"], data["results"]
@@ -133,7 +133,7 @@ def _evaluations(path: Path) -> tuple[Curve, np.ndarray]:
 
 
 def _table(path: Path, steps: str) -> dict[str, Curve]:
-    """The columns of a CSV file that are drawn; cells may be empty."""
+    """Read the columns to draw from a CSV file; cells may be empty."""
     if not path.is_file():
         return {}
     with path.open(newline="") as file:
@@ -150,7 +150,7 @@ def _table(path: Path, steps: str) -> dict[str, Curve]:
 
 
 def _tensorboard(folder: Path) -> dict[str, Curve]:
-    """The logged values that are drawn, from the event files of one run."""
+    """Read the logged values to draw from the event files of one run."""
     folders = sorted({path.parent for path in folder.rglob("events.out.tfevents.*")})
     if len(folders) == 0:
         return {}
@@ -166,7 +166,7 @@ def _tensorboard(folder: Path) -> dict[str, Curve]:
     curves = {}
     tags = set(accumulator.Tags()["scalars"])
     for key in _LOGGED:
-        # A continued run may have logged a step twice: the later one counts. One of 0.1.0's that is continued has two names
+        # A continued run may have logged a step twice: the later value counts. A continued run of 0.1.0 has two names
         written = [name for name, now in _NAMES.items() if now == key and name in tags]
         values = {event.step: event.value for name in reversed(written) for event in accumulator.Scalars(name)}
         steps = sorted(values)
@@ -177,10 +177,10 @@ def _tensorboard(folder: Path) -> dict[str, Curve]:
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     """
-    Mean of the last so many values, of fewer at the beginning.
+    Compute the mean of the last ``window`` values, of fewer at the start.
 
     :param values: ``(n,)``
-    :param window: how many
+    :param window: number of values
     :return: ``(n,)``
     """
     sums = np.cumsum(np.insert(values, 0, 0.0))
@@ -191,8 +191,8 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
 
 def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
     """
-    Draw runs side by side: return, cosine of the gradients and circuits against environment steps, one colour for each run. A
-    run is missing from the panels that it has nothing for.
+    Draw runs side by side: return, cosine of the gradients and circuits against environment steps, one colour per run. A run
+    is left out of panels for which it has no data.
 
     :param runs: at least one
     :param window: training episodes that the return is averaged over
@@ -212,7 +212,7 @@ def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
         shown[returns].update(_draw_returns(returns, run, window, look))
         shown[cosines].update(_draw_cosines(cosines, run, look))
         if run.circuits is not None:
-            # Runs with the same settings run the same circuits: the later ones are thinner, so that all of them are seen
+            # Runs with the same settings run the same circuits: later lines are thinner, so that all are visible
             later = sum(other.circuits is not None for other in runs[place + 1 :])
             width = 1.5 + 1.5 * min(later, 4)
             circuits.plot(*run.circuits, linewidth=width, **look)
@@ -232,7 +232,7 @@ def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
         axes.spines[["top", "right"]].set_visible(False)
         if not axes.has_data():
             axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", va="center", color="0.4")
-        # What the kinds of lines mean is said in grey, once; whose they are, by colour above the figure
+        # A grey legend explains the kinds of lines once; colours above the figure identify the runs
         kinds = [Line2D([], [], label=name, **{"color": "0.35", **kind}) for name, kind in shown[axes].items()]
         if kinds:
             axes.legend(handles=kinds, fontsize=9, framealpha=0.85)
@@ -243,14 +243,16 @@ def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
 
 def look_of(place: int) -> dict[str, Any]:
     """
-    :param place: of a run or an arm among those that are drawn together
+    Choose the look of a line.
+
+    :param place: number of the run or arm in the figure
     :return: its colour and dashes
     """
     return {"color": COLOURS[place % len(COLOURS)], "linestyle": STYLES[place // len(COLOURS) % len(STYLES)]}
 
 
 def _draw_returns(axes: "Axes", run: Run, window: int, look: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """A run's returns; gives the kinds of lines used, for the legend."""
+    """Draw a run's returns; returns the kinds of lines used, for the legend."""
     shown: dict[str, dict[str, Any]] = {}
     if run.episodes is not None:
         steps, values = run.episodes
@@ -270,7 +272,7 @@ def _draw_returns(axes: "Axes", run: Run, window: int, look: dict[str, Any]) -> 
 
 
 def _draw_cosines(axes: "Axes", run: Run, look: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """A run's cosines; gives the kinds of lines used, for the legend."""
+    """Draw a run's cosines; returns the kinds of lines used, for the legend."""
     shown: dict[str, dict[str, Any]] = {}
     if run.prior is not None:
         kind = {"linestyle": ":", "linewidth": 1.2}
@@ -283,10 +285,10 @@ def _draw_cosines(axes: "Axes", run: Run, look: dict[str, Any]) -> dict[str, dic
 
 
 def _marker(curve: Curve) -> str:
-    """A few measurements are shown as what they are; many are a line."""
+    """Choose markers for a few measurements, and a line for many."""
     return "o" if len(curve.steps) <= 50 else ""
 
 
 def _columns(runs: list[Run]) -> int:
-    """Columns of the legend that fit the figure's width."""
+    """Number of the legend's columns that fit the figure's width."""
     return max(1, min(len(runs), 72 // (max(len(run.label) for run in runs) + 8)))
