@@ -10,6 +10,7 @@ runs printed instead of running them.
 
     python benchmarks/tangent_fidelity.py --quick                                  # a minute
     python benchmarks/tangent_fidelity.py --json fidelity.json --plot fidelity.png # hours: two seeds, 200,000 steps, and PAPER
+    python benchmarks/tangent_fidelity.py --data fidelity.json --plot fidelity.png # draws what is there
 """
 
 import argparse
@@ -30,7 +31,8 @@ from gymnasium import spaces
 from sb3_quantum import PAPER, MlpPolicy, QuantumTD3
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.layers import circuit_statistics, gradient_fidelity
-from sb3_quantum.plots.figure import new_figure
+from sb3_quantum.plots.figure import new_figure, tidy_axes
+from sb3_quantum.plots.runs import COLOURS
 from sb3_quantum.zoo import hyperparams_path
 
 DATA = Path(__file__).parent / "data" / "humanoid_states.npz"
@@ -44,6 +46,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         qtdnn_gradient_steps=2, probe_std=0.2, policy_kwargs=dict(qtdnn_prior="none", qtdnn_arch=[512])
     ),
 }  # fmt: skip
+RECIPE_COLOURS = dict(zip(RECIPES, COLOURS, strict=False))
 #: the floors below which a cosine says nothing, and environments (with one update per step of them all) of the live runs
 FLOORS = {"marginal_std": 0.2, "input_std": 0.15}
 STEPS_PER_UPDATE = 4
@@ -286,36 +289,31 @@ def print_live(name: str, rows: list[dict[str, float]]) -> None:
 
 def plot(figures: dict[str, Any], path: Path) -> None:
     """
-    Cosine against fitting time, and along the training.
+    Cosine along the trainings, and below it against fitting time.
 
     :param figures: everything that was measured
     :param path: of the image
     """
-    figure = new_figure(15, 4.2, layout="constrained")
-    axes = figure.subplots(1, 3, sharey=True)
-    for axis, states in zip(axes, ("random", "trained"), strict=False):
-        for recipe, part in figures["offline"][states].items():
-            ms, cosines = ([point[key] for point in part["curve"]] for key in ("ms", "cosine"))
-            axis.plot(ms, cosines, label=f"{recipe}, {part['ms_per_update']:.1f} ms an update", marker=".")
-        axis.set(title=f"Offline, states of a {states} policy", xlabel="time spent fitting (ms)")
-        axis.legend(loc="center right", bbox_to_anchor=(1, 0.78))
-    axes[0].set_ylabel("cosine between qtDNN's and exact gradient")
+    figure = new_figure(7, 6, layout="constrained")
+    panels = figure.subplot_mosaic([["live", "live"], ["random", "trained"]], height_ratios=(3, 2.4), sharey=True)
+    label = "cosine with the\nexact gradient"
     for name, rows in figures["live_runs"].items():
-        axes[2].plot([row["step"] / 1000 for row in rows], [row["cosine"] for row in rows], label=name, marker=".")
-    axes[2].set(title="Live, through the zoo", xlabel="thousand environment steps", ylim=(-0.1, 1.05))
-    first = figures["live"][0]
-    updates = axes[2].secondary_xaxis(
-        "top",
-        functions=(
-            lambda steps: first["update"] + (1000 * steps - first["step"]) / STEPS_PER_UPDATE,
-            lambda count: (first["step"] + (count - first["update"]) * STEPS_PER_UPDATE) / 1000,
-        ),
-    )
-    updates.set_xlabel("updates")
-    axes[2].legend(loc="center right", bbox_to_anchor=(1, 0.5))
-    for axis in axes:
-        axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+        recipe, _, seed = name.partition(", ")
+        style = "--" if seed != "seed 0" else "-"
+        steps, cosines = [row["step"] / 1000 for row in rows], [row["cosine"] for row in rows]
+        panels["live"].plot(steps, cosines, style, label=name, marker="o", markersize=4, color=RECIPE_COLOURS[recipe])
+    panels["live"].set_title("In training on Humanoid-v4", fontsize=11)
+    tidy_axes(panels["live"], "thousand environment steps", label)
+    panels["live"].legend(frameon=False, loc="center right")
+    for states in ("random", "trained"):
+        for recipe, part in figures["offline"][states].items():
+            seconds, cosines = [point["ms"] / 1000 for point in part["curve"]], [point["cosine"] for point in part["curve"]]
+            panels[states].plot(seconds, cosines, "o-", markersize=4, label=recipe, color=RECIPE_COLOURS[recipe])
+        panels[states].set_title(f"Offline, states of a {states} policy", fontsize=11)
+        tidy_axes(panels[states], "seconds of fitting", label if states == "random" else "")
+    panels["random"].legend(frameon=False, loc="center right", bbox_to_anchor=(1, 0.7))
+    panels["live"].set_ylim(-0.1, 1.05)
+    figure.savefig(path, dpi=150)
 
 
 def collect(default: Path, paper: Path) -> None:
@@ -367,12 +365,17 @@ def main() -> None:
     parser.add_argument("--logs", nargs="+", default=[], metavar="NAME=FILE", help="read live runs from these files")
     parser.add_argument("--folder", type=Path, default=Path("logs"), help="where the zoo keeps the models")
     parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--data", type=Path, help="measure nothing, read this file of a full run")
     parser.add_argument("--plot", type=Path, help="draw them here")
     parser.add_argument("--collect", nargs=2, type=Path, metavar=("DEFAULT", "PAPER"), help="write the states anew")
     args = parser.parse_args()
     th.set_num_threads(1)
     if args.collect:
         collect(*args.collect)
+        return
+    if args.data is not None:
+        if args.plot is not None:
+            plot(json.loads(args.data.read_text()), args.plot)
         return
 
     figures: dict[str, Any] = {"offline": offline(1 if args.quick else 30, points=2 if args.quick else 10)}

@@ -7,6 +7,7 @@ without the phases inside of it. SBX's TD3 is timed as a whole, because it is co
 and is left out unless ``pip install sbx-rl`` was run.
 
     python benchmarks/training_speed.py --json benchmarks/results/training_speed.json --plot docs/images/training_speed.png
+    python benchmarks/training_speed.py --data benchmarks/results/training_speed.json --plot docs/images/training_speed.png
     python benchmarks/training_speed.py --profile benchmarks/results/training_profile.txt
     python benchmarks/training_speed.py --compile        # the zeros block with its updates under torch.compile, beside itself
     python benchmarks/training_speed.py --quick          # within a minute: two threads, and what has a figure to reach
@@ -27,7 +28,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sb3_quantum import PAPER, QuantumTD3
 from sb3_quantum.common.durable import write_text
-from sb3_quantum.plots.figure import new_figure
+from sb3_quantum.plots.figure import new_figure, tidy_axes
+from sb3_quantum.plots.runs import COLOURS
 from sb3_quantum.study import make_model, read_study
 
 ENV = "Humanoid-v4"
@@ -37,6 +39,20 @@ QUICK = ("sb3_td3", "default", "paper", "zeros", "wall_clock")
 COMMON: dict[str, Any] = dict(buffer_size=20_000, learning_starts=WARM_UP, batch_size=256, seed=0)
 #: in the order of Algorithm 1
 PHASES = ("act", "circuit", "env", "store", "sample", "qtdnn fit", "critics", "actor", "soft update", "update", "rest")
+#: what has a colour in the picture, of which phases
+DRAWN = {
+    "acting, circuit included": ("act", "circuit"),
+    "environment": ("env",),
+    "replay buffer": ("store", "sample"),
+    "qtDNN fit": ("qtdnn fit",),
+    "whole update (SB3, SBX)": ("update",),
+    "critics": ("critics",),
+    "actor": ("actor",),
+    "rest": ("soft update", "rest"),
+}
+#: what a model is called in the picture, if not by its name
+NAMES = {"sb3_td3": "SB3's TD3", "sbx_td3": "SBX's TD3", "paper": "PAPER", "wall_clock": "0.1.0, Humanoid"}
+NAMES |= {block: f"{block} block" for block in ("fc", "rbg", "zeros")}
 
 
 def shipped() -> OffPolicyAlgorithm:
@@ -191,27 +207,25 @@ def print_table(ms: dict[str, dict[str, float]], threads: int) -> None:
 
 def draw(results: dict[int, dict[str, dict[str, float]]], path: Path) -> None:
     """
-    One bar per model, one colour per phase, one panel per number of threads.
+    One bar per model, one colour per group of phases, one panel per number of threads.
 
     :param results: of :func:`measure`, by threads
     :param path: where the picture goes
     """
-    from matplotlib import colormaps
-
-    figure = new_figure(5.5 * len(results), 4, layout="constrained")
-    axes = figure.subplots(1, len(results), sharey=True, squeeze=False)
-    colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
-    for axis, (threads, ms) in zip(axes[0], results.items(), strict=True):
+    figure = new_figure(7, 3.6, layout="constrained")
+    panels = figure.subplots(1, len(results), sharey=True, squeeze=False)[0]
+    for axes, (threads, ms) in zip(panels, results.items(), strict=True):
         left = np.zeros(len(ms))
-        for colour, phase in zip(colours, PHASES, strict=False):
-            widths = np.array([row.get(phase, 0.0) for row in ms.values()])
-            axis.barh(list(ms), widths, left=left, color=colour, label=phase)
+        for (label, phases), colour in zip(DRAWN.items(), [*COLOURS, "#999999"], strict=True):
+            widths = np.array([sum(row.get(phase, 0.0) for phase in phases) for row in ms.values()])
+            axes.barh([NAMES.get(name, name) for name in ms], widths, left=left, color=colour, label=label)
             left += widths
-        axis.set_xlabel("ms per environment step")
-        axis.set_title(f"{threads} thread{'s' * (threads > 1)}")
-    axes[0][0].invert_yaxis()  # of all panels, which share it
-    axes[0][-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(path, dpi=120)
+        axes.set_title(f"{threads} thread{'s' * (threads > 1)}", fontsize=11)
+        tidy_axes(axes, "ms per environment step")
+        axes.grid(visible=False, axis="y")
+    panels[0].invert_yaxis()  # of all panels, which share it
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, fontsize=9, loc="outside lower center", ncols=4)
+    figure.savefig(path, dpi=150)
 
 
 def profile(path: Path) -> None:
@@ -244,11 +258,17 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer models, and fewer and shorter pieces, at two threads only")
     parser.add_argument("--compile", action="store_true", help="what torch.compile brings, and nothing else")
     parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--data", type=Path, help="measure nothing, read this file of a full run")
     parser.add_argument("--plot", type=Path, help="also draw them here")
     parser.add_argument("--profile", type=Path, help="nothing but a profile of the updates, written here")
     args = parser.parse_args()
     if args.profile is not None:
         profile(args.profile)
+        return
+    if args.data is not None:
+        if args.plot is not None:
+            found = json.loads(args.data.read_text())["by_threads"]
+            draw({int(threads): part["ms"] for threads, part in found.items()}, args.plot)
         return
     makers = {name: MAKERS[name] for name in QUICK} if args.quick else MAKERS
     if args.compile:

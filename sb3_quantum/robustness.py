@@ -32,6 +32,8 @@ from sb3_quantum.common import interquartile_mean, interval, returns_of
 from sb3_quantum.common.durable import replacing, write_text
 from sb3_quantum.common.evaluation import first_observations
 from sb3_quantum.layers import READOUTS
+from sb3_quantum.plots.figure import new_figure, tidy_axes
+from sb3_quantum.plots.runs import COLOURS
 from sb3_quantum.qtd3 import QuantumTD3
 from sb3_quantum.zoo.environments import add_environment_arguments, environment_of
 
@@ -182,12 +184,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     :param path: of the image
     :raises ImportError: if matplotlib is missing
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('the plot needs matplotlib: pip install "sb3-quantum[plots]"') from error
     labels = list(dict.fromkeys(row["label"] for row in rows))
-    figure = Figure(figsize=(1.5 + 0.9 * len(labels), 4.2), layout="constrained")
+    figure = new_figure(1.5 + 0.9 * len(labels), 4.2, layout="constrained")
     axes = figure.add_subplot()
     readouts = list(dict.fromkeys(row["readout"] for row in rows))
     for shift, readout in enumerate(readouts):
@@ -196,11 +194,11 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         bounds = np.array([row["interval"] for row in these])
         places = np.array([labels.index(row["label"]) for row in these]) + 0.12 * (shift - (len(readouts) - 1) / 2)
         errors = np.clip([middles - bounds[:, 0], bounds[:, 1] - middles], 0, None)
-        axes.errorbar(places, middles, errors, marker="o", capsize=3, linewidth=1, label=f'readout "{readout}"')
+        label = f'readout "{readout}"'
+        axes.errorbar(places, middles, errors, marker="o", capsize=3, linewidth=1, color=COLOURS[shift], label=label)
     axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
-    axes.set_ylabel("return, IQM and 95 % interval")
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend()
+    tidy_axes(axes, ylabel="return: interquartile mean and 95 % interval")
+    axes.legend(frameon=False)
     with replacing(path) as partial:
         figure.savefig(partial, dpi=150)
 

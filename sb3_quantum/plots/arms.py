@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sb3_quantum.plots.figure import new_figure
+from sb3_quantum.plots.figure import new_figure, tidy_axes
 from sb3_quantum.plots.runs import Curve, Run, look_of, running_mean
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ def arms_figure(arms: dict[str, list[Run]], window: int = 20, title: str = "") -
             # As in the figure of runs: an interval may extend beyond the range of a cosine
             low = min(float(curve.values.min()) for these in curves.values() for curve in these)
             axes.set_ylim(min(low - 0.05, -0.05), 1.05)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy_axes(axes)
     column[-1].set_xlabel("environment steps")
     column[-1].set_xlim(left=0)
     column[-1].xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

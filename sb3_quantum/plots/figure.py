@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -21,3 +22,20 @@ def new_figure(width: float, height: float, **kwargs: Any) -> "Figure":
     except ImportError as error:
         raise ImportError('pictures need matplotlib: pip install "sb3-quantum[plots]"') from error
     return Figure(figsize=(width, height), **kwargs)
+
+
+def tidy_axes(axes: "Axes", xlabel: str = "", ylabel: str = "") -> None:
+    """
+    Give axes the look of all pictures here: a light grid, and no frame above and on the right.
+
+    :param axes: of any figure
+    :param xlabel: below, if any
+    :param ylabel: on the left, if any
+    """
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if xlabel:
+        axes.set_xlabel(xlabel)
+    if ylabel:
+        axes.set_ylabel(ylabel)

@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from sb3_quantum.plots.figure import new_figure
+from sb3_quantum.plots.figure import new_figure, tidy_axes
 from sb3_quantum.qtd3.callbacks import FIDELITY_FILE, RENAMED_KEYS
 
 if TYPE_CHECKING:
@@ -228,8 +228,7 @@ def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
     circuits.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     circuits.xaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
     for axes in panels:
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy_axes(axes)
         if not axes.has_data():
             axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", va="center", color="0.4")
         # A grey legend explains the kinds of lines once; colours above the figure identify the runs

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sb3_quantum.common.durable import replacing
-from sb3_quantum.plots.figure import new_figure
+from sb3_quantum.plots.figure import new_figure, tidy_axes
 from sb3_quantum.plots.runs import COLOURS, STYLES
 from sb3_quantum.study.cell import Cell
 from sb3_quantum.study.statistics import iqm, profile
@@ -34,12 +34,6 @@ def write(figure: "Figure", path: Path) -> None:
         figure.savefig(partial, dpi=150, facecolor="white")
 
 
-def _plain(axes: "Axes", label: str) -> None:
-    axes.set_xlabel(label)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def seeds_figure(variants: dict[str, Groups], places: dict[str, int]) -> "Figure":
     """
     Every run as a dot, and the interquartile mean of each arm with its interval.
@@ -59,11 +53,12 @@ def seeds_figure(variants: dict[str, Groups], places: dict[str, int]) -> "Figure
             middle, low, high = iqm(values)
             errors = [[middle - low], [high - middle]] if np.isfinite(low) else None
             axes.errorbar(middle, row, xerr=errors, marker="D", capsize=3, color=look["color"])
-        axes.set_yticks(range(len(groups)), list(groups))
+        axes.set_yticks(range(len(groups)), [arm.removeprefix(f"{variant}-") for arm in groups])
         axes.invert_yaxis()
         axes.set_title(variant, loc="left", fontsize=10)
-        _plain(axes, "mean return of a run (dots), interquartile mean and 95 % interval (diamonds)")
+        tidy_axes(axes)
         _clip(axes, groups)
+    panels[-1].set_xlabel("mean return of a run (dots), interquartile mean and 95 % interval (diamonds)")
     return figure
 
 
@@ -102,9 +97,8 @@ def curves_figure(variants: dict[str, Groups], places: dict[str, int], hours: bo
             axes.fill_between(
                 along / scale, values.min(0), values.max(0), color=_look(places[arm])["color"], alpha=0.12, linewidth=0
             )
-        axes.set_ylabel("return")
         axes.set_title(variant, loc="left", fontsize=10)
-        _plain(axes, "CPU hours of one core" if hours else "thousand environment steps")
+        tidy_axes(axes, "CPU hours of one core" if hours else "thousand environment steps", "return")
         if axes.lines:
             axes.legend(fontsize=8, frameon=False, ncols=2)
         else:
@@ -131,8 +125,7 @@ def profiles_figure(variants: dict[str, Groups], places: dict[str, int]) -> "Fig
                 axes.plot(thresholds, share, label=arm, **_look(places[arm]))
                 axes.fill_between(thresholds, low, high, color=_look(places[arm])["color"], alpha=0.12, linewidth=0)
         axes.set_ylim(-0.02, 1.02)
-        axes.set_ylabel("share of episodes with more")
         axes.set_title(variant, loc="left", fontsize=10)
-        _plain(axes, "return")
+        tidy_axes(axes, "return", "share of episodes with more")
         axes.legend(fontsize=8, frameon=False, ncols=2)
     return figure
