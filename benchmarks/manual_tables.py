@@ -130,6 +130,21 @@ def scaling() -> str:
     )
 
 
+def simulators() -> str:
+    """
+    :return: microseconds per circuit, a row for each size and form of a simulator
+    """
+    rows = []
+    for row in load("simulators")["forms"]:
+        n_qubits, batch = map(int, row["size"].split(","))
+        gates = "in common" if row["shared_cz"] else "of every circuit"
+        times = {"median_us": row["us"], "median_us_prebuilt": row["prebuilt_us"], "best_us": row["best_us"]}
+        rows.append(
+            {"qubits": n_qubits, "batch": batch, "cz_gates": gates, "engine": row["engine"], "form": row["form"], **times}
+        )
+    return text_of(rows)
+
+
 def wall_clock_curves() -> str:
     """
     :return: the runs of the study wall_clock, a row for each evaluation
@@ -168,6 +183,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "frontier_fits": frontier_fits,
     "training_speed": training_speed,
     "scaling": scaling,
+    "simulators": simulators,
     "wall_clock_curves": wall_clock_curves,
     "pendulum_links_cut": lambda: runs_of("pendulum_links_cut"),
     "pendulum_circuits": lambda: runs_of("pendulum_circuits"),

@@ -17,6 +17,7 @@ interface that they document.
 
     python benchmarks/simulators.py --quick                                           # less than a minute
     python benchmarks/simulators.py --json simulators.json --plot simulators.png      # some minutes
+    python benchmarks/simulators.py --data simulators.json --plot simulators.png      # draws what is there
 
 Peers are what ``pip install "sb3-quantum[simulators]"`` brings. There is no verdict on one that is not installed.
 """
@@ -44,7 +45,8 @@ from simulator_parts import arithmetic, seconds
 from splitting_forms import SPLITTING_FORMS, PyQrackHybrid
 
 from sb3_quantum.common.durable import write_text
-from sb3_quantum.plots.figure import new_figure
+from sb3_quantum.plots.figure import new_figure, tidy_axes
+from sb3_quantum.plots.runs import COLOURS, STYLES
 
 FORMS = [*STATEVECTOR_FORMS, *SPLITTING_FORMS]
 SIZES = [
@@ -251,24 +253,33 @@ def plot(figures: dict[str, dict[str, float]], path: Path) -> None:
     :param figures: with construction, as from :func:`table`
     :param path: of the image
     """
-    figure = new_figure(11, 4.6, layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
+    figure = new_figure(7, 5.2, layout="constrained")
+    sizes_of, batches_of = figure.subplots(1, 2, sharey=True)
+    peers = [engine for engine in figures if engine not in ("ours", "full")]
+    colours = [colour for colour in COLOURS if colour != "#000000"]
     for engine, sizes in figures.items():
         points = sorted((*map(int, size.split(",")), us) for size, us in sizes.items())
-        ours: dict[str, Any] = dict(marker="o", lw=2.5, color="black", zorder=3)
-        style = {"ours": ours, "full": {**ours, "ls": ":", "lw": 1.6}}.get(engine, dict(marker=".", lw=1.3))
+        ours: dict[str, Any] = dict(marker="o", linewidth=2.5, color="black", zorder=3)
+        style = {"ours": ours, "full": {**ours, "linestyle": ":", "linewidth": 1.6}}.get(engine)
+        if style is None:
+            place = peers.index(engine)
+            style = dict(
+                marker=".", linewidth=1.3, color=colours[place % len(colours)], linestyle=STYLES[place // len(colours)]
+            )
         alone, batches = [p for p in points if p[1] == 1], [p for p in points if p[0] == 10]
-        axes[0].plot([p[0] for p in alone], [p[2] for p in alone], label=engine, **style)
-        axes[1].plot([p[1] for p in batches], [p[2] for p in batches], **style)
-    axes[0].set(xlabel="qubits (batch 1)", ylabel="microseconds per circuit, with construction", yscale="log", xscale="log")
-    axes[0].set_xticks(ticks := [2, 4, 8, 16, 30, 60, 127], [str(tick) for tick in ticks])
-    axes[1].set(xlabel="circuits in a batch (10 qubits)", xscale="log", xticks=[1, 4, 16, 64, 256])
-    axes[1].set_xticklabels(["1", "4", "16", "64", "256"])
-    for axis in axes:
-        axis.minorticks_off()
-        axis.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=7)
-    figure.savefig(path, dpi=120)
+        sizes_of.plot([p[0] for p in alone], [p[2] for p in alone], label=engine, **style)
+        batches_of.plot([p[1] for p in batches], [p[2] for p in batches], **style)
+    for axes, label, ticks in (
+        (sizes_of, "qubits (batch 1)", [2, 4, 8, 16, 30, 60, 127]),
+        (batches_of, "circuits in a batch (10 qubits)", [1, 4, 16, 64, 256]),
+    ):
+        axes.set(xscale="log", yscale="log")
+        axes.minorticks_off()
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        tidy_axes(axes, label)
+    sizes_of.set_ylabel("microseconds per circuit, with construction")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.savefig(path, dpi=150)
 
 
 def report(results: dict[str, Any], missing: dict[str, str]) -> None:
@@ -349,8 +360,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="five sizes, few rounds, within a minute")
     parser.add_argument("--threads", type=int, default=2, help="cores that every simulator may use")
     parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--data", type=Path, help="measure nothing, read this file of a full run")
     parser.add_argument("--plot", type=Path, help="also draw them here")
     args = parser.parse_args()
+    if args.data is not None:
+        if args.plot is not None:
+            plot(json.loads(args.data.read_text())["median_us"], args.plot)
+        return
     # Peers read these when they are loaded, which is not before :func:`installed`; jax only looks at the cores that it may use
     os.environ.update(OMP_NUM_THREADS=str(args.threads), QULACS_NUM_THREADS=str(args.threads), JAX_PLATFORMS="cpu")
     if hasattr(os, "sched_setaffinity"):
