@@ -5,7 +5,7 @@ The folder has the pickle-free form without the optimizers' state (a training th
 the curve, ``results.json`` and a card. The agent is also played with its block's outputs replaced: by those of other states
 (shuffled), zeros, or the circuit's mean field.
 
-    python benchmarks/shipped_model.py normalized-2.zip --curve normalized-2.csv --seed 2 --out models/qtd3-Humanoid-v4
+    python benchmarks/shipped_model.py gamma98-7.zip --curve gamma98-7.csv --seed 7 --out models/qtd3-Humanoid-v4
 """
 
 import argparse
@@ -55,9 +55,12 @@ def evaluate(model: QuantumTD3, env_id: str, episodes: int) -> dict[str, Any]:
     return found
 
 
-def card(env_id: str, figures: dict[str, Any], found: dict[str, Any], settings: dict[str, Any], note: str) -> str:
+def card(
+    env_id: str, run: str, figures: dict[str, Any], found: dict[str, Any], settings: dict[str, Any], note: str
+) -> str:
     """
     :param env_id: what it plays
+    :param run: arm and seed, as in the names of its files
     :param figures: what is in ``results.json``
     :param found: of :func:`evaluate`
     :param settings: of the policy
@@ -78,7 +81,7 @@ def card(env_id: str, figures: dict[str, Any], found: dict[str, Any], settings: 
     chosen = "\n".join(f"    {key}: {value!r}" for key, value in settings.items() if value is not None)
     returns = found["returns"]
     error = returns.std() / len(returns) ** 0.5
-    run = f"normalized-{figures['seed']}"
+    arm = run.rpartition("-")[0]
     return f"""# A QuantumTD3 agent for {env_id}
 
 **{figures["mean"]:,.1f}** is its mean return over {figures["episodes"]} episodes from reset seeds {FIRST_RESET_SEED} and on,
@@ -116,7 +119,7 @@ Whether an agent *trained* with it does as well is what the study `humanoid_link
 
 ## How it was made
 
-    python benchmarks/recipe.py --arm normalized --seed {figures["seed"]} --minutes 45 --every 2.5 --checkpoint 5
+    python benchmarks/recipe.py --arm {arm} --seed {figures["seed"]} --minutes 45 --every 2.5 --checkpoint 5
     python benchmarks/shipped_model.py {run}.zip --curve {run}.csv --seed {figures["seed"]} --out models/qtd3-{env_id}
 
 `curve.csv` is the training, `log.txt` what was printed, `results.json` the figures. The optimizers' state is left out: a
@@ -160,7 +163,7 @@ def main() -> None:
     write_text(args.out / "results.json", json.dumps({**figures, "seeds": seeds, "replaced": replacements}, indent=1) + "\n")
     write_text(args.out / "curve.csv", "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)]) + "\n")
     write_text(args.out / "log.txt", "".join(f"{row}\n" for row in rows))
-    write_text(args.out / "README.md", card(args.env, figures, found, trained.policy.quantum_kwargs, args.note))
+    write_text(args.out / "README.md", card(args.env, args.model.stem, figures, found, trained.policy.quantum_kwargs, args.note))
     print(json.dumps(figures), replacements)
 
 

@@ -78,3 +78,4 @@ def test_a_model_becomes_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "out" / "curve.csv").read_text() == "\n".join(rows) + "\n"  # what came afterwards is not left out
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"**{figures['mean']:,.1f}**" in card and "A small one." in card and "n_qubits: 3" in card
+    assert "--arm small --seed 0" in card and "small-0.zip" in card
