@@ -55,9 +55,7 @@ def evaluate(model: QuantumTD3, env_id: str, episodes: int) -> dict[str, Any]:
     return found
 
 
-def card(
-    env_id: str, run: str, figures: dict[str, Any], found: dict[str, Any], settings: dict[str, Any], note: str
-) -> str:
+def card(env_id: str, run: str, figures: dict[str, Any], found: dict[str, Any], settings: dict[str, Any], note: str) -> str:
     """
     :param env_id: what it plays
     :param run: arm and seed, as in the names of its files
@@ -163,7 +161,8 @@ def main() -> None:
     write_text(args.out / "results.json", json.dumps({**figures, "seeds": seeds, "replaced": replacements}, indent=1) + "\n")
     write_text(args.out / "curve.csv", "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)]) + "\n")
     write_text(args.out / "log.txt", "".join(f"{row}\n" for row in rows))
-    write_text(args.out / "README.md", card(args.env, args.model.stem, figures, found, trained.policy.quantum_kwargs, args.note))
+    text = card(args.env, args.model.stem, figures, found, trained.policy.quantum_kwargs, args.note)
+    write_text(args.out / "README.md", text)
     print(json.dumps(figures), replacements)
 
 
