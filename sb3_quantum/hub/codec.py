@@ -1,4 +1,4 @@
-"""What a model is made of, as JSON, and back. Only what is listed here is made from a file: nothing is imported by name."""
+"""Hyperparameters as JSON, and back. Only objects listed here are made from a file; nothing is imported by name."""
 
 import base64
 import math
@@ -44,28 +44,28 @@ CLASSES: dict[str, type] = {
     },
     "stable_baselines3.HerReplayBuffer": HerReplayBuffer,
 }
-#: two halves of a letter, which JSON would put together
+#: two surrogate halves of a character, which JSON would join
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _NAMES = {cls: name for name, cls in CLASSES.items()}
-#: types of numbers that a file may hold
+#: number types that a file may contain
 DTYPES = ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "float16", "float32", "float64")
-#: types that an action noise is cast to
+#: number types of an action noise
 _NOISE_DTYPES = ("float16", "float32", "float64")
 
 
 def encode(value: Any, what: str) -> Any:
     """
-    A hyperparameter as JSON.
+    Encode a hyperparameter as JSON.
 
     :param value: a number, a string, an array, one of :data:`CLASSES`, a schedule or an action noise of SB3 or the zoo; or
         lists, tuples and dictionaries of such
-    :param what: where it comes from, for the message
-    :return: what :func:`decode` makes the same value of, type and order included
-    :raises ValueError: if there is no safe form for it
+    :param what: its name, for the message
+    :return: the form from which :func:`decode` makes the same value, type and order included
+    :raises ValueError: if it has no safe form
     """
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         items = [[encode(str(key), what), encode(item, f"{what}[{key!r}]")] for key, item in value.items()]
-        # A dictionary of the user's must not look like one of the forms below
+        # A user's dictionary must not look like one of the forms below
         plain = all(isinstance(key, str) and not key.startswith("$") for key, _ in items)
         return dict(items) if plain else {"$dict": items}
     if isinstance(value, tuple):
@@ -95,11 +95,11 @@ def encode(value: Any, what: str) -> Any:
 
 def decode(value: Any) -> Any:
     """
-    The inverse of :func:`encode`. What sb3-quantum 0.1.0 wrote is read too; it had no tuples, which come back as lists.
+    Decode what :func:`encode` returned. Files of sb3-quantum 0.1.0 are read too; they have lists in place of tuples.
 
     :param value: from a JSON file
     :return: the hyperparameter
-    :raises ModelFileError: if the file names something that is not listed, or a form is not what it should be
+    :raises ModelFileError: if the file names something that is not listed, or a form is malformed
     """
     if isinstance(value, list):
         return [decode(item) for item in value]
@@ -154,7 +154,7 @@ def _encode_schedule(schedule: Any, what: str) -> Any:
         return encode(schedule.val, what)
     if type(schedule) is LinearSchedule:
         return {"$linear_schedule": [encode(x, what) for x in (schedule.start, schedule.end, schedule.end_fraction)]}
-    # The zoo's own, from which linear learning rates of its YAML files are made; the zoo need not be installed
+    # The zoo's class for linear learning rates of its YAML files; the zoo need not be installed
     if type(schedule).__name__ == "SimpleLinearSchedule":
         return f"lin_{float(schedule.initial_value)!r}"
     raise ValueError(f"{what} has no form without pickle: {schedule!r}; numbers, 'lin_x' and SB3's LinearSchedule have one")
@@ -162,7 +162,7 @@ def _encode_schedule(schedule: Any, what: str) -> Any:
 
 def _decode_schedule(content: Any) -> LinearSchedule:
     start, end, end_fraction = decode(content)
-    # At 0 it would divide by it
+    # It divides by it
     if not (is_number(start) and is_number(end) and is_number(end_fraction) and end_fraction > 0):
         raise ModelFileError(f"a linear schedule needs start, end and end_fraction > 0, got {str(content)[:100]}")
     return LinearSchedule(start, end, end_fraction)
@@ -188,7 +188,7 @@ def _decode_noise(content: Any) -> ActionNoise:
     if kind == "vectorized":
         noises = [_decode_noise(one) for one in parameters["noises"]]
         made = VectorizedActionNoise(_decode_noise(parameters["base_noise"]), len(noises))
-        # Past the setter, which would reset them
+        # Bypasses the setter, which would reset them
         made._noises = noises
         return made
     if kind not in ("normal", "ornstein-uhlenbeck"):
@@ -211,7 +211,7 @@ def _decode_noise(content: Any) -> ActionNoise:
     return noise
 
 
-#: forms that are no plain JSON, and what reads them
+#: forms that are not plain JSON, and their readers
 _FORMS: dict[str, Any] = {
     "$tuple": lambda content: tuple(decode(list(content))),
     "$dict": _decode_dict,

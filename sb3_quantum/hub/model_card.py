@@ -1,4 +1,4 @@
-"""The page that people see first."""
+"""Model cards."""
 
 import warnings
 from pathlib import Path
@@ -32,11 +32,11 @@ _READ_ME_ABOUT = {
 
 def draw(model: QuantumTD3, path: Path) -> bool:
     """
-    Draw the circuit at the state that the environment is in.
+    Draw the circuit for the environment's current state.
 
     :param model: the model
-    :param path: where the picture goes
-    :return: whether there is one: not without a circuit, not without the extra ``plots``, and not if drawing fails
+    :param path: the picture's file
+    :return: whether there is a picture: not without a circuit, without the extra ``plots``, or if drawing fails
     """
     block, env = model.policy.block, model.get_env()
     if block.backend is None or env is None:
@@ -72,12 +72,12 @@ def model_card(
     :param env_id: id of the environment
     :param repo_id: ``"owner/name"`` on the Hub
     :param env_kwargs: of the environment
-    :param hyperparameters: as they were set; none are shown if ``None``
-    :param from_zoo: whether the files that ``rl_zoo3.load_from_hub`` wants are published too
+    :param hyperparameters: the hyperparameters; none are shown if ``None``
+    :param from_zoo: whether the files for ``rl_zoo3.load_from_hub`` are published too
     :param diagram: whether there is a drawing of the circuit
     :param video: whether there is a video
     :param safe: whether there is a form without pickle
-    :return: Markdown, with YAML in front
+    :return: Markdown, with YAML metadata first
     """
     parts = [
         f"# QuantumTD3 agent playing {env_id}",

@@ -1,6 +1,6 @@
 """
-The zoo's YAML files without running them. They have Python's tags in them (for ordered dictionaries), and the loader that the
-zoo reads those with calls whatever function a tag names: the files of a run may have come from the Hub.
+Read the zoo's YAML files without executing them. They contain Python tags (for ordered dictionaries), and the zoo's loader
+calls any function that a tag names; the files of a run may come from the Hub.
 """
 
 from collections import OrderedDict
@@ -11,7 +11,7 @@ import yaml
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Ordered dictionaries and tuples are made; what else has a tag of Python's stays a text that says so."""
+    """Loader that makes ordered dictionaries and tuples; anything else with a Python tag stays a text that says so."""
 
 
 def _ordered(loader: _PlainLoader, node: yaml.SequenceNode) -> OrderedDict[Any, Any]:
@@ -35,12 +35,12 @@ _PlainLoader.add_multi_constructor(_PREFIX, _named)
 
 def read_yaml(text: str, name: str) -> dict[str, Any]:
     """
-    What is in a YAML file of the zoo.
+    Read a YAML file of the zoo.
 
     :param text: its text
     :param name: its name, for the message
     :return: a dictionary of plain data
-    :raises ValueError: if it is not that
+    :raises ValueError: if it is anything else
     """
     try:
         value = yaml.load(text, Loader=_PlainLoader)
@@ -53,15 +53,15 @@ def read_yaml(text: str, name: str) -> dict[str, Any]:
 
 def replace_texts(text: str, change: Callable[[str], str]) -> str:
     """
-    Change texts in a YAML file. Keys and tags stay as they are, and nothing is made of them.
+    Change texts in a YAML file. Keys and tags stay unchanged, and no objects are made.
 
     :param text: the file's text
-    :param change: maps a value to what shall stand there
+    :param change: maps a value to its replacement
     :return: the file's new text
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     level = [root] if root is not None else []
-    # A pair of an ordered dictionary is a list of two, and its first is a key
+    # A pair of an ordered dictionary is a list of two, of which the first is a key
     keys = set()
     while level:
         node = level.pop()

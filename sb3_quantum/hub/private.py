@@ -1,4 +1,4 @@
-"""Nothing that belongs to a person leaves this machine: tokens, home folders, user names in paths."""
+"""Filter before uploads: no tokens, home folders or user names in paths leave this machine."""
 
 import base64
 import binascii
@@ -24,13 +24,13 @@ from typing import Any
 from sb3_quantum.common.durable import replacing
 from sb3_quantum.hub.plain_yaml import replace_texts
 
-#: what the Hub's tokens look like
+#: pattern of the Hub's tokens
 _TOKEN = re.compile(rb"hf_[A-Za-z0-9]{20,}")
 #: folders that huggingface_hub does not upload
 _NOT_UPLOADED = {".git", ".cache"}
-#: how often something may be packed in something
+#: limit of nested packing
 _MAX_DEPTH = 8
-#: how compressed files begin, and what unpacks them
+#: first bytes of compressed files, and their unpackers
 _COMPRESSED: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ\x00": lzma.decompress
 }  # fmt: skip
@@ -38,9 +38,9 @@ _COMPRESSED: dict[bytes, Callable[[bytes], bytes]] = {
 
 def clean_arguments(path: Path) -> None:
     """
-    Take paths and addresses out of the command line that the zoo keeps of a run (``args.yml``); its other values stay.
+    Remove paths and addresses from a run's command line in the zoo's ``args.yml``; other values stay.
 
-    :param path: the file; it is changed in place, and nothing in it is executed
+    :param path: the file, changed in place; nothing in it is executed
     """
 
     def clean(value: str) -> str:
@@ -55,12 +55,12 @@ def clean_arguments(path: Path) -> None:
 
 def check_nothing_private(folder: Path, token: str | None = None) -> None:
     """
-    Look through everything that is about to be published: names of files, what is packed in archives and compressed files, and
-    pickles, those in the JSON of SB3's too.
+    Search everything about to be published: names of files, contents of archives and compressed files, and pickles, also those
+    in SB3's JSON.
 
-    :param folder: all of it is looked at
+    :param folder: the folder to publish
     :param token: the token in use
-    :raises ValueError: if a token, something like one, the home folder or a path with the user's name is found, or something
+    :raises ValueError: if a token, something like a token, the home folder or a path with the user's name is found, or a file
         cannot be unpacked
     """
     forbidden = [(what, _spellings(text)) for what, text in _forbidden(token) if text]
@@ -79,19 +79,19 @@ def check_nothing_private(folder: Path, token: str | None = None) -> None:
 
 
 def _forbidden(token: str | None) -> Iterator[tuple[str, str | None]]:
-    """What must not be found, and what it is."""
+    """Return the forbidden texts, and their descriptions."""
     user, home = _user(), Path.home()
     yield "the access token", token
     yield "the IBM token", os.environ.get("QISKIT_IBM_TOKEN")
     for folder in dict.fromkeys((home, home.resolve())):
-        # A home folder of "/" would be found everywhere
+        # A home folder of "/" would match everywhere
         yield "the home folder", str(folder) if len(folder.parts) > 1 else None
     for parent in ("/home/", "/Users/", "\\Users\\"):
         yield "the user's name", f"{parent}{user}" if user else None
 
 
 def _user() -> str | None:
-    """The user's name, if the user has one: in a container it may be a number."""
+    """Return the user's name, if there is one: in a container it may be a number."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -99,13 +99,16 @@ def _user() -> str | None:
 
 
 def _spellings(text: str) -> set[bytes]:
-    """How files write a text, in lower case: composed or decomposed letters, encodings, escapes of JSON and addresses."""
+    """
+    Return the spellings of a text in files, in lower case: composed or decomposed letters, encodings, escapes of JSON and
+    addresses.
+    """
     found = set()
     for form in ("NFC", "NFD"):
         plain = unicodedata.normalize(form, text)
         escaped = {plain, plain.replace("\\", "\\\\"), json.dumps(plain)[1:-1], json.dumps(plain)[1:-1].replace("/", "\\/")}
         escaped |= {plain.encode("unicode_escape").decode(), urllib.parse.quote(plain), urllib.parse.quote(plain, safe="")}
-        # Pickles of protocol 0 write \xe9 as it is, and \u20ac so
+        # Pickles of protocol 0 write \xe9 literally, and \u20ac as here
         found |= {each.encode("utf-8", "surrogateescape") for each in escaped}
         found |= {plain.encode(encoding, "surrogatepass") for encoding in ("utf-16-le", "utf-16-be")}
         found.add(plain.encode("raw_unicode_escape"))
@@ -113,7 +116,7 @@ def _spellings(text: str) -> set[bytes]:
 
 
 def _contents(name: str, content: bytes, depth: int = 0) -> Iterator[tuple[str, bytes]]:
-    """A file and what is packed in it: members of archives, and pickles in the JSON of SB3's."""
+    """Yield a file and its packed contents: members of archives, and pickles in SB3's JSON."""
     yield name, content
     if depth > _MAX_DEPTH:
         raise ValueError(f"not published: {name} is packed more than {_MAX_DEPTH} times, and cannot be looked into")
@@ -126,7 +129,7 @@ def _contents(name: str, content: bytes, depth: int = 0) -> Iterator[tuple[str, 
 
 
 def _members(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
-    """What an archive or a compressed file holds."""
+    """Yield the members of an archive or a compressed file."""
     for start, unpack in _COMPRESSED.items():
         if content.startswith(start):
             yield name.rsplit(".", 1)[0] if "." in name else f"{name}/unpacked", unpack(content)
@@ -135,7 +138,7 @@ def _members(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
             for member in tar:
                 file = tar.extractfile(member) if member.isfile() else None
                 yield f"{name}/{member.name}/{member.linkname}".rstrip("/"), b"" if file is None else file.read()
-    # A program may stand in front of an archive
+    # An archive may follow a program
     if content.startswith(b"PK\x03\x04") or zipfile.is_zipfile(io.BytesIO(content)):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             yield f"{name} (comment)", archive.comment
@@ -154,12 +157,12 @@ def _members(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _further_readings(name: str, content: bytes) -> Iterator[bytes]:
-    """The same in other words: a path that a pickle holds part by part, and one that a YAML file breaks into lines."""
-    # An array of objects is a pickle behind a header
+    """Yield other readings of a file: paths that a pickle stores in parts, and paths that a YAML file breaks into lines."""
+    # An array of objects is a pickle after a header
     start = 10 + int.from_bytes(content[8:10], "little") if content.startswith(b"\x93NUMPY") else 0
     if content[start : start + 1] == b"\x80":
         texts: list[str] = []
-        # It may be anything that begins like a pickle
+        # It may be anything that starts like a pickle
         with suppress(Exception):
             texts.extend(argument for _, argument, _ in pickletools.genops(content[start:]) if isinstance(argument, str))
         yield "/".join(texts).replace("//", "/").encode("utf-8", "surrogatepass")
@@ -169,7 +172,7 @@ def _further_readings(name: str, content: bytes) -> Iterator[bytes]:
 
 
 def _serialized(data: Any) -> Iterator[str]:
-    """Pickles in SB3's JSON."""
+    """Yield the pickles in SB3's JSON."""
     if isinstance(data, dict):
         if isinstance(data.get(":serialized:"), str):
             yield data[":serialized:"]

@@ -1,4 +1,4 @@
-"""What is said of a model when it is published: its returns on stated seeds, and whether its quantum layer is trained."""
+"""Evaluation of a model for publication: returns on stated seeds, and the fidelity of its quantum layer's gradient."""
 
 import datetime
 import warnings
@@ -15,7 +15,7 @@ from sb3_quantum.common import interquartile_mean, interval, warn_if_not_normali
 from sb3_quantum.layers import CLAIMS
 from sb3_quantum.qtd3 import QuantumTD3, measure_fidelity
 
-#: states that the gradient is compared on
+#: number of states on which the gradient is compared
 N_STATES = 256
 
 
@@ -24,14 +24,14 @@ class Report:
     """
     An evaluation.
 
-    :param returns: of the episodes
-    :param first_seed: the i-th episode was reset with ``first_seed + i``
+    :param returns: returns of the episodes
+    :param first_seed: reset seed of the first episode; the i-th has ``first_seed + i``
     :param deterministic: whether actions were those of the policy's ``eval_readout``
-    :param backend: that ran the circuits; ``None`` without a circuit
+    :param backend: the backend of the circuits; ``None`` without a circuit
     :param fidelity: see docs/metrics.md; empty without a fitted qtDNN; without a cosine if
         the circuit joins too many qubits for an exact reference
-    :param date: of the evaluation
-    :param gradient: what the gradient of the block between the actor's networks is
+    :param date: date of the evaluation
+    :param gradient: description of the gradient of the block between the actor's networks
     """
 
     returns: list[float]
@@ -54,7 +54,7 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """
-        :return: everything, as JSON can hold it, under the names that the zoo uses too where it has one
+        Return everything as plain data for JSON, under the zoo's names where it has them.
         """
         return {
             "mean_reward": self.mean,
@@ -74,15 +74,15 @@ class Report:
 
 def evaluate(model: QuantumTD3, env: VecEnv, n_eval_episodes: int, first_seed: int, deterministic: bool = True) -> Report:
     """
-    Run episodes on stated reset seeds, and compare the qtDNN's gradient with the circuit's on the states that were met.
+    Run episodes on stated reset seeds, and compare the qtDNN's gradient with the circuit's on the visited states.
 
     :param model: the model
-    :param env: one environment, observations normalized as the model expects
-    :param n_eval_episodes: how many episodes
+    :param env: one environment, whose observations are normalized as the model expects
+    :param n_eval_episodes: number of episodes
     :param first_seed: reset seed of the first
     :param deterministic: whether to act on the policy's ``eval_readout``, or on its ``readout``
-    :return: what was found
-    :raises ValueError: if there are several environments, or no episodes asked for
+    :return: the report
+    :raises ValueError: if there are several environments, or no episodes
     """
     if env.num_envs != 1 or n_eval_episodes < 1:
         raise ValueError(
@@ -119,7 +119,7 @@ def evaluate(model: QuantumTD3, env: VecEnv, n_eval_episodes: int, first_seed: i
 
 
 def _batch(model: QuantumTD3, states: list[Any]) -> th.Tensor | dict[str, th.Tensor]:
-    """States as one batch on the model's device."""
+    """Stack states into one batch on the model's device."""
     if isinstance(states[0], dict):
         stacked: Any = {key: np.concatenate([state[key] for state in states]) for key in states[0]}
     else:
@@ -133,7 +133,7 @@ def film(model: QuantumTD3, env: VecEnv, path: Path, length: int, seed: int) -> 
 
     :param model: the model
     :param env: one environment, its render mode ``"rgb_array"``
-    :param path: where the video goes, an mp4 file
+    :param path: the video, an mp4 file
     :param length: in steps
     :param seed: reset seed of the first episode
     :raises ImportError: if moviepy is missing

@@ -1,9 +1,9 @@
 """
 A trained model without pickle: tensors in a safetensors file, everything else in a JSON file.
 
-SB3's zip is a pickle, and loading one from a stranger runs what the stranger wants. These two files hold the same model
-(parameters of all networks and all optimizers, hyperparameters and schedules, spaces, counters, the backend's spec, generator
-and counters, the statistics of ``VecNormalize``) as plain data.
+SB3's zip is a pickle: loading one from a stranger executes the stranger's code. These two files contain the same model as
+plain data: parameters of all networks and optimizers, hyperparameters and schedules, spaces, counters, the backend's spec,
+generator and counters, and the statistics of ``VecNormalize``.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ from sb3_quantum.qtd3 import QuantumTD3
 
 WEIGHTS, CONFIG = "model.safetensors", "model.json"
 
-#: of the constructor's arguments, what is not written as it is
+#: constructor arguments that are machine-specific or serialized separately
 _OWN_FORM = {"train_freq", "backend", "backend_kwargs", "replay_buffer_kwargs"}
 
 
@@ -60,13 +60,13 @@ def _safetensors() -> Any:
 
 def save_safe(model: QuantumTD3, folder: str | Path) -> None:
     """
-    Write a model as ``model.safetensors`` and ``model.json``. Neither has paths of this machine in it. A model that was there
-    before is replaced when the new one is on the disk.
+    Write a model as ``model.safetensors`` and ``model.json``. Neither contains paths of this machine. An older model is
+    replaced when the new one is on the disk.
 
-    :param model: the model; a ``VecNormalize`` around its environment is written too
-    :param folder: where to; it is made if it is not there
-    :raises ValueError: if part of the model has no form without pickle, such as a class of the user's own, or holds numbers
-        that are not finite; nothing is written
+    :param model: the model; the statistics of a ``VecNormalize`` around its environment are written too
+    :param folder: the folder, which is made if it does not exist
+    :raises ValueError: if a part of the model has no form without pickle, such as a user's class, or is not finite; nothing is
+        written
     :raises ImportError: if safetensors is missing
     """
     safetensors = _safetensors()
@@ -76,7 +76,7 @@ def save_safe(model: QuantumTD3, folder: str | Path) -> None:
     written = {name: encode(getattr(model, name), name) for name in sorted(arguments() - _OWN_FORM)}
     assert isinstance(model.train_freq, TrainFreq)
     backend, acting = model.backend, model.policy.block.backend
-    # Where a buffer keeps its rows is this machine's business
+    # The folder of a buffer's rows is specific to this machine
     buffer_kwargs = {name: value for name, value in model.replay_buffer_kwargs.items() if name in BUFFER_KWARGS}
     config: dict[str, Any] = {
         "format": FORMAT,
@@ -113,7 +113,7 @@ def save_safe(model: QuantumTD3, folder: str | Path) -> None:
         for key, statistics in _running_statistics(vec_normalize).items():
             for moment in ("mean", "var", "count"):
                 tensors[f"vec_normalize:{key}:{moment}"] = th.as_tensor(np.array(getattr(statistics, moment)))
-    # Copies: tensors that share memory, as those of a shared features extractor, are refused
+    # Copies, because safetensors refuses tensors that share memory, such as those of a shared features extractor
     tensors = {key: tensor.detach().cpu().clone().contiguous() for key, tensor in tensors.items()}
     config["sha256"] = _digest(tensors)
     text = json.dumps(config, indent=1, allow_nan=False) + "\n"
@@ -122,10 +122,10 @@ def save_safe(model: QuantumTD3, folder: str | Path) -> None:
 
 
 def _check_readable(text: str, tensors: dict[str, th.Tensor]) -> None:
-    """What could not be loaded again is not written."""
+    """Refuse to write what could not be loaded again."""
     entries = {name: Entry(DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
     try:
-        # A buffer that is too large for another machine is there already
+        # A buffer that is too large for another machine exists here already
         check_config(parse_json(text.encode(), CONFIG), entries, CONFIG, buffer_size=1)
         check_values(tensors)
     except ModelFileError as error:
@@ -134,8 +134,8 @@ def _check_readable(text: str, tensors: dict[str, th.Tensor]) -> None:
 
 def _write(safetensors: Any, folder: Path, text: str, tensors: dict[str, th.Tensor]) -> None:
     """
-    Both files at once, as far as that can be: they are on the disk before they get their names. If the machine stops between
-    the two names, the settings are read from the copy in the tensors' file, which got its name first.
+    Write both files, as nearly at once as possible: both are on the disk before they are renamed. If the machine stops between
+    the two renames, the settings are read from the copy in the tensors' file, which is renamed first.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / CONFIG) as config:
@@ -146,7 +146,7 @@ def _write(safetensors: Any, folder: Path, text: str, tensors: dict[str, th.Tens
 
 
 def _digest(tensors: dict[str, th.Tensor]) -> str:
-    """SHA-256 of all tensors, whatever their order in the file."""
+    """Compute the SHA-256 of all tensors, independent of their order in the file."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
@@ -163,24 +163,25 @@ def load_safe(
     **kwargs: Any,
 ) -> QuantumTD3:
     """
-    Load what :func:`save_safe` wrote. Nothing in the files is executed, and nothing outside of this process is asked: the
-    address, the chip and the account that a file may name are not used, unless you say so. Everything is checked before
-    memory is taken for it.
+    Load a model that :func:`save_safe` wrote.
 
-    :param folder: where ``model.safetensors`` and ``model.json`` are
+    Nothing in the files is executed, and nothing outside this process is contacted: an address, chip or account in a file is
+    not used unless you say so. Everything is checked before memory is allocated for it.
+
+    :param folder: folder of ``model.safetensors`` and ``model.json``
     :param env: the environment to run the model on (can be None if you only need prediction from a trained model); if the
-        model was trained with ``VecNormalize``, it is wrapped in one with the saved statistics, which does not update them
-        (``model.get_vec_normalize_env().training = True`` makes it)
-    :param device: where the networks go
-    :param use_saved_backend: whether circuits run where the file says, whatever that is: for files of your own
-    :param kwargs: anything to change, an argument of the constructor; as in ``QuantumTD3.load``, ``backend`` alone starts from
-        that backend's own defaults
+        model was trained with ``VecNormalize``, it is wrapped in one with the saved statistics, which are not updated
+        (``model.get_vec_normalize_env().training = True`` changes that)
+    :param device: device of the networks
+    :param use_saved_backend: whether circuits run on the file's backend, whatever it is; only for your own files
+    :param kwargs: arguments of the constructor to change; as in ``QuantumTD3.load``, ``backend`` alone has that backend's own
+        defaults
     :return: the model
     :raises FileNotFoundError: if a file is missing
-    :raises ModelFileError: if the files are damaged, not of a model of this algorithm, or name something that is not known to
-        be safe; it is a ``ValueError``
+    :raises ModelFileError: if the files are damaged, not a model of this algorithm, or name something that is not known to be
+        safe; it is a ``ValueError``
     :raises ValueError: if ``env`` has other spaces than the model, or there is no such argument
-    :raises ImportError: if safetensors is missing, or what the backend needs
+    :raises ImportError: if safetensors or a package of the backend is missing
     """
     safetensors = _safetensors()
     folder = Path(folder)
@@ -210,7 +211,7 @@ def load_safe(
         data["n_envs"] = wrapped.num_envs
         noise = data["action_noise"]
         if isinstance(noise, VectorizedActionNoise) and len(noise.noises) != wrapped.num_envs:
-            # learn() makes one for as many environments as there are
+            # learn() makes one for the number of environments
             data["action_noise"] = noise.base_noise
     elif checked.flags is not None:
         data["observations_normalized"] = checked.flags["norm_obs"]
@@ -220,7 +221,7 @@ def load_safe(
         model.__dict__.update({**data, **kwargs})
         model._setup_model()
         states = _parameters(tensors, checked.optimizers)
-        # What versions before this did not write stays as it is made
+        # Attributes that older versions did not write keep their initial values
         states["policy"] = {**_texts(model, states["policy"]), **states["policy"]}
         model.set_parameters(states, exact_match=True, device=device)
         _check_alive(model, folder)
@@ -232,7 +233,10 @@ def load_safe(
 
 
 def _newer(config: dict[str, Any], metadata: dict[str, str], folder: Path) -> dict[str, Any]:
-    """The settings that belong to the tensors: in their own file, where the machine stopped before the other one was there."""
+    """
+    Return the settings that belong to the tensors: from the tensors' own file if the machine stopped before the other file was
+    renamed.
+    """
     if CONFIG not in metadata:
         return config
     beside = parse_json(metadata[CONFIG].encode("utf-8", "surrogatepass"), f"the copy of {CONFIG} in {folder / WEIGHTS}")
@@ -246,7 +250,7 @@ def _newer(config: dict[str, Any], metadata: dict[str, str], folder: Path) -> di
 
 
 def _read(safetensors: Any, path: Path) -> dict[str, th.Tensor]:
-    """All tensors; the header has been looked at already."""
+    """Read all tensors; the header has already been checked."""
     from safetensors import SafetensorError
 
     try:
@@ -256,13 +260,13 @@ def _read(safetensors: Any, path: Path) -> dict[str, th.Tensor]:
 
 
 def _texts(model: QuantumTD3, found: dict[str, th.Tensor]) -> dict[str, th.Tensor]:
-    """The model's own generators and the like, where the file has none."""
+    """Return the model's own packed states, such as generators, which the file lacks."""
     state = model.policy.state_dict()
     return {name: value for name, value in state.items() if name.endswith("_extra_state") and name not in found}
 
 
 def _check_alive(model: QuantumTD3, folder: Path) -> None:
-    """Whether the networks give finite actions for plain observations, and the counters are numbers. No circuit is run."""
+    """Check that the networks give finite actions for zeros, and that the counters are numbers. No circuit is run."""
     usage = model.policy.block.usage()
     if not all(isinstance(value, int | float) and 0 <= value < np.inf for value in usage.values()):
         raise ModelFileError(f"the counters of the backend in {folder / WEIGHTS} are not numbers: {usage}")
@@ -281,7 +285,7 @@ def _check_alive(model: QuantumTD3, folder: Path) -> None:
 
 
 def _parameters(tensors: dict[str, th.Tensor], optimizers: dict[str, Any]) -> dict[str, Any]:
-    """State dicts as ``set_parameters`` takes them."""
+    """Build the state dicts for ``set_parameters``."""
     parameters: dict[str, Any] = {"policy": {}}
     for name, param_groups in optimizers.items():
         parameters[name] = {"state": {}, "param_groups": param_groups}
@@ -291,13 +295,13 @@ def _parameters(tensors: dict[str, th.Tensor], optimizers: dict[str, Any]) -> di
             index, _, key = rest.partition(":")
             parameters[name]["state"].setdefault(int(index), {})[key] = tensor
         elif name != "vec_normalize":
-            # An observation's key may have colons in it
+            # An observation's key may contain colons
             parameters["policy"][place.removeprefix("policy.")] = tensor
     return parameters
 
 
 def _running_statistics(vec_normalize: VecNormalize) -> dict[str, RunningMeanStd]:
-    """The statistics by name; those of dictionary observations by key."""
+    """Collect the statistics by name; those of dictionary observations by key."""
     statistics = {"ret_rms": vec_normalize.ret_rms}
     if vec_normalize.norm_obs:
         obs_rms = vec_normalize.obs_rms
@@ -308,7 +312,7 @@ def _running_statistics(vec_normalize: VecNormalize) -> dict[str, RunningMeanStd
 
 
 def _with_statistics(env: VecEnv, checked: Checked, tensors: dict[str, th.Tensor]) -> VecEnv:
-    """The environment in a VecNormalize with the saved statistics; one that it has already gets them."""
+    """Wrap the environment in a VecNormalize with the saved statistics; an existing one gets them."""
     flags = dict(checked.flags or {})
     inner = env
     while is_vecenv_wrapped(inner, VecNormalize) and not isinstance(inner, VecNormalize):

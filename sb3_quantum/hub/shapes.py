@@ -1,4 +1,4 @@
-"""Which tensors belong to a model of certain settings. Networks without memory tell: torch's meta device."""
+"""Find the tensors of a model from its settings, with networks on torch's meta device, which take no memory."""
 
 import inspect
 import math
@@ -19,7 +19,7 @@ DTYPES = {
     th.bool: "BOOL", th.uint8: "U8", th.int8: "I8", th.int16: "I16", th.int32: "I32", th.int64: "I64", th.float16: "F16",
     th.bfloat16: "BF16", th.float32: "F32", th.float64: "F64",
 }  # fmt: skip
-#: endings of names whose tensors hold a text, such as a generator's state: of any length
+#: endings of names of tensors that contain a text, such as a generator's state, of any length
 TEXTS = ("_extra_state",)
 #: most numbers in such a text
 MAX_TEXT_SIZE = 2**16
@@ -27,9 +27,9 @@ MAX_TEXT_SIZE = 2**16
 
 class Optimizer(NamedTuple):
     """
-    An optimizer that a model has.
+    An optimizer of a model.
 
-    :param shapes: of its parameters, in order
+    :param shapes: shapes of its parameters, in order
     :param kind: its class
     :param kwargs: its keyword arguments, without the learning rate
     """
@@ -40,9 +40,11 @@ class Optimizer(NamedTuple):
 
     def sample(self, n_dims: int, **changes: Any) -> tuple[th.optim.Optimizer, th.Tensor]:
         """
-        :param n_dims: of the parameter
+        Make a small optimizer of the same kind.
+
+        :param n_dims: number of dimensions of its parameter
         :param changes: other keyword arguments
-        :return: another optimizer like it, for a parameter of size 2 everywhere, and that parameter
+        :return: the optimizer, and its parameter, whose dimensions all have size 2
         """
         parameter = th.zeros((2,) * n_dims, requires_grad=True)
         return self.kind([parameter], **{"lr": 1e-3, **self.kwargs, **changes}), parameter
@@ -50,7 +52,7 @@ class Optimizer(NamedTuple):
 
 class Networks(NamedTuple):
     """
-    What a model consists of.
+    Tensors and optimizers of a model.
 
     :param state: the policy's tensors by name, without the texts among them
     :param texts: names of the texts
@@ -63,7 +65,7 @@ class Networks(NamedTuple):
 
 
 class _WithoutMemory(TorchFunctionMode):
-    """Beside torch's meta device: seeds are real numbers all the same, and nothing is moved to a real device."""
+    """Complement torch's meta device: seeds are real numbers, and nothing moves to a real device."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -75,7 +77,7 @@ class _WithoutMemory(TorchFunctionMode):
 
 
 class _NoBackend(Backend):
-    """In the place of the one that will run the circuits, whose memory it does not take."""
+    """Placeholder for the backend, without its memory."""
 
     name = "none"
     circuits = (Circuit,)
@@ -88,6 +90,8 @@ class _NoBackend(Backend):
 
 def circuit_of(policy_kwargs: dict[str, Any]) -> Circuit:
     """
+    Make the circuit of a policy's arguments.
+
     :param policy_kwargs: a policy's arguments
     :return: the circuit that they describe
     :raises ValueError: if they describe none
@@ -104,7 +108,7 @@ def networks(
     policy_kwargs: dict[str, Any],
 ) -> Networks:
     """
-    What a policy of these arguments consists of. No memory is taken for its tensors.
+    Find the tensors and optimizers of a policy with these arguments, without memory for its tensors.
 
     :param policy_class: the policy's class
     :param observation_space: observation space
@@ -140,14 +144,14 @@ def networks(
 
 def check_optimizer(name: str, optimizer: Optimizer, groups: Any, entries: dict[str, Entry]) -> set[str]:
     """
-    Whether what a file holds of an optimizer is complete and belongs to it.
+    Check that a file's state of an optimizer is complete and belongs to it.
 
     :param name: of the optimizer
-    :param optimizer: the one that the model will have
+    :param optimizer: the model's optimizer
     :param groups: its ``param_groups``, decoded
     :param entries: all tensors in the file
     :return: names of its tensors
-    :raises ModelFileError: if something is missing, left over, or not what it should be
+    :raises ModelFileError: if something is missing, left over or wrong
     """
     _check_groups(name, optimizer, groups)
     found: dict[int, dict[str, Entry]] = {}
@@ -167,7 +171,7 @@ def check_optimizer(name: str, optimizer: Optimizer, groups: Any, entries: dict[
             what = f"lacks {sorted(missing)}" if missing else f"has {sorted(extra)} too many"
             raise ModelFileError(f"{name} {what} for its parameter {index}")
         for key, entry in parts.items():
-            # The sample's parameter is 2 long everywhere; where its state is 1 long, so is the model's
+            # The sample's parameter has size 2 in every dimension; where its state has size 1, so does the model's
             expected = tuple(n if m == 2 else m for n, m in zip(shape, sample[key], strict=True)) if sample[key] else ()
             if entry.shape != expected or entry.dtype not in ("F32", "F64"):
                 found_here = f"{entry.dtype} of shape {list(entry.shape)}"
@@ -176,7 +180,7 @@ def check_optimizer(name: str, optimizer: Optimizer, groups: Any, entries: dict[
 
 
 def _sample_state(optimizer: Optimizer, n_dims: int) -> dict[str, tuple[int, ...]]:
-    """What this kind of optimizer keeps for a parameter, found out with a small one."""
+    """Find what this kind of optimizer stores for a parameter, by a step of a small one."""
     made, parameter = optimizer.sample(n_dims)
     parameter.grad = th.zeros_like(parameter)
     made.step()
@@ -193,7 +197,7 @@ def _check_groups(name: str, optimizer: Optimizer, groups: Any) -> None:
     for key, usual in sample.items():
         if key == "params":
             continue
-        # Flags that a newer torch has and an older one had not get their defaults
+        # Flags that only a newer torch has get their defaults
         if key not in group and not isinstance(usual, bool | None):
             raise ModelFileError(f"{name} lacks {key!r}")
         value = group.get(key, usual)
@@ -206,7 +210,7 @@ def _check_groups(name: str, optimizer: Optimizer, groups: Any) -> None:
             )
         else:
             fits = is_number(value) if is_number(usual) else type(value) is type(usual)
-        # These say what the optimizer keeps
+        # These determine what the optimizer stores
         if not fits or (key in ("amsgrad", "centered", "nesterov") and value != usual):
             raise ModelFileError(f"{key} of {name} is {str(value)[:100]}, and should be like {usual!r}")
     for key, value in group.items():
@@ -221,13 +225,13 @@ def _check_groups(name: str, optimizer: Optimizer, groups: Any) -> None:
 
 def check_state(made: Networks, entries: dict[str, Entry], old: bool) -> set[str]:
     """
-    Whether a file has the policy's tensors, of the right types and shapes.
+    Check that a file has the policy's tensors, with the right types and shapes.
 
     :param made: see :func:`networks`
     :param entries: all tensors in the file
-    :param old: whether texts may be missing, which versions before this did not write
+    :param old: whether texts may be missing, which older versions did not write
     :return: names of the policy's tensors in the file
-    :raises ModelFileError: if something is missing, or not what it should be
+    :raises ModelFileError: if something is missing or wrong
     """
     for name, expected in made.state.items():
         entry = entries.get(f"policy.{name}")

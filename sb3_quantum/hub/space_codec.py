@@ -1,4 +1,4 @@
-"""Observation and action spaces as JSON, and back: equal, and in the same order."""
+"""Observation and action spaces as JSON, and back, equal and in the same order."""
 
 import math
 from collections import OrderedDict
@@ -9,16 +9,16 @@ from gymnasium import spaces
 
 from sb3_quantum.hub.strict import ModelFileError, is_integer
 
-#: types of numbers that a space may hold
+#: number types of spaces
 DTYPES = ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "float16", "float32", "float64")
 
 
 class Room:
     """
-    How much a file's spaces may claim, counted down before any of it is taken.
+    Budget for the sizes that a file's spaces claim, counted before memory is allocated.
 
-    :param numbers: in all their arrays together
-    :param parts: spaces, those inside of others included
+    :param numbers: numbers in all of their arrays
+    :param parts: number of spaces, nested ones included
     """
 
     def __init__(self, numbers: float = math.inf, parts: float = math.inf):
@@ -26,8 +26,10 @@ class Room:
 
     def take(self, numbers: int) -> None:
         """
-        :param numbers: of one space
-        :raises ModelFileError: if that is more than is left
+        Subtract from the budget.
+
+        :param numbers: numbers of one space
+        :raises ModelFileError: if it exceeds what is left
         """
         self.numbers -= numbers
         self.parts -= 1
@@ -37,11 +39,11 @@ class Room:
 
 def encode_space(space: spaces.Space) -> dict[str, Any]:
     """
-    An observation or action space as JSON.
+    Encode an observation or action space as JSON.
 
     :param space: ``Box``, ``Discrete``, ``MultiDiscrete``, ``MultiBinary``, or a ``Dict`` or ``Tuple`` of such
-    :return: what :func:`decode_space` makes an equal space of, its keys in the same order
-    :raises ValueError: if there is no safe form for it
+    :return: the form from which :func:`decode_space` makes an equal space, with its keys in the same order
+    :raises ValueError: if it has no safe form
     """
     encoded = _encode(space)
     if decode_space(encoded) != space:
@@ -64,7 +66,7 @@ def _encode(space: spaces.Space) -> dict[str, Any]:
     if isinstance(space, spaces.Box):
         sides = {side: _encode_bounds(getattr(space, side)) for side in ("low", "high")}
         encoded = {"space": "Box", "shape": list(space.shape), "dtype": dtype.name, **sides}
-        # An integer has no infinity, so which bounds were infinite cannot be read off them
+        # An integer has no infinity, so infinite bounds cannot be recognized
         made = decode_space(encoded)
         for flag in ("bounded_below", "bounded_above"):
             if not np.array_equal(getattr(space, flag), getattr(made, flag)):
@@ -88,13 +90,13 @@ def _encode_key(key: Any, space: spaces.Space) -> Any:
 
 def decode_space(value: dict[str, Any], room: Room | None = None) -> spaces.Space:
     """
-    The inverse of :func:`encode_space`. What sb3-quantum 0.1.0 wrote is read too: its keys stand in the file in the order that
-    the model was trained with.
+    Decode what :func:`encode_space` returned. Files of sb3-quantum 0.1.0 are read too: their keys are in the order of the
+    model's training.
 
     :param value: from a JSON file
-    :param room: how large it may be, checked before it is made
+    :param room: budget for its size, checked before it is made
     :return: the space
-    :raises ModelFileError: if it is of an unknown kind, larger, or not what it should be
+    :raises ModelFileError: if it is of an unknown kind, too large or malformed
     """
     kind = value.get("space") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind not in _DECODERS:
@@ -146,7 +148,7 @@ def _decode_multi_discrete(value: dict[str, Any], room: Room) -> spaces.MultiDis
     dtype, nvec, start = _dtype(value, "int64"), np.array(value["nvec"]), np.array(value.get("start", 0))
     if any(array.size and array.dtype.kind not in "iu" for array in (nvec, start)):
         raise ModelFileError(f"a MultiDiscrete space is not made of integers: {str(value)[:200]}")
-    # In Python's integers, which do not wrap around
+    # Python's integers do not wrap around
     room.take(sum(nvec.flatten().tolist()))
     return spaces.MultiDiscrete(nvec.astype(dtype), dtype.type, start=np.broadcast_to(start, nvec.shape).astype(dtype))
 
@@ -155,7 +157,7 @@ def _decode_multi_binary(value: dict[str, Any], room: Room) -> spaces.MultiBinar
     if "shape" in value:
         return spaces.MultiBinary(_checked_shape(value["shape"], room))
     n = value["n"]
-    # 0.1.0 wrote [3] for MultiBinary(3) and for MultiBinary([3]), and the first is what people write
+    # 0.1.0 wrote [3] for both MultiBinary(3) and MultiBinary([3]); the first is more common
     if isinstance(n, list) and len(n) > 1:
         return spaces.MultiBinary(_checked_shape(n, room))
     (length,) = _checked_shape(n if isinstance(n, list) else [n], room)
@@ -203,7 +205,7 @@ def _finite(value: Any) -> Any:
 
 
 def _decode_bounds(bounds: Any, dtype: np.dtype) -> np.ndarray:
-    """In the space's own type: integers of 64 bits do not fit into floats."""
+    """Decode bounds in the space's own type, because 64-bit integers do not fit into floats."""
     return np.array(_numbers(bounds, dtype.kind), dtype=dtype)
 
 
@@ -213,7 +215,7 @@ def _numbers(value: Any, kind: str) -> Any:
     if kind == "f" and value in ("inf", "-inf"):
         return float(value)
     accepted = {"f": int | float, "b": bool, "i": int, "u": int}[kind]
-    # 0.1.0 wrote whole floats for nothing but floats, so an integer's bounds are integers in its files too
+    # 0.1.0 wrote whole floats only for floats, so an integer's bounds are integers in its files too
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind != "b"):
         raise ModelFileError(f"a bound of a space is {str(value)[:100]!r}, which its type cannot hold")
     return value

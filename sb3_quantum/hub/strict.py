@@ -1,4 +1,4 @@
-"""Files of strangers, read as what they are said to be or refused in one sentence, before anything is made of them."""
+"""Strict readers for files from strangers: a malformed file is refused in one sentence before anything is made from it."""
 
 import json
 import math
@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-#: most bytes of ``model.json``, and of the header of ``model.safetensors``: a parsed file takes some thirty times as much
+#: maximum size of ``model.json`` and of the header of ``model.safetensors`` in bytes; parsed, they take about thirty times as
+#: much
 MAX_TEXT = 16 * 2**20
-#: how deep lists and dictionaries may be nested
+#: maximum nesting of lists and dictionaries
 MAX_DEPTH = 64
 #: bytes of one number, by safetensors' name of its type
 ITEM_BYTES = {
@@ -21,12 +22,12 @@ ITEM_BYTES = {
 
 
 class ModelFileError(ValueError):
-    """A model's files are damaged, unfinished, of something else, or ask for what no model needs. The message says what."""
+    """A model's files are damaged, incomplete, not a model, or ask for too much. The message says what is wrong."""
 
 
 class Entry(NamedTuple):
     """
-    A tensor, as the header of a safetensors file announces it.
+    A tensor in the header of a safetensors file.
 
     :param dtype: safetensors' name of its type, a key of :data:`ITEM_BYTES`
     :param shape: of the tensor
@@ -37,14 +38,14 @@ class Entry(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many numbers it holds."""
+        """Number of its elements."""
         return math.prod(self.shape)
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """
-    A JSON file that holds one object. Keys that stand twice, numbers that are not finite or beyond 64 bits, and lists without
-    end are refused.
+    Read a JSON file with one object. Duplicate keys, numbers that are not finite or beyond 64 bits, and huge nesting are
+    refused.
 
     :param path: the file
     :return: what is in it
@@ -59,7 +60,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def parse_json(content: bytes, where: str) -> dict[str, Any]:
     """
-    The same for a text in memory.
+    Parse a JSON text with one object, as :func:`read_json` does.
 
     :param content: the text, UTF-8
     :param where: where it comes from, for the message
@@ -76,7 +77,7 @@ def parse_json(content: bytes, where: str) -> dict[str, Any]:
         )
     except RecursionError as error:
         raise ModelFileError(f"{where} is nested deeper than {MAX_DEPTH} levels") from error
-    except ValueError as error:  # what is not UTF-8 or not JSON, too
+    except ValueError as error:  # also raised for text that is not UTF-8 or not JSON
         raise ModelFileError(f"{where} is not JSON: {error}") from error
     check_depth(value, where)
     if not isinstance(value, dict):
@@ -86,7 +87,7 @@ def parse_json(content: bytes, where: str) -> dict[str, Any]:
 
 def check_depth(value: Any, where: str) -> None:
     """
-    Refuse what is nested too deep to be walked through.
+    Refuse values that are nested too deep.
 
     :param value: lists and dictionaries
     :param where: where it comes from, for the message
@@ -134,12 +135,12 @@ def _small_int(text: str) -> int:
 
 def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
     """
-    What a safetensors file announces, checked against its size. No tensor is read.
+    Read the header of a safetensors file and check it against the file's size. No tensor is read.
 
     :param path: the file
     :return: its tensors by name, and its metadata
     :raises FileNotFoundError: if it is not there
-    :raises ModelFileError: if header and file do not belong together
+    :raises ModelFileError: if header and file do not match
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -167,7 +168,7 @@ def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
 
 
 def _entry(value: Any, what: str) -> tuple[Entry, tuple[int, int]]:
-    """A tensor of the header, and where its bytes begin and end."""
+    """Parse a tensor of the header, and the range of its bytes."""
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise ModelFileError(f"{what} is not announced by dtype, shape and data_offsets")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
@@ -184,8 +185,10 @@ def _entry(value: Any, what: str) -> tuple[Entry, tuple[int, int]]:
 
 def is_number(value: Any) -> bool:
     """
+    Tell whether a value is a finite real number.
+
     :param value: anything
-    :return: whether it is one finite real number, Python's or numpy's, and no bool
+    :return: whether it is one finite real number of Python or numpy, and not a bool
     """
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         return False
@@ -194,9 +197,11 @@ def is_number(value: Any) -> bool:
 
 def is_integer(value: Any, low: int, high: int = 2**63 - 1) -> bool:
     """
+    Tell whether a value is an integer in a range.
+
     :param value: anything
-    :param low: the least
-    :param high: the most
-    :return: whether it is an integer in that range, Python's or numpy's, and no bool
+    :param low: lower bound, inclusive
+    :param high: upper bound, inclusive
+    :return: whether it is an integer of Python or numpy in that range, and not a bool
     """
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(low <= value <= high)

@@ -1,4 +1,4 @@
-"""To the Hugging Face Hub and back."""
+"""Upload models to the Hugging Face Hub, and load them from it."""
 
 import json
 import tempfile
@@ -34,7 +34,7 @@ except ImportError as error:
 
 
 class HubError(RuntimeError):
-    """Something went wrong between this machine and the Hub; the message says what, and what was published (nothing)."""
+    """An error between this machine and the Hub. The message says what went wrong; nothing was published."""
 
 
 def push_to_hub(
@@ -50,24 +50,24 @@ def push_to_hub(
     token: str | None = None,
 ) -> str:
     """
-    Evaluate a model, write its card, film it, and publish all that in one commit: the model as safetensors and JSON, SB3's zip
-    beside it, ``README.md``, ``results.json``, a drawing of the circuit (with the extra ``plots``) and ``replay.mp4``.
+    Evaluate a model, write its card, film it, and publish everything in one commit: the model as safetensors and JSON, SB3's
+    zip, ``README.md``, ``results.json``, a drawing of the circuit (with the extra ``plots``) and ``replay.mp4``.
 
-    It prints what it does, and the address in the end.
+    It prints what it does, and finally the address.
 
-    What is evaluated is the model as :func:`load_from_hub` will load it: read back from its files, on the exact simulator, or
-    on the model's own one if its circuit joins too many qubits for that. The model itself, its counters and its environment
-    are left as they are.
+    The evaluated model is the one that :func:`load_from_hub` will load: read back from its files, on the exact simulator, or
+    on the model's own simulator if its circuit joins too many qubits for that. The model itself, its counters and its
+    environment stay unchanged.
 
     :param model: the model
-    :param repo_id: ``"owner/name"``; made if it does not exist, overwritten if it does
+    :param repo_id: ``"owner/name"``; created if it does not exist, otherwise overwritten
     :param env_id: id of the environment to evaluate on
     :param env_kwargs: keyword arguments for ``gymnasium.make``
     :param n_eval_episodes: episodes of the evaluation
-    :param first_seed: reset seed of the first, counted up for the others
-    :param video_length: in steps; 0 for no video
+    :param first_seed: reset seed of the first episode, increased by 1 for each further one
+    :param video_length: length of the video in steps; 0 for no video
     :param commit_message: of the commit
-    :param private: whether the repository is private, if it has to be made
+    :param private: whether a new repository is private
     :param token: access token; that of ``hf auth login`` or the environment variable ``HF_TOKEN`` by default
     :return: the address of the commit
     :raises HubError: if the Hub cannot be reached or refuses; nothing is published then
@@ -85,7 +85,7 @@ def push_to_hub(
         api = HfApi(token=token)
         with _explained(f"{repo_id} was not published"):
             api.create_repo(repo_id, private=private, exist_ok=True)
-            # Pictures of a model before this one do not stay
+            # Pictures of an older model are removed
             commit = api.upload_folder(
                 repo_id=repo_id, folder_path=folder, commit_message=commit_message, delete_patterns=["*.mp4", "*.png"]
             )
@@ -104,7 +104,7 @@ def _prepare(
     video_length: int,
     token: str,
 ) -> None:
-    """Write everything that will be published."""
+    """Write all files to publish."""
     from sb3_quantum.hub.model_card import DIAGRAM, VIDEO, draw, model_card
     from sb3_quantum.hub.private import check_nothing_private
     from sb3_quantum.hub.report import evaluate, film
@@ -115,7 +115,7 @@ def _prepare(
             "env=VecNormalize.load(path, env)"
         )
     save_safe(model, folder)
-    # Where this machine's logs are is nobody's business
+    # The folder of this machine's logs is private
     model.save(folder / f"{repo_id.split('/')[1]}.zip", exclude=["tensorboard_log"])
     env = make_vec_env(env_id, env_kwargs={**env_kwargs, **({"render_mode": "rgb_array"} if video_length else {})})
     published = load_safe(folder, env=env, buffer_size=1, use_saved_backend=True, **_simulator(model))
@@ -138,11 +138,11 @@ def _prepare(
 
 
 def _simulator(model: QuantumTD3) -> dict[str, Any]:
-    """What evaluates a model: the exact simulator, or the model's own one if too many qubits are joined for that."""
+    """Choose the simulator for the evaluation: the exact one, or the model's own if too many qubits are joined for that."""
     backend = model.policy.block.backend
     if backend is None:
         return {"backend": "statevector"}
-    # Which qubits are joined is the network's choice: asked for one observation, whichever
+    # The network chooses which qubits are joined; it is asked for one arbitrary observation
     space = deepcopy(model.observation_space)
     space.seed(0)
     observations, _ = model.policy.obs_to_tensor(space.sample())
@@ -170,31 +170,31 @@ def load_from_hub(
     **kwargs: Any,
 ) -> QuantumTD3:
     """
-    Load a model from the Hub. Its safetensors and JSON are preferred, nothing in them is executed, and nothing that they name
-    is asked (see :func:`load_safe`).
+    Load a model from the Hub. Its safetensors and JSON are preferred; nothing in them is executed, and nothing that they name
+    is contacted (see :func:`load_safe`).
 
-    Whatever machine the model was trained on, it is loaded onto the exact simulator unless ``backend`` says otherwise: a file
-    from the network does not spend money on a chip.
+    Whatever machine the model was trained on, it loads onto the exact simulator unless ``backend`` names another one: a file
+    from the network must not spend money on a chip.
 
     :param repo_id: ``"owner/name"``
     :param env: the environment to run the model on, as for :func:`load_safe`
-    :param device: where the networks go
+    :param device: device of the networks
     :param revision: branch, tag or commit; the newest by default
     :param token: access token, for private repositories
-    :param allow_pickle: whether SB3's zip may be loaded where there is no other form; it runs code of whoever made it
-    :param filename: of that zip, the repository's name by default
-    :param kwargs: anything to change, an argument of the constructor
+    :param allow_pickle: whether SB3's zip may be loaded if there is no other form; a zip executes its author's code
+    :param filename: name of that zip, the repository's name by default
+    :param kwargs: arguments of the constructor to change
     :return: the model
     :raises HubError: if there is no such repository, no model in it, only a pickle, or the Hub cannot be reached
-    :raises ModelFileError: if the files are damaged, or not of a model of this algorithm; it is a ``ValueError``
+    :raises ModelFileError: if the files are damaged, or not a model of this algorithm; it is a ``ValueError``
     :raises ValueError: if ``env`` has other spaces than the model, or a zip is of another algorithm
     """
     kwargs.setdefault("backend", "statevector")
     api, config = HfApi(token=token), None
-    # There is a repository at least: RemoteEntryNotFoundError comes from nowhere else
+    # The repository exists: RemoteEntryNotFoundError has no other cause
     with _explained(f"{repo_id} was not loaded"), suppress(RemoteEntryNotFoundError):
         config = Path(api.hf_hub_download(repo_id, CONFIG, revision=revision))
-        # From the same commit, which the cache names its folder after
+        # From the same commit, after which the cache names its folder
         api.hf_hub_download(repo_id, WEIGHTS, revision=config.parent.name)
     if config is not None:
         return load_safe(config.parent, env, device, **kwargs)
@@ -210,7 +210,7 @@ def load_from_hub(
 
 @contextmanager
 def _explained(outcome: str) -> Iterator[None]:
-    """Say what an error of the Hub means for the user."""
+    """Raise an error of the Hub in terms of the user."""
     try:
         yield
     except RevisionNotFoundError as error:

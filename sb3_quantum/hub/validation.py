@@ -1,4 +1,4 @@
-"""What ``model.json`` may say, checked against the tensors that are there, before memory is taken for any of it."""
+"""Check ``model.json`` against the tensors in the file, before memory is allocated for any of it."""
 
 import inspect
 import math
@@ -23,7 +23,7 @@ from sb3_quantum.layers import block_class
 from sb3_quantum.qtd3 import QuantumTD3
 
 FORMAT, FORMAT_VERSION = "sb3-quantum", 2
-#: how far the training has come
+#: attributes for the progress of a training
 PROGRESS = (
     "num_timesteps", "_total_timesteps", "_num_timesteps_at_start", "_episode_num", "_n_updates", "_stats_window_size"
 )  # fmt: skip
@@ -31,18 +31,18 @@ SPACES = ("observation_space", "action_space")
 NORMALIZE_FLAGS = ("norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon", "norm_obs_keys")
 _KEYS = ("format_version", "algorithm", "policy", "arguments", "progress", "n_envs", *SPACES, "optimizers")
 _FURTHER_KEYS = {"format", "sb3_quantum_version", "vec_normalize", "sha256"}
-#: numbers of an observation that are believed without further evidence: an image of 1024 x 1024 pixels in four colours
+#: size of an observation that is accepted without further evidence: an image of 1024 x 1024 pixels in four colours
 IMAGE = 2**22
-#: most spaces in a Dict
+#: maximum number of spaces in a Dict
 MAX_PARTS = 4096
-#: most environments, and most shots per circuit
+#: maximum number of environments, and of shots per circuit
 MAX_ENVS, MAX_SHOTS = 2**16, 10**6
-#: second moments and variances, whose square roots are taken
+#: names of second moments and variances, whose square roots are taken
 _NOT_NEGATIVE = (
     "var", "count", "step", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "acc_delta", "exp_inf", "row_var", "col_var",
     "variance", "step_size",
 )  # fmt: skip
-#: keyword arguments of a replay buffer that belong to the algorithm, and not to a machine and its disks
+#: keyword arguments of a replay buffer that do not depend on the machine and its disks
 BUFFER_KWARGS = (
     "n_steps", "gamma", "handle_timeout_termination", "n_sampled_goal", "goal_selection_strategy", "copy_info_dict"
 )  # fmt: skip
@@ -78,7 +78,7 @@ def _is_buffer_class(value: Any) -> bool:
 _RATE = (_is_rate, "a number >= 0, 'lin_x', 'lin_x_y' or a schedule")
 _TEXT = (lambda value: isinstance(value, str), "a text")
 _DICT = (lambda value: isinstance(value, dict), "a dictionary")
-#: the arguments that every version has written, what they may be, and how that is said
+#: the arguments of every version, their checks, and the text for the message
 ARGUMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "learning_rate": _RATE,
     "buffer_size": _count(1),
@@ -115,7 +115,7 @@ ARGUMENTS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 class Checked(NamedTuple):
     """
-    What a file holds, ready to be used.
+    Checked contents of a file.
 
     :param policy: the policy's class
     :param data: the model's attributes
@@ -131,23 +131,25 @@ class Checked(NamedTuple):
 
 def arguments() -> set[str]:
     """
-    :return: names of the constructor's arguments that are written
+    List the constructor's arguments that are written.
+
+    :return: their names
     """
-    # The rest is nobody's business elsewhere, or has a form of its own
+    # The others are machine-specific or serialized separately
     not_saved = {"policy", "env", "tensorboard_log", "verbose", "device", "stats_window_size", "_init_setup_model"}
     return set(inspect.signature(QuantumTD3).parameters) - not_saved
 
 
 def check_config(config: dict[str, Any], entries: dict[str, Entry], where: Path | str, buffer_size: Any = None) -> Checked:
     """
-    Check settings, for themselves and against the tensors that come with them.
+    Check settings by themselves and against their tensors.
 
     :param config: the JSON file
     :param entries: the tensors in the file beside it
     :param where: the JSON file's path, for messages
-    :param buffer_size: that of the caller, if it is another one than the file's
-    :return: what is in it
-    :raises ModelFileError: if it is not a model of this algorithm, or not what it should be
+    :param buffer_size: the caller's, if it overrides the file's
+    :return: the checked contents
+    :raises ModelFileError: if it is not a model of this algorithm, or malformed
     """
     _check_kind(config, where)
     data = _decode_arguments(config, where)
@@ -186,7 +188,7 @@ def check_config(config: dict[str, Any], entries: dict[str, Entry], where: Path 
 
 def check_values(tensors: dict[str, th.Tensor]) -> None:
     """
-    Refuse numbers that no training leaves behind.
+    Check that the tensors contain plausible numbers.
 
     :param tensors: all tensors of the file by name
     :raises ModelFileError: if one is not finite, or a variance is negative
@@ -194,7 +196,7 @@ def check_values(tensors: dict[str, th.Tensor]) -> None:
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             continue
-        # A finite sum has finite terms, and takes a fraction of the time
+        # A finite sum has finite terms, and is much faster to check
         if not math.isfinite(tensor.sum(dtype=th.float64).item()) and not bool(th.isfinite(tensor).all()):
             raise ModelFileError(f"the tensor {name!r} holds numbers that are not finite")
         if name.replace(":", ".").rpartition(".")[2] in _NOT_NEGATIVE and bool((tensor < 0).any()):
@@ -207,7 +209,7 @@ def _listed(names: Any) -> str:
 
 
 def _check_kind(config: dict[str, Any], where: Path | str) -> None:
-    """Whether it is a model of this algorithm in a version that is read here, with all that belongs to one."""
+    """Check that it is a complete model of this algorithm in a supported version."""
     if config.get("format") != FORMAT:
         raise ModelFileError(f"{where} is not a model file of sb3-quantum")
     missing, unknown = [key for key in _KEYS if key not in config], config.keys() - _KEYS - _FURTHER_KEYS
@@ -226,7 +228,7 @@ def _check_kind(config: dict[str, Any], where: Path | str) -> None:
 
 
 def _decode_arguments(config: dict[str, Any], where: Path | str) -> dict[str, Any]:
-    """The constructor's arguments, each of the right kind and in range."""
+    """Decode the constructor's arguments, and check their kinds and ranges."""
     data = {name: decode(value) for name, value in config["arguments"].items()}
     unknown, missing = data.keys() - arguments(), ARGUMENTS.keys() - data.keys()
     if unknown or missing:
@@ -244,7 +246,7 @@ def _decode_arguments(config: dict[str, Any], where: Path | str) -> dict[str, An
 
 
 def _add_progress(data: dict[str, Any], config: dict[str, Any], where: Path | str) -> None:
-    """How far the training had come, and in how many environments."""
+    """Add the progress of the training and its number of environments."""
     progress = config["progress"]
     for name in PROGRESS:
         value: Any = decode(progress.get(name)) if isinstance(progress, dict) else None
@@ -266,7 +268,7 @@ def _buffer_kwargs(kwargs: dict[str, Any], where: Path | str) -> dict[str, Any]:
 
 
 def _add_spaces(data: dict[str, Any], config: dict[str, Any], entries: dict[str, Entry], where: Path | str) -> None:
-    """The spaces. Every number of an action, and of an observation that is no image, has weights of its own."""
+    """Add the spaces. Every number of an action, and of an observation that is not an image, has its own weights."""
     n_weights = sum(entry.size for entry in entries.values())
     for name, most in zip(SPACES, (max(n_weights, IMAGE), n_weights), strict=True):
         try:
@@ -278,7 +280,7 @@ def _add_spaces(data: dict[str, Any], config: dict[str, Any], entries: dict[str,
 
 
 def _check_noise(data: dict[str, Any], where: Path | str) -> None:
-    """Noise of the action's shape, for as many environments as there are."""
+    """Check that the noise has the action's shape and the number of environments."""
     noise, shape = data["action_noise"], data["action_space"].shape
     if not isinstance(noise, ActionNoise):
         return
@@ -297,7 +299,7 @@ def _check_noise(data: dict[str, Any], where: Path | str) -> None:
 
 
 def _check_policy_kwargs(kwargs: dict[str, Any], entries: dict[str, Entry], where: Path | str) -> None:
-    """No more layers, networks and qubits than there can be tensors for."""
+    """Refuse more layers, networks and qubits than the tensors allow."""
     most, level = 4 * len(entries) + 64, [kwargs]
     for count in ("n_qubits", "n_layers", "n_critics"):
         if kwargs.get(count) is not None and not is_integer(kwargs[count], 1, 2**31):
@@ -318,7 +320,7 @@ def _check_policy_kwargs(kwargs: dict[str, Any], entries: dict[str, Entry], wher
 
 
 def _check_circuit_size(kwargs: dict[str, Any], entries: dict[str, Entry], where: Path | str) -> None:
-    """No circuit with more inputs than the PreDNN has outputs, before anything is made for each of them."""
+    """Refuse a circuit with more inputs than the PreDNN has outputs, before anything is made for each input."""
     inner = kwargs.get("circuit_kwargs")
     sizes = {**(inner if isinstance(inner, dict) else {}), **kwargs}
     claimed = {name: sizes.get(name) for name in ("n_qubits", "n_layers", "n_cz")}
@@ -330,7 +332,7 @@ def _check_circuit_size(kwargs: dict[str, Any], entries: dict[str, Entry], where
 
 
 def _check_flags(flags: Any, space: spaces.Space, where: Path | str) -> dict[str, Any]:
-    """Those of a ``VecNormalize``."""
+    """Check the flags of a ``VecNormalize``."""
     if not isinstance(flags, dict) or flags.keys() != set(NORMALIZE_FLAGS):
         raise ModelFileError(f"{where}: vec_normalize has the flags {', '.join(NORMALIZE_FLAGS)}, got {_listed(flags)}")
     flags = {name: decode(value) for name, value in flags.items()}
@@ -346,9 +348,11 @@ def _check_flags(flags: Any, space: spaces.Space, where: Path | str) -> dict[str
 
 def normalized_parts(flags: dict[str, Any], space: spaces.Space) -> dict[str, tuple[int, ...]]:
     """
-    :param flags: of a ``VecNormalize``
+    Find the normalized parts of an observation.
+
+    :param flags: flags of a ``VecNormalize``
     :param space: the observation space
-    :return: shapes of what is normalized by the names of its statistics
+    :return: shapes of the normalized parts by the names of their statistics
     """
     if not flags["norm_obs"]:
         return {}
@@ -359,7 +363,7 @@ def normalized_parts(flags: dict[str, Any], space: spaces.Space) -> dict[str, tu
 
 
 def _check_statistics(flags: dict[str, Any], space: spaces.Space, entries: dict[str, Entry]) -> set[str]:
-    """Running means and variances, one of each per number of an observation; channels of an image may stand elsewhere."""
+    """Check running means and variances, one of each per number of an observation; an image's channel axis may differ."""
     found = set()
     for key, shape in {"ret_rms": (), **normalized_parts(flags, space)}.items():
         for moment in ("mean", "var", "count"):
@@ -375,12 +379,12 @@ def _check_statistics(flags: dict[str, Any], space: spaces.Space, entries: dict[
 
 
 def _check_buffer_size(data: dict[str, Any], buffer_size: Any, where: Path | str) -> None:
-    """A replay buffer that could never be filled is not begun."""
+    """Refuse a replay buffer that exceeds this machine's memory."""
     observation, kwargs = data["observation_space"], data["policy_kwargs"]
     parts = observation.spaces.values() if isinstance(observation, spaces.Dict) else [observation]
     row = 16 + 4 * math.prod(data["action_space"].shape)
     for part in parts:
-        # Float64 is kept in single precision, and one-hot encoding comes later
+        # Float64 is stored in single precision, and one-hot encoding comes later
         width = min(np.dtype(part.dtype).itemsize, 4) if np.dtype(part.dtype).kind == "f" else np.dtype(part.dtype).itemsize
         row += math.prod(part.shape or ()) * width * (1 if data["optimize_memory_usage"] else 2)
     if block_class(kwargs.get("block", "pqc")).records:
