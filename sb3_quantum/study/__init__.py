@@ -1,4 +1,4 @@
-"""Studies: arms, seeds and comparisons in one file, their cells, and a verdict from the numbers."""
+"""Studies: arms, seeds and comparisons in one file, run cell by cell, with verdicts from the results."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from sb3_quantum.study.models import make_model
     from sb3_quantum.study.spec import Arm, Comparison, Study, StudyError
 
-# Imported on first use: a cluster's workers need nothing of it
+# Imported on first use: a cluster's workers need none of it
 _HOMES = {
     "Arm": "spec",
     "Cell": "cell",

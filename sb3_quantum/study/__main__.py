@@ -1,12 +1,12 @@
 """
-``python -m sb3_quantum.study``: arms, seeds and comparisons in one file, run wherever there are processors.
+``python -m sb3_quantum.study``: compare arms over seeds, locally, in a batch system or on a cluster.
 
     python -m sb3_quantum.study list                                  # the studies that come with the package
     python -m sb3_quantum.study plan pendulum_links_cut               # what it will cost
     python -m sb3_quantum.study run pendulum_links_cut --workers 4    # goes on where it was
     python -m sb3_quantum.study report pendulum_links_cut             # tables, figures and a page
 
-A study is a YAML file of yours, or the name of one that comes with the package. docs/studies.md says how to write one.
+A study is the path of a YAML file, or the name of a study that comes with the package. docs/studies.md explains the file.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _run_one(study: Study, out: Path, args: argparse.Namespace) -> int:
-    """One cell in this process."""
+    """Run one cell in this process."""
     from sb3_quantum.study.clock import Stop
     from sb3_quantum.study.folder import check_void, keep_form
     from sb3_quantum.study.processes import STOPPED
@@ -135,7 +135,7 @@ def _minutes(text: str) -> float:
 
 def parser() -> argparse.ArgumentParser:
     """
-    :return: of the command line
+    Make the parser of the command line.
     """
     top = argparse.ArgumentParser(
         prog="python -m sb3_quantum.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -175,7 +175,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     args = parser().parse_args()
     try:
         sys.exit(args.function(args))

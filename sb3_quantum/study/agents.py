@@ -1,4 +1,4 @@
-"""Evaluation of trained agents: their returns, and what becomes of them without what their block says."""
+"""Evaluation of trained agents: their returns, also with altered outputs of their block."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,15 +15,17 @@ from sb3_quantum.qtd3 import QuantumTD3, measure_fidelity
 from sb3_quantum.study.interventions import Pool, applies, information, recorded, replaced
 from sb3_quantum.study.spec import Evaluation
 
-#: states that the gradient is compared on
+#: number of states on which the gradient is compared
 N_STATES = 256
 
 
 def acts_deterministically(model: OffPolicyAlgorithm, evaluation: Evaluation) -> bool:
     """
-    :param model: of any algorithm
+    Decide whether an evaluation acts deterministically.
+
+    :param model: a model of any algorithm
     :param evaluation: of a study
-    :return: what ``predict`` is asked for: as the file says, or as the model was trained, on one sampled bitstring if it was
+    :return: the argument of ``predict``: as the file says, or as the model was trained, on one sampled bitstring if it was
     """
     if evaluation.deterministic is not None:
         return evaluation.deterministic
@@ -33,7 +35,7 @@ def acts_deterministically(model: OffPolicyAlgorithm, evaluation: Evaluation) ->
 @contextmanager
 def own_weights(model: QuantumTD3) -> Iterator[None]:
     """
-    Predict with the weights that learn, where averaged ones are deployed.
+    Predict with the weights that learn, also if averaged ones are deployed.
 
     :param model: a model
     """
@@ -50,12 +52,12 @@ def _averages(model: OffPolicyAlgorithm) -> bool:
 
 def evaluate_point(model: OffPolicyAlgorithm, make_env: Callable[[], gym.Env], evaluation: Evaluation) -> dict[str, float]:
     """
-    A point of the curve. None of the training's generators is moved.
+    Evaluate a model for a point of its curve. The training's generators stay unchanged.
 
-    :param model: in training
+    :param model: the model in training
     :param make_env: makes an environment
     :param evaluation: of the study
-    :return: ``return``, ``worst`` and ``own_return``, the latter NaN where no averaged weights are deployed
+    :return: ``return``, ``worst`` and ``own_return``, the latter NaN without averaged weights
     """
 
     def returns() -> np.ndarray:
@@ -72,13 +74,13 @@ def evaluate_point(model: OffPolicyAlgorithm, make_env: Callable[[], gym.Env], e
 
 def evaluate(model: OffPolicyAlgorithm, make_env: Callable[[], gym.Env], evaluation: Evaluation, seed: int) -> dict[str, Any]:
     """
-    The evaluation of a cell. Every agent meets the same initial states, and every ablation too.
+    Evaluate a trained model. All agents and ablations meet the same initial states.
 
-    :param model: trained
+    :param model: the trained model
     :param make_env: makes an environment
     :param evaluation: of the study
-    :param seed: of what is drawn
-    :return: ``returns`` of the episodes, ``deterministic``, and what else the evaluation asks for and the model has:
+    :param seed: seed of the evaluation's random numbers
+    :return: ``returns`` of the episodes, ``deterministic``, and, if the evaluation asks for them and the model has them,
         ``own_returns``, ``ablations`` (returns by name), ``fidelity``, ``information``
     """
     deterministic = acts_deterministically(model, evaluation)
@@ -107,7 +109,7 @@ def evaluate(model: OffPolicyAlgorithm, make_env: Callable[[], gym.Env], evaluat
 
 
 def _looked_at(model: QuantumTD3, pool: Pool, seed: int) -> dict[str, Any]:
-    """What the block's bits say of the states that were met, and whether the circuit's gradient is the qtDNN's."""
+    """Measure the information in the block's bits on the visited states, and the fidelity of the gradient."""
     block = model.policy.deployed_actor.block
     exact = block.backend is None or block.backend.exact
     found: dict[str, Any] = {}
@@ -119,7 +121,7 @@ def _looked_at(model: QuantumTD3, pool: Pool, seed: int) -> dict[str, Any]:
         if block.backend is not None and block.fitted:
             measured = measure_fidelity(model, pool.observations(chosen))
             found["fidelity"] = {key: round(value, 5) for key, value in measured.items()}
-    # A cell is not lost for it
+    # A failure must not lose the cell
     except Exception as error:
         warnings.warn(f"the circuit was not looked at: {type(error).__name__}: {error}", stacklevel=2)
     return found

@@ -1,4 +1,4 @@
-"""A cell: one arm with one seed. What it is and what came of it lies in one folder."""
+"""A cell: one arm with one seed, with its settings and results in one folder."""
 
 import csv
 import io
@@ -15,26 +15,26 @@ import numpy as np
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.study.spec import Arm, Study, hash_of
 
-#: ``running`` cells were begun and may be gone on with; ``budget`` ones were ended by a limit of their backend
+#: ``running`` cells were started and may be continued; a limit of their backend ended ``budget`` cells
 STATUSES = ("running", "complete", "budget", "failed")
 MANIFEST, CURVE, EVALUATION, PROGRESS = "cell.json", "curve.csv", "evaluation.json", "progress.json"
-#: columns of a curve. ``return`` and ``worst`` are of the weights that are deployed, ``own_return`` of those that learn where
-#: others are deployed, ``training_return`` is of the last 100 training episodes
+#: columns of a curve. ``return`` and ``worst`` belong to the deployed weights, ``own_return`` to the weights that learn if
+#: others are deployed, ``training_return`` to the last 100 training episodes
 COLUMNS = ("steps", "updates", "cpu_minutes", "return", "worst", "own_return", "training_return")
 
 
 class DamagedCellError(RuntimeError):
-    """A cell's files are not what was written. The message names the file."""
+    """A cell's files are damaged. The message names the file."""
 
 
 def identity(study: Study, arm: Arm, seed: int) -> dict[str, Any]:
     """
-    Everything that a cell's figures depend on, as plain data.
+    Return everything that determines a cell's results, as plain data.
 
     :param study: the study
     :param arm: one of its arms
     :param seed: of the cell
-    :return: under the names that a cell's manifest has
+    :return: values under the names of a cell's manifest
     """
     everything = {
         "study": study.name,
@@ -50,10 +50,12 @@ def identity(study: Study, arm: Arm, seed: int) -> dict[str, Any]:
 
 def differences(theirs: Any, ours: Any, name: str = "") -> list[str]:
     """
-    :param theirs: plain data, of a cell
-    :param ours: plain data, of the study as it is now
-    :param name: where they stand
-    :return: a clause for every value that is another one, e.g. ``settings.gamma was 0.98 and is 0.99``
+    List how two sets of plain data differ.
+
+    :param theirs: plain data of a cell
+    :param ours: plain data of the current study
+    :param name: their name, as a prefix
+    :return: a clause for every different value, e.g. ``settings.gamma was 0.98 and is 0.99``
     """
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
         found = []
@@ -72,12 +74,12 @@ def differences(theirs: Any, ours: Any, name: str = "") -> list[str]:
 @dataclass
 class Cell:
     """
-    A cell as it was found.
+    A cell that was found.
 
-    :param manifest: what is in ``cell.json``
+    :param manifest: contents of ``cell.json``
     :param curve: rows of its evaluations in training, by column
-    :param evaluation: what is in ``evaluation.json``; empty before it is evaluated
-    :param folder: where it lies; ``None`` of one out of a packed file
+    :param evaluation: contents of ``evaluation.json``; empty before the evaluation
+    :param folder: its folder; ``None`` for a cell of a packed file
     """
 
     manifest: dict[str, Any]
@@ -97,23 +99,25 @@ class Cell:
 
     @property
     def seed(self) -> int:
-        """Of everything."""
+        """The cell's seed."""
         return self.manifest["seed"]
 
     @property
     def label(self) -> str:
-        """As messages name it."""
+        """The cell's name in messages."""
         return f"{self.arm} seed {self.seed}"
 
     @property
     def returns(self) -> np.ndarray:
-        """Of the evaluation's episodes, ``(episodes,)``."""
+        """Returns of the evaluation's episodes, ``(episodes,)``."""
         return np.array(self.evaluation["returns"], dtype=float)
 
     def changes(self, study: Study) -> list[str]:
         """
+        List what changed in the study since this cell was started.
+
         :param study: as it is now
-        :return: a clause for everything that is another in the study than when this cell was begun
+        :return: a clause for every change
         """
         arm = next((arm for arm in study.arms if arm.name == self.arm), None)
         if arm is None:
@@ -126,6 +130,8 @@ class Cell:
 
 def folder_of(out: Path, arm: str, seed: int) -> Path:
     """
+    Return a cell's folder.
+
     :param out: the study's folder
     :param arm: name of an arm
     :param seed: a seed
@@ -166,11 +172,11 @@ def update(cell: Cell, **values: Any) -> None:
 
 def finish(cell: Cell, status: str, **values: Any) -> None:
     """
-    Write down that a cell has come to its end, with checksums of what is left of it, and remove what it needs no more.
+    Record the end of a cell with checksums of its files, and remove files that it no longer needs.
 
     :param cell: the cell
     :param status: ``complete`` or ``budget``
-    :param values: for the manifest
+    :param values: further values of the manifest
     """
     assert cell.folder is not None
     update(cell, status=status, checksums=_checksums(cell.folder), **values)
@@ -185,10 +191,12 @@ def _checksums(folder: Path) -> dict[str, int]:
 
 def read_cell(folder: Path) -> Cell:
     """
+    Read a cell from its folder.
+
     :param folder: of a cell
     :return: the cell
-    :raises FileNotFoundError: if it was not begun
-    :raises DamagedCellError: if a file is missing or is not what was written; the message names it
+    :raises FileNotFoundError: if it was not started
+    :raises DamagedCellError: if a file is missing or damaged; the message names it
     """
     path = folder / MANIFEST
     try:
@@ -196,7 +204,7 @@ def read_cell(folder: Path) -> Cell:
         assert manifest["status"] in STATUSES and isinstance(manifest["seed"], int) and isinstance(manifest["arm"], str)
     except FileNotFoundError:
         raise
-    # Whatever a damaged file gives
+    # A damaged file may raise anything
     except Exception as error:
         raise DamagedCellError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     cell = Cell(manifest, folder=folder)
@@ -220,11 +228,11 @@ def read_cell(folder: Path) -> Cell:
 
 def put_aside(folder: Path, word: str) -> Path:
     """
-    Rename a cell's folder, so that it can be begun anew and nothing is lost.
+    Rename a cell's folder, so that the cell can restart and nothing is lost.
 
     :param folder: of the cell
-    :param word: why, ``damaged`` or ``void``
-    :return: where it is now
+    :param word: the reason, ``damaged`` or ``void``
+    :return: the new path
     """
     number = 1
     while (aside := folder.with_name(f"{folder.name}.{word}-{number}")).exists():
@@ -235,7 +243,9 @@ def put_aside(folder: Path, word: str) -> Path:
 
 def write_curve(path: Path, rows: list[dict[str, float]]) -> None:
     """
-    :param path: of the CSV file
+    Write a curve.
+
+    :param path: the CSV file
     :param rows: of an evaluation each
     """
     write_text(path, curve_text(rows))
@@ -243,8 +253,10 @@ def write_curve(path: Path, rows: list[dict[str, float]]) -> None:
 
 def curve_text(rows: list[dict[str, float]]) -> str:
     """
-    :param rows: of an evaluation each, with the columns of :data:`COLUMNS`
-    :return: the CSV file
+    Format a curve as CSV.
+
+    :param rows: one row per evaluation, with the columns of :data:`COLUMNS`
+    :return: the text of the CSV file
     """
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -255,8 +267,10 @@ def curve_text(rows: list[dict[str, float]]) -> str:
 
 def read_curve(text: str) -> dict[str, np.ndarray]:
     """
-    :param text: of the CSV file
-    :return: its columns; what is not there is NaN
+    Parse a curve.
+
+    :param text: the text of the CSV file
+    :return: its columns; missing values are NaN
     """
     rows = list(csv.DictReader(io.StringIO(text)))
     return {name: np.array([float(row.get(name) or "nan") for row in rows]) for name in COLUMNS}

@@ -1,4 +1,4 @@
-"""What happens in a training besides learning: its budget, its curve, its checkpoints, and how it is asked to stop."""
+"""The clock of a training: budget, curve, checkpoints, and requests to stop."""
 
 import json
 import os
@@ -20,23 +20,23 @@ from sb3_quantum.study.spec import Budget, Evaluation
 from sb3_quantum.zoo.checkpoints import write_checkpoint
 from sb3_quantum.zoo.continuation import generator_state
 
-#: file of a checkpoint: the clock, and what has to be known to go on beside the model
+#: file of a checkpoint with the clock and the state of the run beside the model
 CLOCK = "clock.json"
-#: seconds between two looks at what is outside of the training
+#: seconds between two checks of the outside world
 LOOK = 2.0
 
 
 class Stopped(Exception):
-    """Somebody asked the cell to stop; what it had done is on the disk."""
+    """The cell was asked to stop; its progress is on the disk."""
 
 
 class Stop:
     """
-    Whether somebody has asked a cell to stop: Ctrl-C, a termination signal, or the end of the process that started it.
+    Requests to stop a cell: Ctrl-C, a termination signal, or the end of the process that started it.
 
-    Outside of :attr:`training`, where nothing is lost by it, a signal stops at once. A second one always does.
+    Outside :attr:`training`, where nothing is lost, a signal stops at once. A second signal always does.
 
-    :param parent: process that the cell must not outlive; ``None`` if there is none
+    :param parent: process that the cell must not outlive, or ``None``
     """
 
     def __init__(self, parent: int | None = None):
@@ -47,7 +47,7 @@ class Stop:
         self._last_look = time.monotonic()
 
     def __enter__(self) -> "Stop":
-        # Only a main thread may have signal handlers
+        # Only the main thread may have signal handlers
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._handle)
@@ -69,7 +69,7 @@ class Stop:
 
     def look(self) -> bool:
         """
-        :return: whether to stop; asks the operating system now and then
+        Tell whether to stop; now and then this asks the operating system.
         """
         if self._parent is not None and time.monotonic() - self._last_look > LOOK:
             self._last_look = time.monotonic()
@@ -79,17 +79,16 @@ class Stop:
 
 class Clock(BaseCallback):
     """
-    Ends a training where its budget does, evaluates and writes checkpoints on the way.
+    Callback that ends a training with its budget, and evaluates and writes checkpoints on the way.
 
-    CPU minutes are those of this process, evaluations and checkpoints excluded: a pause, or a machine that is shared, costs
-    none of them.
+    CPU minutes are those of this process without evaluations and checkpoints, so pauses and other processes do not count.
 
-    :param folder: of the cell
-    :param budget: of the training
-    :param evaluation: how it is evaluated
-    :param evaluate: gives a point of the curve: ``return``, ``worst``, ``own_return``
+    :param folder: the cell's folder
+    :param budget: the training's budget
+    :param evaluation: the study's evaluation
+    :param evaluate: returns a point of the curve: ``return``, ``worst``, ``own_return``
     :param stop: whether to stop
-    :param checkpoint_seconds: between two checkpoints
+    :param checkpoint_seconds: seconds between two checkpoints
     """
 
     def __init__(
@@ -105,7 +104,7 @@ class Clock(BaseCallback):
         self.folder, self.budget, self.evaluation = folder, budget, evaluation
         self.evaluate, self.stop, self.checkpoint_seconds = evaluate, stop, checkpoint_seconds
         self.rows: list[dict[str, float]] = []
-        #: rows of the replay buffer that do not go on in the next one, of ``begin_episodes``
+        #: rows of the replay buffer that the next row does not follow, from ``begin_episodes``
         self.ends: list[int] = []
         self._minutes = 0.0
         self._since: float | None = None
@@ -113,10 +112,10 @@ class Clock(BaseCallback):
 
     def go_on(self, checkpoint: Path) -> dict[str, Any]:
         """
-        Take the clock and the curve up where a checkpoint has them.
+        Continue clock and curve from a checkpoint.
 
         :param checkpoint: its folder
-        :return: what was noted of the run's random actions and its replay buffer
+        :return: the saved state of the run's random actions and replay buffer
         """
         noted = json.loads((checkpoint / CLOCK).read_text())
         self._minutes = noted["cpu_minutes"]
@@ -135,7 +134,7 @@ class Clock(BaseCallback):
 
     @property
     def done(self) -> float:
-        """Share of the budget that is spent."""
+        """Share of the budget spent so far."""
         spent = {"steps": self.model.num_timesteps, "updates": self.model._n_updates, "cpu_minutes": self.minutes}
         return spent[self.budget.unit] / self.budget.amount
 
@@ -147,8 +146,8 @@ class Clock(BaseCallback):
         self.stop.training = True
 
     def _on_rollout_start(self) -> None:
-        # Between two rollouts every transition is stored and every update is done; a callback that ends a training within a
-        # rollout takes its updates away
+        # Between two rollouts every transition is stored and every update is done; ending a training within a rollout would
+        # drop its updates
         if self.stop.look():
             raise Stopped
         if self.done < 1 and self.done * self.evaluation.points >= len(self.rows) + 1:
@@ -160,14 +159,14 @@ class Clock(BaseCallback):
         if time.monotonic() - self._last_progress > LOOK:
             self._last_progress = time.monotonic()
             self.note("training")
-        # Steps are counted by ``learn`` itself
+        # ``learn`` itself counts steps
         return self.budget.unit == "steps" or self.done < 1
 
     def _on_training_end(self) -> None:
         self.end()
 
     def end(self) -> None:
-        """Stop the clock, also where ``learn`` did not come to its end."""
+        """Stop the clock, also if ``learn`` did not end normally."""
         self._pause()
         self.stop.training = False
 
@@ -202,7 +201,7 @@ class Clock(BaseCallback):
 
     def note(self, phase: str) -> None:
         """
-        Say how far the cell is, to whoever watches it. Nothing depends on it, so it is not brought to the disk.
+        Publish the cell's progress. Nothing depends on it, so the file is not synchronized.
 
         :param phase: ``training`` or ``evaluating``
         """

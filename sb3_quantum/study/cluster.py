@@ -1,4 +1,4 @@
-"""Runs the cells of a study on any Dask cluster: on one machine, behind a batch system, in Kubernetes."""
+"""Run the cells of a study on a Dask cluster: on one machine, in a batch system, or in Kubernetes."""
 
 import os
 import time
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 #: seconds to wait for a scheduler that does not answer
 CONNECT_SECONDS = 10.0
-#: seconds between two looks at the cluster
+#: seconds between two checks of the cluster
 LOOK = 0.5
-#: workers that may be lost under one cell before that counts as failed
+#: number of lost workers after which a cell counts as failed
 LOST = 20
 
 
@@ -28,22 +28,24 @@ def run_on_cluster(
     study: Study, out: Path, cells: list[tuple[Arm, int]], address: str, checkpoint_minutes: float = 10.0, renew: bool = False
 ) -> int:
     """
-    Run what is not complete on a cluster whose workers see the study's folder under the same path. A cell whose worker is lost
-    goes on from its checkpoint on another one. Ctrl-C asks the cells to write a checkpoint and to stop.
+    Run the incomplete cells on a cluster whose workers see the study's folder under the same path.
+
+    If a worker is lost, its cell continues from its checkpoint on another worker. Ctrl-C asks the cells to write a checkpoint
+    and stop.
 
     :param study: the study
     :param out: its folder
-    :param cells: that are asked for
-    :param address: of the scheduler
-    :param checkpoint_minutes: between two checkpoints
+    :param cells: arm and seed of the cells to run
+    :param address: the scheduler's address
+    :param checkpoint_minutes: minutes between two checkpoints
     :param renew: put void cells aside
     :return: exit status: 0, 1 if a cell failed, 130 if it was stopped
-    :raises StudyError: if no scheduler answers, a setting is wrong, or the study was changed since
+    :raises StudyError: if no scheduler answers, a setting is wrong, or the study has changed
     :raises ImportError: if Dask is missing
     """
     client = connect(address)
     out = out.resolve()
-    # As long as it is there, somebody waits for the cells
+    # While this file exists, the caller waits for the cells
     alive = out / f".alive-{os.getpid()}-{time.time_ns()}"
     try:
         form, done, left = prepare(study, out, cells, renew)
@@ -57,8 +59,10 @@ def run_on_cluster(
 
 def connect(address: str) -> "Client":
     """
-    :param address: of a scheduler
-    :return: a client of it
+    Connect to a scheduler.
+
+    :param address: the scheduler's address
+    :return: a client
     :raises StudyError: if none answers
     :raises ImportError: if Dask is missing
     """
@@ -115,7 +119,7 @@ def _run(
 
 
 def _look(out: Path, futures: dict[Key, Any], progress: Progress) -> None:
-    """Take note of cells that have begun, and of those that have come to their end."""
+    """Record cells that started and cells that ended."""
     for key, future in list(futures.items()):
         folder = folder_of(out, *key)
         if key in progress.waiting and (folder / "log.txt").exists() and future.status == "pending":
@@ -136,7 +140,7 @@ def _look(out: Path, futures: dict[Key, Any], progress: Progress) -> None:
 
 
 def _cancel(client: "Client", futures: dict[Key, Any]) -> None:
-    """Take the cells that wait out of the queue, and wait for those that run: they have seen that nobody waits for them."""
+    """Remove waiting cells from the queue, and wait for running ones, which notice that the caller has stopped."""
     from distributed import wait
 
     with suppress(Exception):
@@ -146,5 +150,5 @@ def _cancel(client: "Client", futures: dict[Key, Any]) -> None:
 
 
 def _processing(client: "Client") -> set[str]:
-    """Keys of the tasks that run now."""
+    """Return the keys of the running tasks."""
     return {key for keys in client.processing().values() for key in keys}

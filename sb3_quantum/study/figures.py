@@ -1,4 +1,4 @@
-"""Pictures of a study: learning curves, every seed, and performance profiles."""
+"""Figures of a study: learning curves, every seed, and performance profiles."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: of an arm, its complete cells
+#: an arm and its complete cells
 Groups = dict[str, list[Cell]]
 
 
@@ -25,10 +25,10 @@ def _look(place: int) -> dict[str, str]:
 
 def write(figure: "Figure", path: Path) -> None:
     """
-    Write a picture on white, which is readable on paper and on a dark page.
+    Write a figure on white, which is readable on paper and on a dark page.
 
-    :param figure: the picture
-    :param path: of the PNG file
+    :param figure: the figure
+    :param path: the PNG file
     """
     with replacing(path) as partial:
         figure.savefig(partial, dpi=150, facecolor="white")
@@ -36,7 +36,7 @@ def write(figure: "Figure", path: Path) -> None:
 
 def seeds_figure(variants: dict[str, Groups], places: dict[str, int]) -> "Figure":
     """
-    Every run as a dot, and the interquartile mean of each arm with its interval.
+    Draw every run as a dot, and the interquartile mean of each arm with its interval.
 
     :param variants: arms of every variant
     :param places: in the order of colours, by arm
@@ -63,7 +63,7 @@ def seeds_figure(variants: dict[str, Groups], places: dict[str, int]) -> "Figure
 
 
 def _clip(axes: "Axes", groups: Groups) -> None:
-    """Intervals of two or three seeds may be wider than everything that there is to be seen."""
+    """Limit the axis, because intervals of two or three seeds may be far wider than the data."""
     values = np.array([cell.returns.mean() for cells in groups.values() for cell in cells])
     if len(values):
         margin = 0.25 * max(np.ptp(values), 1e-9)
@@ -72,11 +72,11 @@ def _clip(axes: "Axes", groups: Groups) -> None:
 
 def curves_figure(variants: dict[str, Groups], places: dict[str, int], hours: bool) -> "Figure":
     """
-    Return in training: the mean over an arm's seeds, and their range.
+    Draw the return in training: the mean over an arm's seeds, and their range.
 
     :param variants: arms of every variant
     :param places: in the order of colours, by arm
-    :param hours: whether against CPU hours, or against environment steps
+    :param hours: whether to draw against CPU hours instead of environment steps
     :return: the figure
     """
     figure = new_figure(8, 0.8 + 3.4 * len(variants), layout="constrained")
@@ -108,7 +108,7 @@ def curves_figure(variants: dict[str, Groups], places: dict[str, int], hours: bo
 
 def profiles_figure(variants: dict[str, Groups], places: dict[str, int]) -> "Figure":
     """
-    Performance profiles: the share of episodes with more than a return, with a band for the seeds.
+    Draw performance profiles: the share of episodes above a return, with a band for the seeds.
 
     :param variants: arms of every variant
     :param places: in the order of colours, by arm

@@ -1,4 +1,4 @@
-"""Reads a study's file: arms over a base, seeds, budget, evaluation, and the comparisons that are stated before it runs."""
+"""Reader of a study's file: base and arms, seeds, budget, evaluation, and the comparisons stated before the study runs."""
 
 from collections.abc import Collection, Hashable, Mapping
 from importlib import resources
@@ -9,19 +9,21 @@ from sb3_quantum.circuits.checks import check_flag, check_int, check_number, sho
 from sb3_quantum.study.settings import merged
 from sb3_quantum.study.spec import ABLATIONS, UNITS, Arm, Budget, Comparison, Environment, Evaluation, Study, StudyError
 
-#: keys of an arm, or of a variant, that are no settings
+#: keys of an arm or a variant that are not settings
 ARM_KEYS = ("from", "note", "seeds", "budget", "variants")
 _STUDY_KEYS = (
     "name", "question", "environment", "budget", "base", "seeds", "variants", "arms",
     "evaluation", "comparisons", "thresholds",
 )  # fmt: skip
-#: an arm with ``from: nothing`` does not begin with the base's settings
+#: an arm with ``from: nothing`` starts without the base's settings
 NOTHING = "nothing"
 
 
 def shipped() -> dict[str, Path]:
     """
-    :return: files of the studies that come with the package, by name
+    List the studies that come with the package.
+
+    :return: their files by name
     """
     folder = Path(str(resources.files("sb3_quantum.study"))) / "files"
     return {path.stem: path for path in sorted(folder.glob("*.yml"))}
@@ -31,9 +33,9 @@ def read_study(source: str | Path) -> Study:
     """
     Read a study's file.
 
-    :param source: its path, or the name of one of :func:`shipped`
+    :param source: its path, or a name of :func:`shipped`
     :return: the study
-    :raises StudyError: if there is no such file, or something in it cannot be used
+    :raises StudyError: if there is no such file, or it is invalid
     :raises ImportError: if PyYAML is missing
     """
     known = shipped()
@@ -50,10 +52,12 @@ def read_study(source: str | Path) -> Study:
 
 def parse_study(text: str, where: str = "the study") -> Study:
     """
+    Parse a study's file.
+
     :param text: of the file
     :param where: its name, for messages
     :return: the study
-    :raises StudyError: if something in it cannot be used
+    :raises StudyError: if it is invalid
     :raises ImportError: if PyYAML is missing
     """
     data = _mapping(where, load_yaml(text, where))
@@ -84,12 +88,12 @@ def parse_study(text: str, where: str = "the study") -> Study:
 
 def load_yaml(text: str, where: str) -> Any:
     """
-    Plain YAML; a key that is there twice is an error, where YAML would take the second one without a word.
+    Load plain YAML, and refuse duplicate keys, of which YAML would silently keep the second.
 
     :param text: of the file
     :param where: its name, for messages
     :return: plain data
-    :raises StudyError: if it is no YAML, or a key is there twice
+    :raises StudyError: if it is not YAML, or a key occurs twice
     :raises ImportError: if PyYAML is missing
     """
     try:
@@ -118,7 +122,7 @@ def _mapping(what: str, value: Any) -> dict[str, Any]:
 
 
 def _listed(where: str, key: str, data: Mapping[str, Any]) -> list[Any]:
-    """A list, empty if there is none."""
+    """Check a list; empty if missing."""
     value = data.get(key)
     if not isinstance(value, list | type(None)):
         raise StudyError(f"{where}: {key} must be a list, got {shown(value)}")
@@ -126,7 +130,7 @@ def _listed(where: str, key: str, data: Mapping[str, Any]) -> list[Any]:
 
 
 def _names(where: str, key: str, data: Mapping[str, Any]) -> list[str]:
-    """A list of names, empty if there is none."""
+    """Check a list of names; empty if missing."""
     names = _listed(where, key, data)
     if not all(isinstance(name, str) for name in names):
         raise StudyError(f"{where}: {key} must be a list of names, got {shown(names)}")
@@ -134,7 +138,7 @@ def _names(where: str, key: str, data: Mapping[str, Any]) -> list[str]:
 
 
 def _known(what: str, given: Collection[Any], known: Collection[str], where: str) -> None:
-    """Refuse names that nobody reads, with the nearest known one."""
+    """Refuse unknown names, and suggest the nearest known one."""
     message = unknown_names(given, known, {})
     if message:
         raise StudyError(f"{where}: {what} {message}")
@@ -191,7 +195,7 @@ def _evaluation(value: Any, where: str) -> Evaluation:
 
 
 def _arms(data: dict[str, Any], where: str) -> tuple[Arm, ...]:
-    """All arms, with those of every variant."""
+    """Build all arms, with those of every variant."""
     given = {name: _mapping(f"{where}: arm {name!r}", value or {}) for name, value in _mapping("arms", data["arms"]).items()}
     variants = {
         name: _mapping(f"{where}: variant {name!r}", value or {})
@@ -212,7 +216,7 @@ def _arms(data: dict[str, Any], where: str) -> tuple[Arm, ...]:
                 continue
             chain = _chain(name, given, where)
             settings: dict[str, Any] = {} if chain[-1].get("from") == NOTHING else base
-            # The farthest first, and a variant behind all of them: it is what its arms have in common
+            # The most distant ancestor first, and the variant after all of them, because its arms share it
             layers = [*reversed(chain), changes]
             for layer in layers:
                 settings = merged(settings, {key: value for key, value in layer.items() if key not in ARM_KEYS})
@@ -234,7 +238,7 @@ def _arms(data: dict[str, Any], where: str) -> tuple[Arm, ...]:
 
 
 def _chain(name: str, arms: dict[str, dict[str, Any]], where: str) -> list[dict[str, Any]]:
-    """An arm, and what it is derived from, one after the other."""
+    """Return an arm and its ancestors, one after the other."""
     chain, names = [arms[name]], [name]
     while (parent := chain[-1].get("from")) not in (None, NOTHING):
         _known("arm", [parent], arms, f"{where}: from of the arm {names[-1]!r}")
@@ -246,7 +250,7 @@ def _chain(name: str, arms: dict[str, dict[str, Any]], where: str) -> list[dict[
 
 
 def _comparisons(value: Any, arms: tuple[Arm, ...], where: str) -> tuple[Comparison, ...]:
-    """Names without a variant stand for the comparison within every variant."""
+    """Build the comparisons; names without a variant mean the comparison within every variant."""
     if not isinstance(value, list):
         raise StudyError(f"{where}: comparisons must be a list of pairs of arms, got {shown(value)}")
     full = [arm.name for arm in arms]

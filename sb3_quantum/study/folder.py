@@ -1,4 +1,4 @@
-"""A study's folder: which cells there are, which are void, and under which form of the file each was begun."""
+"""A study's folder: its cells, which of them are void, and the version of the file under which each was started."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,18 +8,18 @@ from sb3_quantum.study.cell import Cell, DamagedCellError, folder_of, put_aside,
 from sb3_quantum.study.file import parse_study
 from sb3_quantum.study.spec import Comparison, Study, StudyError
 
-#: where the forms of the file are kept under which cells were begun, ``<hash>.yml``
+#: folder of the file's versions under which cells were started, ``<hash>.yml``
 FORMS = "forms"
 
 
 @dataclass
 class Found:
     """
-    What there is of a study.
+    Contents of a study's folder.
 
-    :param cells: of the study as it is now, by arm and seed
-    :param void: cells that were begun with other settings, and what differs
-    :param damaged: a sentence for each
+    :param cells: cells of the current study, by arm and seed
+    :param void: cells that were started with other settings, and the differences
+    :param damaged: a sentence for each damaged cell
     """
 
     cells: dict[tuple[str, int], Cell] = field(default_factory=dict)
@@ -28,15 +28,19 @@ class Found:
 
     def complete(self, arm: str) -> list[Cell]:
         """
+        Return the complete cells of an arm.
+
         :param arm: an arm's name
-        :return: its complete cells, by seed
+        :return: the cells by seed
         """
         mine = [cell for (name, _), cell in self.cells.items() if name == arm and cell.status == "complete"]
         return sorted(mine, key=lambda cell: cell.seed)
 
     def sentences(self) -> list[str]:
         """
-        :return: what is void or damaged, and why
+        Describe void and damaged cells.
+
+        :return: a sentence for each, with the reason
         """
         void = [f"cell {cell.label} is void: {'; '.join(changes[:3])}" for cell, changes in self.void]
         return void + self.damaged
@@ -44,9 +48,11 @@ class Found:
 
 def find(study: Study, out: Path) -> Found:
     """
+    Read a study's folder.
+
     :param study: as it is now
     :param out: its folder
-    :return: what there is
+    :return: its contents
     """
     found = Found()
     for path in sorted(out.glob("*/*/cell.json")):
@@ -68,7 +74,7 @@ def find(study: Study, out: Path) -> Found:
 
 def keep_form(study: Study, out: Path) -> Path:
     """
-    Keep a study's file as it is now beside its cells.
+    Keep a copy of the current file beside the cells.
 
     :param study: the study
     :param out: its folder
@@ -91,7 +97,9 @@ def keep_form(study: Study, out: Path) -> Path:
 
 def read_form(path: Path) -> Study | None:
     """
-    :param path: of a form
+    Read a version of a study's file.
+
+    :param path: the file
     :return: the study as it was then; ``None`` if the file is missing or damaged
     """
     try:
@@ -103,15 +111,15 @@ def read_form(path: Path) -> Study | None:
 
 def check_void(study: Study, out: Path, renew: bool) -> None:
     """
-    Refuse to go on with a study that was changed since, unless its void cells are to be put aside.
+    Refuse to continue a study with void cells, unless they are to be put aside.
 
     :param study: as it is now
     :param out: its folder
-    :param renew: put them aside, so that they are begun anew
-    :raises StudyError: if there are void cells; the message says which, and why
+    :param renew: whether to put void cells aside, so that they restart
+    :raises StudyError: if there are void cells; the message names them and the reasons
     """
     planned = {(arm.name, seed) for arm, seed in study.cells()}
-    # Those of arms and seeds that are not asked for any more are in nobody's way
+    # Cells of removed arms and seeds do not matter
     void = [(cell, changes) for cell, changes in find(study, out).void if (cell.arm, cell.seed) in planned]
     if not void:
         return
@@ -128,12 +136,12 @@ def check_void(study: Study, out: Path, renew: bool) -> None:
 
 def stated_beforehand(comparison: Comparison, cells: list[Cell], out: Path | None) -> str:
     """
-    Whether a comparison was in the file when its cells were begun.
+    Tell whether a comparison was in the file when its cells were started.
 
-    :param comparison: of the study as it is now
+    :param comparison: a comparison of the current study
     :param cells: of its two arms
     :param out: the study's folder
-    :return: empty if it was, otherwise what is to be known of it
+    :return: empty if it was, otherwise a remark for the report
     """
     if any(cell.manifest.get("taken_over") for cell in cells):
         return "some of its runs are older than this file"

@@ -1,4 +1,4 @@
-"""What a trained agent's block gives, recorded or replaced: whether the agent needs it, and what of it."""
+"""Record or replace the outputs of a trained agent's block, to find out what the agent uses."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,17 +14,17 @@ from sb3_quantum.priors import make_prior
 from sb3_quantum.qtd3 import QuantumTD3
 from sb3_quantum.qtd3.networks import QuantumActor
 
-#: takes circuit inputs ``(batch, n_inputs)`` and the block's outputs ``(batch, n_qubits)``, returns other outputs
+#: maps circuit inputs ``(batch, n_inputs)`` and the block's outputs ``(batch, n_qubits)`` to other outputs
 Replace = Callable[[th.Tensor, th.Tensor], th.Tensor]
-#: states that are kept of an evaluation
+#: number of states kept from an evaluation
 KEPT = 10_000
 
 
 class Pool:
     """
-    What a block was given and what it gave in an evaluation: the first :data:`KEPT` states.
+    Inputs and outputs of a block in an evaluation: the first :data:`KEPT` states.
 
-    After it, ``outputs`` has them all, ``(n_states, n_qubits)``, and ``inputs`` and ``observations`` as many rows.
+    After the evaluation, ``outputs`` is ``(n_states, n_qubits)``, and ``inputs`` and ``observations`` have as many rows.
     """
 
     def __init__(self) -> None:
@@ -33,6 +33,8 @@ class Pool:
 
     def add(self, observations: Any, inputs: th.Tensor, outputs: th.Tensor) -> None:
         """
+        Add a batch.
+
         :param observations: ``(batch, ...)``, or a dictionary of such tensors
         :param inputs: ``(batch, n_inputs)``
         :param outputs: ``(batch, n_qubits)``
@@ -53,8 +55,10 @@ class Pool:
 
     def observations(self, places: np.ndarray) -> Any:
         """
+        Return some of the observations.
+
         :param places: numbers of states
-        :return: the observations there, as one batch
+        :return: their observations, as one batch
         """
         parts = [part[0] for part in self._parts]
         if isinstance(parts[0], dict):
@@ -64,7 +68,7 @@ class Pool:
 
 @contextmanager
 def _altered(actor: QuantumActor, encode: Any, decode: Any) -> Iterator[None]:
-    """Replace two methods of this one actor."""
+    """Replace two methods of one actor."""
     actor.encode, actor.decode = encode, decode  # type: ignore[method-assign]
     try:
         yield
@@ -75,10 +79,10 @@ def _altered(actor: QuantumActor, encode: Any, decode: Any) -> Iterator[None]:
 @contextmanager
 def recorded(model: QuantumTD3) -> Iterator[Pool]:
     """
-    Record what the deployed actor's block is given and gives.
+    Record inputs and outputs of the deployed actor's block.
 
     :param model: a trained model
-    :return: what was recorded
+    :return: the record
     """
     actor, pool = model.policy.deployed_actor, Pool()
     last: list[Any] = []
@@ -100,19 +104,19 @@ def recorded(model: QuantumTD3) -> Iterator[Pool]:
 @contextmanager
 def replaced(model: QuantumTD3, name: str, pool: Pool, deterministic: bool, seed: int) -> Iterator[None]:
     """
-    Let the deployed actor act on something else than its block's outputs:
+    Let the deployed actor act on other outputs than its block's:
 
-    - ``shuffled``: outputs that the block gave in other states, drawn for every state anew. Whatever they say of the state is
-      gone, and their distribution is the same
+    - ``shuffled``: outputs that the block gave in other states, drawn anew for every state: the same distribution, without
+      information about the state
     - ``zeros``: zeros
     - ``mean_field``: the circuit's closed-form product state under the same readout: without correlations
-    - ``fresh_angles``: the circuit at angles that are drawn for every state anew, uniformly over their period
+    - ``fresh_angles``: the circuit at angles drawn anew for every state, uniformly over their period
 
     :param model: a trained model
-    :param name: of one of these
-    :param pool: of an evaluation as it is
+    :param name: name of the ablation
+    :param pool: record of an unaltered evaluation
     :param deterministic: whether the evaluation acts deterministically
-    :param seed: of what is drawn
+    :param seed: seed of the draws
     """
     actor = model.policy.deployed_actor
     plain_encode, plain_decode = actor.encode, actor.decode
@@ -136,9 +140,11 @@ def replaced(model: QuantumTD3, name: str, pool: Pool, deterministic: bool, seed
 
 def applies(name: str, model: QuantumTD3) -> bool:
     """
+    Tell whether an ablation applies to a model.
+
     :param name: of an ablation
     :param model: a model
-    :return: whether it has a meaning for the model's block
+    :return: whether it makes sense for the model's block
     """
     block = model.policy.block
     if name in ("mean_field", "fresh_angles"):
@@ -165,7 +171,7 @@ def _replacement(name: str, circuit: Circuit, pool: Pool, readout: str, rng: np.
 
 
 def _fresh(circuit: Circuit, inputs: th.Tensor, rng: np.random.Generator) -> th.Tensor:
-    """Circuit inputs whose angles are drawn anew; those that have no period from a normal distribution."""
+    """Draw the angles of circuit inputs anew; those without a period from a normal distribution."""
     angles, indices = circuit.split(inputs)
     periods = circuit.periods
     drawn = rng.random(tuple(angles.shape)) * np.where(np.isfinite(periods), periods, 0.0)
@@ -175,8 +181,8 @@ def _fresh(circuit: Circuit, inputs: th.Tensor, rng: np.random.Generator) -> th.
 
 def information(expected: th.Tensor) -> float:
     """
-    What the bits say of the state, one by one: the sum over the qubits of the mutual information between a sampled bit and the
-    state, in bits. An upper bound of it for all of them together where they are independent given the state.
+    Compute the information of single bits about the state: the sum over the qubits of the mutual information between a sampled
+    bit and the state, in bits. It is an upper bound for all bits together if they are independent given the state.
 
     :param expected: expected bits over states, ``(n_states, n_qubits)``
     :return: between 0 and the number of qubits

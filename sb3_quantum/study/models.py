@@ -1,4 +1,4 @@
-"""An arm's model: new, or from a checkpoint."""
+"""Models of arms: new, or from a checkpoint."""
 
 import importlib
 from collections.abc import Callable
@@ -20,9 +20,11 @@ from sb3_quantum.study.spec import Arm, Budget, Environment, StudyError
 
 def maker(environment: Environment) -> Callable[[], gym.Env]:
     """
+    Return a function that makes an environment.
+
     :param environment: of a study
-    :return: makes one
-    :raises StudyError: if there is no such environment; the message says what is close to it
+    :return: the function
+    :raises StudyError: if there is no such environment; the message suggests similar ones
     """
     for package in environment.packages:
         try:
@@ -38,9 +40,11 @@ def maker(environment: Environment) -> Callable[[], gym.Env]:
 
 def total_steps(settings: dict[str, Any], budget: Budget) -> int | None:
     """
+    Compute the environment steps of a training.
+
     :param settings: of an arm
     :param budget: of its trainings
-    :return: environment steps of a training; ``None`` if that is not known beforehand
+    :return: the steps; ``None`` if they are not known beforehand
     """
     if budget.unit == "steps":
         return int(budget.amount)
@@ -49,11 +53,13 @@ def total_steps(settings: dict[str, Any], budget: Budget) -> int | None:
 
 def make_env(settings: dict[str, Any], environment: Environment, seed: int, statistics: Path | None = None) -> VecEnv:
     """
+    Make the environments of a training.
+
     :param settings: of an arm
     :param environment: of the study
     :param seed: of the environments
-    :param statistics: of ``VecNormalize``, to go on with
-    :return: the environments of a training
+    :param statistics: statistics of ``VecNormalize`` to continue with
+    :return: the environments
     """
     env: VecEnv = make_vec_env(maker(environment), n_envs_of(settings), seed=seed)
     normalize = settings.get("normalize")
@@ -62,19 +68,19 @@ def make_env(settings: dict[str, Any], environment: Environment, seed: int, stat
     if statistics is not None:
         return VecNormalize.load(str(statistics), env)
     kwargs = {} if normalize is True else dict(normalize)
-    # As the zoo does it
+    # As the zoo does
     kwargs.setdefault("gamma", settings.get("gamma", 0.99))
     return VecNormalize(env, **kwargs)
 
 
 def make_model(arm: Arm, environment: Environment, seed: int, **changes: Any) -> OffPolicyAlgorithm:
     """
-    A model that is not trained yet.
+    Make an untrained model.
 
     :param arm: of a study
     :param environment: of the study
-    :param seed: of everything
-    :param changes: arguments of the algorithm that take the place of the arm's
+    :param seed: seed of everything random
+    :param changes: arguments of the algorithm that override the arm's
     :return: the model
     :raises StudyError: if a setting is unknown or wrong; the message names the arm
     """
@@ -93,20 +99,22 @@ def make_model(arm: Arm, environment: Environment, seed: int, **changes: Any) ->
         arguments.update(_noise(arm.settings, algorithm, env))
         arguments.update(changes)
         if algorithm is QuantumTD3 and arguments.get("replay_buffer_class") is None:
-            # Checkpoints append to the rows' files; what is learnt is the same
+            # Checkpoints append to the rows' files; what is learned is the same
             arguments["replay_buffer_kwargs"] = {"storage": "memmap", **(arguments.get("replay_buffer_kwargs") or {})}
         return algorithm(arm.settings.get("policy", "MlpPolicy"), env, seed=seed, device="cpu", **arguments)
     except StudyError:
         raise
-    # Whatever a constructor makes of arguments that it cannot use
+    # A constructor may raise anything for bad arguments
     except Exception as error:
         raise StudyError(f"arm {arm.name!r}: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
 def steps_to_learn(arm: Arm) -> int:
     """
+    Return the argument of ``learn``.
+
     :param arm: of a study
-    :return: what ``learn`` is asked for; if that is more than any training has, the callback ends it
+    :return: the steps; if the number is huge, the callback ends the training
     """
     steps = total_steps(arm.settings, arm.budget)
     return UNKNOWN_STEPS if steps is None else steps
@@ -114,12 +122,12 @@ def steps_to_learn(arm: Arm) -> int:
 
 def load_model(arm: Arm, environment: Environment, seed: int, path: Path, statistics: Path | None) -> OffPolicyAlgorithm:
     """
-    A model from its file.
+    Load a model from its file.
 
     :param arm: of a study
     :param environment: of the study
     :param seed: of the cell
-    :param path: of the zip file, written on this machine by a cell of one's own
+    :param path: the zip file, which one of the user's cells wrote on this machine
     :param statistics: of ``VecNormalize``
     :return: the model
     """
@@ -129,16 +137,16 @@ def load_model(arm: Arm, environment: Environment, seed: int, path: Path, statis
 
 def check_arms(arms: list[Arm], environment: Environment) -> None:
     """
-    Make every arm's model once, with a small replay buffer, so that a wrong setting is found before anything runs.
+    Make every arm's model once with a small replay buffer, to find wrong settings before anything runs.
 
     :param arms: of a study
     :param environment: of the study
-    :raises StudyError: if there is one; the message names all of them
+    :raises StudyError: if there are any; the message names all of them
     """
     problems = []
     for arm in arms:
         try:
-            # Names before numbers: what the study itself reads is one of them
+            # Names before numbers, including those that the study itself reads
             check_settings(arm.settings)
             model = make_model(arm, environment, arm.seeds[0], buffer_size=2 * n_envs_of(arm.settings))
             assert model.env is not None
@@ -152,7 +160,7 @@ def check_arms(arms: list[Arm], environment: Environment) -> None:
 
 
 def _noise(settings: dict[str, Any], algorithm: type, env: VecEnv) -> dict[str, Any]:
-    """``action_noise`` as the algorithm takes it, from a number as in QuantumTD3 or from the zoo's two keys."""
+    """Make ``action_noise`` for the algorithm from a number, as in QuantumTD3, or from the zoo's two keys."""
     kind, deviation = settings.get("noise_type"), settings.get("noise_std")
     if (kind is None) != (deviation is None):
         raise ValueError("noise_type and noise_std must be given together")

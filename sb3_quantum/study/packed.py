@@ -1,4 +1,4 @@
-"""All complete cells of a study in one small file, to be published, and to be taken over elsewhere."""
+"""Packed studies: all complete cells in one small file, for publication and for use elsewhere."""
 
 import gzip
 import json
@@ -26,10 +26,12 @@ from sb3_quantum.study.spec import Study, StudyError
 
 def pack(study: Study, out: Path, path: Path) -> int:
     """
+    Pack the complete cells of a study.
+
     :param study: the study
     :param out: its folder
-    :param path: of the file, ``.json.gz``
-    :return: how many cells are in it
+    :param path: the packed file, ``.json.gz``
+    :return: number of cells in it
     :raises StudyError: if there are none
     """
     found = find(study, out)
@@ -44,7 +46,7 @@ def pack(study: Study, out: Path, path: Path) -> int:
         }
         for cell in cells
     ]
-    # Without a time of day in it: the same cells are the same bytes
+    # Without a time stamp, so the same cells give the same bytes
     data = gzip.compress(json.dumps(rows, separators=(",", ":")).encode(), mtime=0)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
@@ -54,7 +56,9 @@ def pack(study: Study, out: Path, path: Path) -> int:
 
 def unpack(path: Path) -> list[Cell]:
     """
-    :param path: of a packed file
+    Read a packed file.
+
+    :param path: the packed file
     :return: its cells
     :raises StudyError: if it is not one
     """
@@ -69,7 +73,7 @@ def unpack(path: Path) -> list[Cell]:
             cell = Cell(row["manifest"], curve, row["evaluation"])
             assert cell.status == "complete" and len(cell.returns) > 0 and cell.label
             cells.append(cell)
-    # Whatever a damaged file gives
+    # A damaged file may raise anything
     except Exception as error:
         raise StudyError(f"{path} is not a packed study: {type(error).__name__}: {error}") from error
     return cells
@@ -77,9 +81,11 @@ def unpack(path: Path) -> list[Cell]:
 
 def found_in(study: Study, path: Path) -> Found:
     """
+    Read a study's folder or a packed file.
+
     :param study: the study
     :param path: its folder, or a packed file
-    :return: what there is of it
+    :return: its contents
     :raises StudyError: if there is neither
     """
     if path.is_dir():
@@ -98,12 +104,12 @@ def found_in(study: Study, path: Path) -> Found:
 
 def take(study: Study, out: Path, path: Path) -> list[str]:
     """
-    Put the cells of a packed file into a study's folder. Those that are there stay.
+    Copy the cells of a packed file into a study's folder. Existing cells stay.
 
     :param study: the study
     :param out: its folder
-    :param path: of the packed file
-    :return: a sentence for every cell that was not taken, and one for all that were
+    :param path: the packed file
+    :return: a sentence for every cell that was not copied, and one for all that were
     """
     keep_form(study, out)
     sentences, taken = [], 0
@@ -122,8 +128,8 @@ def put(out: Path, cell: Cell, source: str) -> bool:
 
     :param out: the study's folder
     :param cell: the cell
-    :param source: where it is from, for its manifest
-    :return: whether there was none yet
+    :param source: its origin, for its manifest
+    :return: whether the cell was new
     """
     folder = folder_of(out, cell.arm, cell.seed)
     try:

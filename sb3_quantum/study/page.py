@@ -1,4 +1,4 @@
-"""A page of text, tables and pictures, written as Markdown and as HTML."""
+"""Pages of text, tables and pictures, as Markdown and HTML."""
 
 import html
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 from sb3_quantum.common.durable import write_text
 
-#: readable in print, and in the dark where the reader asks for that
+#: style sheet, for print and for light and dark themes
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -24,7 +24,7 @@ code, pre { font-size: 0.9em; }
 @dataclass
 class Page:
     """
-    A page, block by block. Text may have `code` and **bold** in it, as in Markdown.
+    A page, built block by block. Text may contain `code` and **bold**, as in Markdown.
 
     :param title: of the page
     """
@@ -34,48 +34,62 @@ class Page:
 
     def heading(self, text: str) -> None:
         """
-        :param text: of a heading
+        Add a heading.
+
+        :param text: the heading
         """
         self._blocks.append(("heading", text))
 
     def text(self, text: str) -> None:
         """
-        :param text: a paragraph; nothing if empty
+        Add a paragraph.
+
+        :param text: the paragraph; ignored if empty
         """
         if text:
             self._blocks.append(("text", text))
 
     def items(self, texts: Sequence[str]) -> None:
         """
-        :param texts: a list's items; nothing if empty
+        Add a list.
+
+        :param texts: the items; ignored if empty
         """
         if texts:
             self._blocks.append(("items", list(texts)))
 
     def code(self, lines: Sequence[str]) -> None:
         """
-        :param lines: of a command or more
+        Add commands.
+
+        :param lines: one or more commands
         """
         self._blocks.append(("code", list(lines)))
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """
+        Add a table.
+
         :param head: names of the columns
-        :param rows: cells; nothing if there are no rows
+        :param rows: cells; ignored without rows
         """
         if rows:
             self._blocks.append(("table", (list(head), [list(row) for row in rows])))
 
     def picture(self, name: str, text: str) -> None:
         """
-        :param name: of the file, beside the page
-        :param text: what is in it
+        Add a picture.
+
+        :param name: name of the file, beside the page
+        :param text: description of the picture
         """
         self._blocks.append(("picture", (name, text)))
 
     def markdown(self) -> str:
         """
-        :return: the page as Markdown
+        Render the page as Markdown.
+
+        :return: Markdown
         """
         parts = [f"# {self.title}"]
         for kind, value in self._blocks:
@@ -98,7 +112,9 @@ class Page:
 
     def html(self) -> str:
         """
-        :return: the page as HTML, without anything from elsewhere but its pictures
+        Render the page as HTML.
+
+        :return: HTML, self-contained except for its pictures
         """
         parts = []
         for kind, value in self._blocks:
@@ -127,7 +143,9 @@ class Page:
 
     def write(self, folder: Path) -> Path:
         """
-        :param folder: where ``index.html`` and ``README.md`` go
+        Write the page in both forms.
+
+        :param folder: folder of ``index.html`` and ``README.md``
         :return: the HTML file
         """
         folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +155,7 @@ class Page:
 
 
 def _inline(text: str) -> str:
-    """Code and bold words of Markdown as HTML, and everything else as it is."""
+    """Convert Markdown's code and bold to HTML; everything else stays unchanged."""
     escaped = html.escape(text, quote=False)
     escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
     return re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", escaped)

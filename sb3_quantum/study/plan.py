@@ -1,4 +1,4 @@
-"""What a study will cost, before it starts."""
+"""Estimate the cost of a study before it starts."""
 
 import math
 import time
@@ -19,21 +19,21 @@ from sb3_quantum.study.progress import duration
 from sb3_quantum.study.settings import n_envs_of, steps_for
 from sb3_quantum.study.spec import Arm, Study
 
-#: rollouts that are timed before learning starts and after it, and rows that are predicted
+#: rollouts to time before and after learning starts, and rows to predict
 ROLLOUTS, ROWS = 30, 20
-#: of an environment that does not say how long its episodes are
+#: steps of an episode if the environment has no time limit
 EPISODE = 1000
 
 
 @dataclass
 class Cost:
     """
-    Of one cell of an arm.
+    Cost of one cell of an arm.
 
     :param arm: the arm
-    :param left: cells that have to run
-    :param minutes: of one of them, evaluations included
-    :param source: where that is known from
+    :param left: number of cells that have to run
+    :param minutes: minutes of one cell, evaluations included
+    :param source: source of the estimate
     """
 
     arm: Arm
@@ -43,7 +43,7 @@ class Cost:
 
 
 class _Rollouts(BaseCallback):
-    """The time at which every rollout begins."""
+    """Callback that records the start times of rollouts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,9 +58,11 @@ class _Rollouts(BaseCallback):
 
 def costs(study: Study, out: Path) -> list[Cost]:
     """
+    Estimate the cost of every arm.
+
     :param study: the study
-    :param out: its folder, which need not be there
-    :return: of every arm, from cells that are complete, or else from a few updates
+    :param out: its folder, which need not exist
+    :return: one cost per arm, from its complete cells, or else from a few updates
     """
     found = find(study, out)
     ended = [key for key, cell in found.cells.items() if cell.status in ("complete", "budget")]
@@ -87,8 +89,7 @@ def measure(study: Study, arm: Arm) -> float:
 
     :param study: the study
     :param arm: one of its arms
-    :return: minutes of a whole cell on one thread of this machine; episodes of the evaluations are taken to be as long as the
-        environment lets them be
+    :return: minutes of a whole cell on one thread of this machine, if all evaluation episodes last until their time limit
     """
     evaluation = study.evaluation
     model = make_model(arm, study.environment, 0, learning_starts=0, buffer_size=10_000)
@@ -101,7 +102,7 @@ def measure(study: Study, arm: Arm) -> float:
 
 
 def _training_minutes(study: Study, arm: Arm, small: OffPolicyAlgorithm) -> float:
-    """From the medians of a few rollouts before learning starts, and of a few with updates."""
+    """Estimate the minutes of a training from the medians of a few rollouts before and after learning starts."""
     frequency = small.train_freq
     by_steps = frequency.unit is TrainFrequencyUnit.STEP  # type: ignore[union-attr]
     rollout = n_envs_of(arm.settings) * (frequency.frequency if by_steps else EPISODE // 5)  # type: ignore[union-attr]
@@ -130,7 +131,7 @@ def _training_seconds(arm: Arm, per_step: float, per_update: float, updates_per_
 
 
 def _episode_seconds(study: Study, model: object, evaluation: object) -> float:
-    """Of one episode among some that run side by side."""
+    """Estimate the seconds of one episode among several in parallel."""
     make_env = maker(study.environment)
     env = make_env()
     steps = getattr(env.spec, "max_episode_steps", None) or EPISODE
@@ -158,11 +159,11 @@ def _episode_seconds(study: Study, model: object, evaluation: object) -> float:
 
 def print_plan(study: Study, out: Path, workers: int) -> None:
     """
-    Print what a study will cost.
+    Print the cost of a study.
 
     :param study: the study
     :param out: its folder
-    :param workers: processes side by side
+    :param workers: number of parallel processes
     """
     threads = th.get_num_threads()
     th.set_num_threads(1)
@@ -177,7 +178,7 @@ def print_plan(study: Study, out: Path, workers: int) -> None:
         print(f"{cost.arm.name:28s} {cost.left:10d} {duration(cost.minutes):>8s} {together:>9s}  {cost.source}")
     minutes = sum(cost.left * cost.minutes for cost in found)
     cells = sum(cost.left for cost in found)
-    # No schedule is shorter than its longest cell
+    # A schedule cannot be shorter than its longest cell
     longest = max((cost.minutes for cost in found if cost.left), default=0.0)
     wall = max(minutes / workers, longest)
     print(f"{cells} cells, {minutes / 60:.1f} core hours; about {wall / 60:.1f} hours with {workers} workers")

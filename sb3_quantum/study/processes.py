@@ -1,4 +1,4 @@
-"""Cells in processes of their own. Imports nothing but the standard library: a cluster's workers hold no more than this."""
+"""Cells as separate processes. Imports only the standard library, because a cluster's workers import only this module."""
 
 import os
 import subprocess
@@ -9,22 +9,24 @@ from pathlib import Path
 
 #: exit status of a cell that was asked to stop
 STOPPED = 130
-#: seconds between two looks at a process
+#: seconds between two checks of a process
 LOOK = 0.5
-#: seconds that a process has to write its checkpoint in when it is asked to stop
+#: seconds for a process to write its checkpoint when it is asked to stop
 GRACE = 120.0
-#: what keeps libraries from using more than one thread
+#: environment variables that limit libraries to one thread
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 
 
 def command(form: Path, out: Path, index: int, checkpoint_minutes: float, parent: int) -> list[str]:
     """
+    Return the command line of one cell.
+
     :param form: the copy of the study's file
     :param out: the study's folder
     :param index: of the cell
     :param checkpoint_minutes: between two checkpoints
     :param parent: process that the cell must not outlive
-    :return: the command line of one cell
+    :return: its words
     """
     words = [sys.executable, "-m", "sb3_quantum.study", "run", str(form), "--out", str(out), "--cell", str(index)]
     return [*words, "--checkpoint-minutes", str(checkpoint_minutes), "--parent", str(parent)]
@@ -32,9 +34,9 @@ def command(form: Path, out: Path, index: int, checkpoint_minutes: float, parent
 
 def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
     """
-    Start a cell. What it prints goes into its folder; Ctrl-C does not reach it, but the end of this process does.
+    Start a cell. Its output goes into its folder. Ctrl-C does not reach it, but it ends with this process.
 
-    :param words: of :func:`command`
+    :param words: return value of :func:`command`
     :param folder: of the cell
     :return: the process
     """
@@ -47,9 +49,9 @@ def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
 
 def end_processes(processes: list[subprocess.Popen[bytes]]) -> None:
     """
-    Ask processes to stop, and wait for it; a second Ctrl-C, or too long a wait, ends them at once.
+    Ask processes to stop, and wait for them; a second Ctrl-C or a timeout ends them at once.
 
-    :param processes: of cells
+    :param processes: the cells' processes
     """
     for process in processes:
         with suppress(ProcessLookupError):
@@ -66,14 +68,14 @@ def end_processes(processes: list[subprocess.Popen[bytes]]) -> None:
 
 def cell_on_worker(form: str, out: str, folder: str, index: int, checkpoint_minutes: float, alive: str) -> int:
     """
-    What a worker does: a cell in a process of its own, which ends when the worker does, or when nobody waits for it any more.
+    Run a cell on a worker, in a separate process that ends with the worker or when the caller stops waiting.
 
     :param form: the copy of the study's file
     :param out: the study's folder
     :param folder: of the cell
     :param index: of the cell
     :param checkpoint_minutes: between two checkpoints
-    :param alive: file that is there as long as somebody waits
+    :param alive: file that exists while the caller waits
     :return: the process's exit status
     :raises FileNotFoundError: if the worker does not see the study's folder
     """

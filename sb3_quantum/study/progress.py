@@ -1,4 +1,4 @@
-"""How far a study is, and when it will be through."""
+"""Progress of a study, and its expected end."""
 
 import json
 import time
@@ -7,14 +7,16 @@ from pathlib import Path
 
 from sb3_quantum.study.cell import PROGRESS, Cell, folder_of
 
-#: name of an arm, and a seed
+#: an arm's name and a seed
 Key = tuple[str, int]
 
 
 def part_done(folder: Path) -> float:
     """
-    :param folder: of a running cell
-    :return: the share of its training that is done, as it says itself
+    Return the share of a cell's training that is done.
+
+    :param folder: folder of a running cell
+    :return: the share that the cell reports
     """
     try:
         return float(json.loads((folder / PROGRESS).read_text())["done"])
@@ -24,8 +26,10 @@ def part_done(folder: Path) -> float:
 
 def duration(minutes: float) -> str:
     """
-    :param minutes: how long
-    :return: the same in words
+    Format a duration.
+
+    :param minutes: the duration in minutes
+    :return: the duration in words
     """
     if minutes < 1:
         return f"{max(minutes, 0) * 60:.0f} s"
@@ -34,19 +38,19 @@ def duration(minutes: float) -> str:
 
 class Progress:
     """
-    One line, printed whenever a cell begins or ends, and now and then.
+    Progress line, printed whenever a cell starts or ends, and at intervals.
 
     :param out: the study's folder
-    :param complete: cells that are there already
+    :param complete: cells that are complete already
     :param waiting: cells that will run
-    :param workers: that run side by side
+    :param workers: number of parallel workers
     :param every: seconds between two lines when nothing changes
     """
 
     def __init__(self, out: Path, complete: Iterable[Cell], waiting: Iterable[Key], workers: int, every: float = 30.0):
         self.out, self.workers, self.every = out, workers, every
         self.waiting = list(waiting)
-        #: of every running cell, when it began here and how much of it was done then
+        #: for every running cell, when it started here and how much of it was done then
         self.running: dict[Key, tuple[float, float]] = {}
         self._minutes: dict[str, list[float]] = {}
         self.n_done = self.n_failed = 0
@@ -62,7 +66,9 @@ class Progress:
 
     def begin(self, key: Key) -> None:
         """
-        :param key: of a cell that begins
+        Record the start of a cell.
+
+        :param key: the cell's key
         """
         self.waiting.remove(key)
         self.running[key] = (time.monotonic(), part_done(folder_of(self.out, *key)))
@@ -70,8 +76,10 @@ class Progress:
 
     def end(self, key: Key, cell: Cell | None) -> None:
         """
-        :param key: of a cell that has come to its end
-        :param cell: as it is now; ``None`` if it did not become one
+        Record the end of a cell.
+
+        :param key: the cell's key
+        :param cell: the cell; ``None`` if there is none
         """
         self.running.pop(key, None)
         self.n_done += 1
@@ -82,7 +90,7 @@ class Progress:
         self.show()
 
     def _pace(self) -> dict[str, float]:
-        """Minutes of a whole cell of every arm that something is known of."""
+        """Estimate the minutes of a whole cell for every arm with data."""
         pace = {arm: sum(minutes) / len(minutes) for arm, minutes in self._minutes.items()}
         for (arm, seed), (began, before) in self.running.items():
             part = part_done(folder_of(self.out, arm, seed)) - before
@@ -92,7 +100,9 @@ class Progress:
 
     def minutes_left(self) -> float | None:
         """
-        :return: an estimate from what has run so far; ``None`` as long as nothing is known
+        Estimate the remaining time.
+
+        :return: minutes, from the cells so far; ``None`` without data
         """
         pace = self._pace()
         if not pace:

@@ -1,4 +1,4 @@
-"""The report of a study: verdicts, tables, pictures and one row for every seed."""
+"""Report of a study: verdicts, tables, pictures, and one row per seed."""
 
 import csv
 import io
@@ -37,7 +37,7 @@ def write_report(study: Study, source: Path, folder: Path) -> Path:
 
     :param study: the study
     :param source: its folder, or a packed file
-    :param folder: where ``index.html``, ``README.md``, ``seeds.csv`` and the pictures go
+    :param folder: folder of ``index.html``, ``README.md``, ``seeds.csv`` and the pictures
     :return: the page
     :raises StudyError: if there is no complete cell
     """
@@ -50,7 +50,7 @@ def write_report(study: Study, source: Path, folder: Path) -> Path:
     write_text(folder / "seeds.csv", seeds_table(groups))
     there = {variant: {arm: cells for arm, cells in arms.items() if cells} for variant, arms in groups.items()}
     there = {variant: arms for variant, arms in there.items() if arms}
-    # An arm looks alike in every variant
+    # An arm looks the same in every variant
     short = list(dict.fromkeys(arm.name.removeprefix(f"{arm.variant}-") for arm in study.arms))
     places = {arm.name: short.index(arm.name.removeprefix(f"{arm.variant}-")) for arm in study.arms}
     figures.write(figures.seeds_figure(there, places), folder / "seeds.png")
@@ -62,7 +62,7 @@ def write_report(study: Study, source: Path, folder: Path) -> Path:
 
 
 def _groups(study: Study, found: Found) -> dict[str, dict[str, list[Cell]]]:
-    """Complete cells by variant and arm, arms without any too."""
+    """Group complete cells by variant and arm, including arms without any."""
     groups: dict[str, dict[str, list[Cell]]] = {}
     for arm in study.arms:
         groups.setdefault(arm.variant, {})[arm.name] = found.complete(arm.name)
@@ -71,9 +71,11 @@ def _groups(study: Study, found: Found) -> dict[str, dict[str, list[Cell]]]:
 
 def all_verdicts(study: Study, groups: dict[str, dict[str, list[Cell]]]) -> list[Verdict]:
     """
+    Compute the verdict of every comparison.
+
     :param study: the study
     :param groups: complete cells by variant and arm
-    :return: of every comparison; the correction is for those of one variant
+    :return: the verdicts; p-values are corrected within each variant
     """
     arms = {name: cells for variant in groups.values() for name, cells in variant.items()}
     variant_of = {arm.name: arm.variant for arm in study.arms}
@@ -90,10 +92,12 @@ def _means(cells: list[Cell]) -> np.ndarray:
 
 def page(study: Study, found: Found, groups: dict[str, dict[str, list[Cell]]], out: Path | None) -> Page:
     """
+    Write the page of a report.
+
     :param study: the study
-    :param found: what there is of it
+    :param found: contents of its folder
     :param groups: complete cells by variant and arm
-    :param out: the study's folder; ``None`` for a packed file, which does not hold the forms of the file
+    :param out: the study's folder; ``None`` for a packed file, which lacks the versions of the study's file
     :return: the page
     """
     report = Page(study.name)
@@ -237,7 +241,7 @@ def _plain(value: float) -> str:
 
 
 def _threshold_table(study: Study, variant: str, arms: dict[str, list[Cell]]) -> tuple[list[str], list[list[str]]]:
-    """How many seeds reached a return, and when the median one did."""
+    """Count the seeds that reached a return, and find when the median one did."""
     rows = []
     for name, cells in arms.items():
         cells = [cell for cell in cells if len(cell.curve.get("return", ()))]
@@ -289,7 +293,7 @@ def _ablation_rows(groups: dict[str, dict[str, list[Cell]]]) -> tuple[list[str],
 
 
 def _ablation(name: str, cells: list[Cell]) -> str:
-    """Mean of an ablation's returns, and what every seed gains by it."""
+    """Compute the mean of an ablation's returns, and its difference for every seed."""
     if not cells:
         return ""
     values = np.array([np.mean(cell.evaluation["ablations"][name]) for cell in cells])
@@ -314,8 +318,10 @@ def _method(study: Study, groups: dict[str, dict[str, list[Cell]]]) -> str:
 
 def seeds_table(groups: dict[str, dict[str, list[Cell]]]) -> str:
     """
+    Write the table of seeds.
+
     :param groups: complete cells by variant and arm
-    :return: a CSV file with a row for every seed
+    :return: the text of a CSV file with one row per seed
     """
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, SEED_COLUMNS, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Runs the cells of a study side by side, each in a process of its own."""
+"""Run the cells of a study in parallel processes."""
 
 import os
 import signal
@@ -14,16 +14,18 @@ from sb3_quantum.study.processes import STOPPED, command, end_processes, start
 from sb3_quantum.study.progress import Key, Progress
 from sb3_quantum.study.spec import Arm, Study, StudyError
 
-#: seconds between two looks at the processes
+#: seconds between two checks of the processes
 LOOK = 0.2
 
 
 def selected(study: Study, arms: list[str] | None, seeds: list[int] | None) -> list[tuple[Arm, int]]:
     """
+    Select cells by arms and seeds.
+
     :param study: the study
     :param arms: names of arms; all of them if ``None``
     :param seeds: seeds; all of them if ``None``
-    :return: arm and seed of every cell that is asked for
+    :return: arm and seed of every selected cell
     :raises StudyError: if there is no such arm or seed
     """
     wanted = study.arms if arms is None else [study.arm(name) for name in arms]
@@ -40,13 +42,13 @@ def prepare(
     study: Study, out: Path, cells: list[tuple[Arm, int]], renew: bool
 ) -> tuple[Path, list[Cell], list[tuple[Arm, int]]]:
     """
-    What every way of running begins with: nothing is void, settings are checked, the file is kept.
+    Prepare any way of running: refuse void cells, check settings, and keep a copy of the file.
 
     :param study: the study
     :param out: its folder
     :param cells: that are asked for
     :param renew: put void cells aside
-    :return: the copy of the file, the cells that are there already, and arm and seed of those that have to run
+    :return: the copy of the file, the complete cells, and arm and seed of the cells that have to run
     :raises StudyError: if a setting is wrong, or the study was changed since
     """
     form = keep_form(study, out)
@@ -64,8 +66,10 @@ def prepare(
 
 def outcome(folder: Path) -> Cell | None:
     """
-    :param folder: of a cell whose process has ended
-    :return: the cell; ``None`` if there is none, or it is damaged
+    Read a cell whose process has ended.
+
+    :param folder: the cell's folder
+    :return: the cell; ``None`` if it is missing or damaged
     """
     try:
         return read_cell(folder)
@@ -75,7 +79,7 @@ def outcome(folder: Path) -> Cell | None:
 
 def complain(key: Key, cell: Cell | None, folder: Path) -> None:
     """
-    Say why a cell failed.
+    Print why a cell failed.
 
     :param key: of the cell
     :param cell: as it is now
@@ -93,13 +97,13 @@ def run_locally(
     study: Study, out: Path, cells: list[tuple[Arm, int]], workers: int, checkpoint_minutes: float = 10.0, renew: bool = False
 ) -> int:
     """
-    Run what is not complete in processes of one thread each. Ctrl-C, or a termination signal, asks them to write a checkpoint
-    and to stop; a second one ends them at once.
+    Run the incomplete cells in processes of one thread each. Ctrl-C or a termination signal asks them to write a checkpoint
+    and stop; a second one ends them at once.
 
     :param study: the study
     :param out: its folder
     :param cells: that are asked for
-    :param workers: processes side by side
+    :param workers: number of parallel processes
     :param checkpoint_minutes: between two checkpoints
     :param renew: put void cells aside
     :return: exit status: 0, 1 if a cell failed, 130 if it was stopped
@@ -109,7 +113,7 @@ def run_locally(
     numbers = {(arm.name, seed): number for number, (arm, seed) in enumerate(study.cells())}
     progress = Progress(out, done, [(arm.name, seed) for arm, seed in left], workers)
     processes: dict[Key, subprocess.Popen[bytes]] = {}
-    # A termination signal is Ctrl-C here; in a thread there are no handlers
+    # A termination signal counts as Ctrl-C; outside the main thread there are no handlers
     with suppress(ValueError):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -1,9 +1,9 @@
 """
-An arm's settings: the constructor's arguments of its algorithm, and a few keys beside them that the zoo has too.
+Settings of an arm: the arguments of its algorithm, and a few further keys of the zoo.
 
 ``algo`` names the algorithm, ``n_envs`` and ``normalize`` (``VecNormalize``) make its environments, ``noise_type`` and
-``noise_std`` are the zoo's. Learning rates are numbers, the zoo's ``"lin_x"`` and ``"lin_x_y"``, or fall over steps of the
-training: ``{start: 0.001, end: 0.0001, steps: 800000}``.
+``noise_std`` are the zoo's. Learning rates are numbers, the zoo's ``"lin_x"`` and ``"lin_x_y"``, or fall over a number of
+steps: ``{start: 0.001, end: 0.0001, steps: 800000}``.
 """
 
 import importlib
@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from sb3_quantum.circuits.checks import check_choice, check_int, check_number, parameters, unknown_names
 from sb3_quantum.common.schedules import make_schedule
 
-#: where the classes are that ``algo`` names
+#: modules of the classes that ``algo`` names
 ALGORITHMS = {
     "qtd3": ("sb3_quantum", "QuantumTD3"),
     "td3": ("stable_baselines3", "TD3"),
@@ -27,16 +27,16 @@ ALGORITHMS = {
     "tqc": ("sb3_contrib", "TQC"),
     "crossq": ("sb3_contrib", "CrossQ"),
 }
-#: keys that are no arguments of the algorithm
+#: keys that are not arguments of the algorithm
 BESIDE = ("algo", "policy", "n_envs", "normalize", "noise_type", "noise_std")
-#: more steps than any training has, where something else ends it
+#: steps of ``learn`` if something else ends the training
 UNKNOWN_STEPS = 10**9
-#: kinds of noise, as the zoo names them
+#: kinds of noise, by the zoo's names
 NOISES = ("normal", "ornstein-uhlenbeck")
-#: whole numbers of every algorithm with their least values, and shares: SB3 takes anything for them, and fails in its training
+#: integers of every algorithm with their minimum, and shares: SB3 accepts anything for them, and fails in training
 _WHOLE = {"buffer_size": 1, "batch_size": 1, "learning_starts": 0, "n_steps": 1, "policy_delay": 1}
 _SHARES = ("gamma", "tau")
-#: what the study gives to the algorithm itself
+#: arguments that the study itself passes to the algorithm
 _OURS = {
     "seed": "seeds are the study's",
     "env": "the environment is the study's",
@@ -49,9 +49,11 @@ _OURS = {
 
 def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """
-    :param settings: of a base
-    :param changes: to it; those of ``policy_kwargs`` one by one
-    :return: the settings with the changes
+    Merge changes into settings.
+
+    :param settings: settings of a base
+    :param changes: changes to it; ``policy_kwargs`` are merged key by key
+    :return: the merged settings
     """
     both = {**settings, **changes}
     inside = [part.get("policy_kwargs") for part in (settings, changes)]
@@ -62,10 +64,12 @@ def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 def algorithm_of(settings: Mapping[str, Any]) -> type[OffPolicyAlgorithm]:
     """
+    Return the class of an arm's algorithm.
+
     :param settings: of an arm
-    :return: the class that it trains
+    :return: the class
     :raises ValueError: if ``algo`` is unknown
-    :raises ImportError: if it is sb3-contrib's, and that is not installed
+    :raises ImportError: if it needs sb3-contrib, which is not installed
     """
     module, name = ALGORITHMS[_named("algo", settings.get("algo", "qtd3"), ALGORITHMS)]
     try:
@@ -76,15 +80,15 @@ def algorithm_of(settings: Mapping[str, Any]) -> type[OffPolicyAlgorithm]:
 
 def check_settings(settings: Mapping[str, Any]) -> None:
     """
-    Refuse settings that nobody reads, and numbers that SB3 itself does not look at.
+    Check settings: refuse unknown names, and numbers that SB3 itself does not check.
 
     :param settings: of an arm
-    :raises ValueError: if there is one; the message names it, and what it is close to or what is accepted
+    :raises ValueError: if there is one; the message names it, and the nearest known name or what is accepted
     """
     algorithm = algorithm_of(settings)
     arguments = [name for name in parameters(algorithm) or () if name not in _OURS]
     policy = algorithm.policy_aliases[_named("policy", settings.get("policy", "MlpPolicy"), algorithm.policy_aliases)]
-    # Given by the algorithm
+    # Passed by the algorithm
     inside = set(parameters(policy) or ()) - {"observation_space", "action_space", "lr_schedule", "backend", "backend_kwargs"}
     elsewhere = {**{name: "it belongs into policy_kwargs" for name in inside}, **_OURS}
     message = unknown_names(settings, {*arguments, *BESIDE}, elsewhere)
@@ -108,7 +112,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def _named(key: str, value: Any, known: Mapping[str, Any]) -> str:
-    """A name, or an error with the nearest known one."""
+    """Check a name, with the nearest known one in the error."""
     message = unknown_names([value], known, {})
     if message:
         raise ValueError(f"{key} {message}")
@@ -117,18 +121,21 @@ def _named(key: str, value: Any, known: Mapping[str, Any]) -> str:
 
 def n_envs_of(settings: Mapping[str, Any]) -> int:
     """
+    Return the number of environments of an arm.
+
     :param settings: of an arm
-    :return: its environments
+    :return: the number
     """
     return check_int("n_envs", settings.get("n_envs", 1))
 
 
 def steps_for(settings: Mapping[str, Any], updates: int) -> int | None:
     """
+    Compute the environment steps for a number of updates.
+
     :param settings: of an arm
-    :param updates: how many are wanted
-    :return: environment steps after which there are as many or, if they do not come one by one, just more; ``None`` if
-        episodes decide it
+    :param updates: number of updates
+    :return: steps after which there are at least as many updates; ``None`` if episodes determine them
     """
     algorithm = algorithm_of(settings)
     values = {
@@ -149,7 +156,7 @@ def steps_for(settings: Mapping[str, Any], updates: int) -> int | None:
 
 
 def _default(algorithm: type, name: str) -> Any:
-    """An argument's default, of the class that has it."""
+    """Return an argument's default from the class that defines it."""
     for base in algorithm.__mro__:
         parameter = inspect.signature(base).parameters.get(name)
         if parameter is not None and parameter.default is not inspect.Parameter.empty:
@@ -159,11 +166,11 @@ def _default(algorithm: type, name: str) -> Any:
 
 def rate(name: str, value: Any, total_steps: int | None) -> Any:
     """
-    A learning rate as the algorithms take it.
+    Convert a learning rate for the algorithms.
 
     :param name: the argument's name, for messages
     :param value: a number, the zoo's ``"lin_x"`` or ``"lin_x_y"``, or a mapping with ``start``, ``end`` and ``steps``
-    :param total_steps: of the training, as its progress is counted; ``None`` if that is not known beforehand
+    :param total_steps: steps of the training, which define its progress; ``None`` if they are not known beforehand
     :return: a number or a schedule
     :raises ValueError: if it is none of these, or the length of the training must be known and is not
     """

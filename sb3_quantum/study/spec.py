@@ -1,4 +1,4 @@
-"""What a study consists of."""
+"""Data classes of a study."""
 
 import hashlib
 import json
@@ -8,14 +8,14 @@ from typing import Any
 
 from sb3_quantum.circuits.checks import unknown_names
 
-#: what a training can be ended by
+#: units of a training's budget
 UNITS = ("steps", "updates", "cpu_minutes")
-#: what can be changed in a trained agent before it is evaluated again
+#: ablations of a trained agent
 ABLATIONS = ("shuffled", "zeros", "mean_field", "fresh_angles")
 
 
 class StudyError(ValueError):
-    """A study's file, or what was asked of it, cannot be used. The message is one sentence that names the place."""
+    """A study's file or a request is invalid. The message is one sentence that names the place."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Environment:
     """
     Where all arms learn.
 
-    :param id: as ``gymnasium.make`` takes it
+    :param id: id for ``gymnasium.make``
     :param kwargs: keyword arguments of the environment
     :param packages: modules to import first, which register environments
     """
@@ -36,16 +36,17 @@ class Environment:
 @dataclass(frozen=True)
 class Evaluation:
     """
-    How an agent is evaluated, at the end and in between.
+    Evaluation of an agent, at the end and during training.
 
-    :param episodes: at the end
-    :param first_seed: the i-th of them starts from ``env.reset(seed=first_seed + i)``
-    :param deterministic: whether to act deterministically; ``None``: as the training acts, on one sampled bitstring if it does
-    :param ablations: of :data:`ABLATIONS`, each evaluated with as many episodes; of arms without a circuit only those that
-        have a meaning there
-    :param fidelity: whether the qtDNN's gradient is compared with the circuit's on the states that were met
-    :param points: evaluations over the training, the last one at its end
-    :param point_episodes: episodes of each
+    :param episodes: episodes at the end
+    :param first_seed: reset seed of the first episode; the i-th starts from ``env.reset(seed=first_seed + i)``
+    :param deterministic: whether to act deterministically; ``None`` is as in training, on one sampled bitstring if it acts on
+        one
+    :param ablations: names from :data:`ABLATIONS`, each evaluated with as many episodes; arms without a circuit have only
+        those that apply
+    :param fidelity: whether to compare the qtDNN's gradient with the circuit's on the visited states
+    :param points: number of evaluations during training, the last one at its end
+    :param point_episodes: episodes of each of these
     :param point_first_seed: reset seed of their first
     """
 
@@ -62,10 +63,10 @@ class Evaluation:
 @dataclass(frozen=True)
 class Budget:
     """
-    How long every training is.
+    Length of every training.
 
-    :param unit: of :data:`UNITS`; CPU minutes are those of one thread, without evaluations
-    :param amount: how much of it
+    :param unit: one of :data:`UNITS`; CPU minutes are those of one thread, without evaluations
+    :param amount: number of units
     """
 
     unit: str
@@ -75,14 +76,14 @@ class Budget:
 @dataclass(frozen=True)
 class Arm:
     """
-    What is compared.
+    An arm of a study.
 
-    :param name: with its variant's before a dash, if there are variants
-    :param variant: empty if there are none
+    :param name: its name, after its variant's and a dash if there are variants
+    :param variant: its variant's name; empty without variants
     :param settings: see :mod:`sb3_quantum.study.settings`
     :param budget: of each of its trainings
     :param seeds: of its trainings
-    :param note: what it is, for the report
+    :param note: description for the report
     """
 
     name: str
@@ -96,12 +97,12 @@ class Arm:
 @dataclass(frozen=True)
 class Comparison:
     """
-    A question that is asked before anything runs.
+    A comparison stated before anything runs.
 
     :param tested: an arm's name
     :param against: another one's
-    :param margin: differences of returns below this one count as none; without it, arms can only be told apart or not
-    :param claim: what somebody claimed
+    :param margin: differences of returns below it count as none; without it, a verdict cannot be that arms are equal
+    :param claim: the claim that it tests
     """
 
     tested: str
@@ -116,7 +117,7 @@ class Study:
     A study.
 
     :param name: of letters, digits and underscores
-    :param question: what it is for
+    :param question: its question
     :param environment: where all arms learn
     :param evaluation: how all agents are evaluated
     :param arms: in the order of the file
@@ -136,11 +137,13 @@ class Study:
 
     @cached_property
     def hash(self) -> str:
-        """Of everything but the file's comments and its form."""
+        """Hash of everything except the file's comments and layout."""
         return hash_of({key: value for key, value in asdict(self).items() if key != "text"})
 
     def arm(self, name: str) -> Arm:
         """
+        Find an arm by its name.
+
         :param name: of an arm
         :return: the arm
         :raises StudyError: if there is none
@@ -153,7 +156,9 @@ class Study:
 
     def cells(self) -> list[tuple[Arm, int]]:
         """
-        :return: arm and seed of every cell, all arms' first seeds first: an index says the same on every machine
+        List the cells, all arms' first seeds first, so that an index means the same cell on every machine.
+
+        :return: arm and seed of every cell
         """
         rounds = range(max(len(arm.seeds) for arm in self.arms))
         return [(arm, arm.seeds[i]) for i in rounds for arm in self.arms if i < len(arm.seeds)]
@@ -161,6 +166,8 @@ class Study:
 
 def hash_of(data: Any) -> str:
     """
+    Hash plain data.
+
     :param data: plain data
     :return: 16 hexadecimal digits
     """

@@ -1,10 +1,10 @@
 """
-What is said of a few seeds: estimates whose intervals hold at five of them, and how many more would tell.
+Statistics of few seeds: estimates with intervals that hold with five seeds, and the number of seeds that a comparison needs.
 
-The seed is the unit: a run counts once, by the mean return of its evaluation, however many episodes that has. The bootstrap,
-which draws seeds anew, is known to be too narrow for a few seeds (:data:`BOOTSTRAP_COVERAGE`), so that intervals here are
-Student's of trimmed means (Tukey and McLaughlin 1963) and of their differences (Yuen 1974), of the probability of improvement
-Newcombe's (2006). ``tests/study/test_statistics.py`` simulates how often they are right.
+The unit is the seed: a run counts once, with the mean return of its evaluation, however many episodes that has. The bootstrap
+over seeds is too narrow for few seeds (:data:`BOOTSTRAP_COVERAGE`). Therefore the intervals here are Student's for trimmed
+means (Tukey and McLaughlin 1963) and their differences (Yuen 1974), and Newcombe's (2006) for the probability of improvement.
+``tests/study/test_statistics.py`` simulates how often they are right.
 """
 
 import math
@@ -13,22 +13,22 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize, stats
 
-#: share that is cut off at either end: what is left is the middle half
+#: share that is trimmed at each end; the middle half remains
 TRIM = 0.25
-#: of every interval
+#: confidence level of every interval
 LEVEL = 0.95
-#: how often scipy's percentile bootstrap with a nominal 95 % covers the interquartile mean and the mean of a normal
-#: distribution, by the number of seeds (20,000 simulations of 1,000 draws each)
+#: coverage of scipy's percentile bootstrap, nominally 95 %, for the interquartile mean and the mean of a normal distribution,
+#: by the number of seeds (20,000 simulations of 1,000 draws each)
 BOOTSTRAP_COVERAGE = {3: (0.75, 0.75), 4: (0.86, 0.79), 5: (0.88, 0.82), 6: (0.92, 0.86), 8: (0.94, 0.88), 10: (0.94, 0.90)}
-#: chance of telling, where it is said how many seeds would tell
+#: power for which numbers of seeds are computed
 POWER = 0.8
-#: more seeds than anybody runs
+#: largest number of seeds considered
 MOST = 10_000
 
 
 class Estimate(NamedTuple):
     """
-    A number and its interval, NaN where there is none.
+    An estimate and its interval, NaN without one.
 
     :param value: the estimate
     :param low: lower end of the 95 % interval
@@ -42,12 +42,12 @@ class Estimate(NamedTuple):
 
 class Difference(NamedTuple):
     """
-    Between two arms.
+    Difference between two arms.
 
-    :param value: of their interquartile means
+    :param value: difference of their interquartile means
     :param low: lower end of the 95 % interval
     :param high: upper end
-    :param p: of no difference
+    :param p: p-value of no difference
     """
 
     value: float
@@ -58,9 +58,10 @@ class Difference(NamedTuple):
 
 def trimmed_error(values: np.ndarray) -> tuple[float, int]:
     """
+    Compute the standard error of the interquartile mean.
+
     :param values: one of every seed, ``(seeds,)``
-    :return: standard error of the interquartile mean, from the winsorized variance, and how many values that is a mean of; NaN
-        with fewer than two
+    :return: standard error, from the winsorized variance, and the number of averaged values; NaN with fewer than two
     """
     n = len(values)
     cut = int(TRIM * n)
@@ -73,10 +74,10 @@ def trimmed_error(values: np.ndarray) -> tuple[float, int]:
 
 def iqm(values: np.ndarray) -> Estimate:
     """
-    Interquartile mean: of the middle half of the seeds, of all of them if there are fewer than four.
+    Compute the interquartile mean: the mean of the middle half of the seeds, or of all with fewer than four.
 
     :param values: one of every seed, ``(seeds,)``
-    :return: with Student's interval for trimmed means
+    :return: the estimate with Student's interval for trimmed means
     """
     error, rest = trimmed_error(values)
     half = float(stats.t.ppf(0.5 + LEVEL / 2, rest - 1)) * error if rest > 1 else math.nan
@@ -86,6 +87,8 @@ def iqm(values: np.ndarray) -> Estimate:
 
 def mean(values: np.ndarray) -> Estimate:
     """
+    Compute the mean.
+
     :param values: one of every seed, ``(seeds,)``
     :return: the mean with Student's interval
     """
@@ -96,12 +99,12 @@ def mean(values: np.ndarray) -> Estimate:
 
 def bootstrapped(values: np.ndarray, trimmed: bool = True, draws: int = 5000) -> Estimate:
     """
-    The percentile bootstrap, for comparison with other people's figures.
+    Compute the percentile bootstrap, for comparison with other people's results.
 
     :param values: one of every seed, ``(seeds,)``
-    :param trimmed: whether of the interquartile mean, or of the mean
-    :param draws: of seeds, from a fixed seed
-    :return: with a nominal 95 % interval; :data:`BOOTSTRAP_COVERAGE` says what it is worth
+    :param trimmed: whether to use the interquartile mean instead of the mean
+    :param draws: number of draws, from a fixed seed
+    :return: the estimate with a nominal 95 % interval, whose coverage is in :data:`BOOTSTRAP_COVERAGE`
     """
 
     def statistic(sample: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -123,11 +126,11 @@ def bootstrapped(values: np.ndarray, trimmed: bool = True, draws: int = 5000) ->
 
 def difference(tested: np.ndarray, against: np.ndarray) -> Difference:
     """
-    Difference of interquartile means by Yuen's test for unequal variances, which is Welch's with fewer than four seeds.
+    Compare interquartile means by Yuen's test for unequal variances, which is Welch's with fewer than four seeds.
 
     :param tested: one value of every seed, ``(seeds,)``
     :param against: likewise
-    :return: with interval and p; both NaN with fewer than two seeds, or if neither arm has any spread
+    :return: the difference with interval and p, both NaN with fewer than two seeds, or if neither arm has any spread
     """
     value = float(stats.trim_mean(tested, TRIM) - stats.trim_mean(against, TRIM))
     errors = [trimmed_error(values)[0] for values in (tested, against)]
@@ -140,7 +143,7 @@ def difference(tested: np.ndarray, against: np.ndarray) -> Difference:
 
 def probability_of_improvement(tested: np.ndarray, against: np.ndarray) -> Estimate:
     """
-    Probability that a run of one arm has a higher return than a run of another, ties counted half.
+    Estimate the probability that a run of one arm has a higher return than a run of another; ties count half.
 
     Source of the interval: Newcombe, Statistics in Medicine 25, 559 (2006), method 5.
 
@@ -157,7 +160,7 @@ def probability_of_improvement(tested: np.ndarray, against: np.ndarray) -> Estim
         variance = theta * (1 - theta) * (1 + middle * ((1 - theta) / (2 - theta) + theta / (1 + theta))) / (n * m)
         return (theta - value) ** 2 - z**2 * variance
 
-    # At 0 and 1 themselves the variance is 0 too
+    # At 0 and 1 the variance is 0 too
     low = 0.0 if value == 0 else float(optimize.brentq(beyond, 0, min(value, 1 - 1e-9)))
     high = 1.0 if value == 1 else float(optimize.brentq(beyond, max(value, 1e-9), 1))
     return Estimate(value, low, high)
@@ -165,10 +168,10 @@ def probability_of_improvement(tested: np.ndarray, against: np.ndarray) -> Estim
 
 def holm(p_values: list[float]) -> list[float]:
     """
-    Holm's correction: with it, the chance of any false alarm among all comparisons is that of a single one.
+    Apply Holm's correction, which keeps the probability of any false alarm among all comparisons at that of a single one.
 
-    :param p_values: of comparisons; NaN counts as 1
-    :return: corrected, in the same order
+    :param p_values: p-values of comparisons; NaN counts as 1
+    :return: corrected p-values, in the same order
     """
     plain = [1.0 if math.isnan(p) else p for p in p_values]
     corrected, largest = [0.0] * len(plain), 0.0
@@ -179,12 +182,12 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def _spreads(tested: np.ndarray, against: np.ndarray) -> float:
-    """Variance of the difference times the seeds per arm, as the two arms' spread is now."""
+    """Compute the variance of the difference times the seeds per arm, from the arms' current spreads."""
     return sum(len(values) * trimmed_error(values)[0] ** 2 for values in (tested, against))
 
 
 def _power(effect: float, spread: float, n: int) -> float:
-    """Chance that the test tells a difference, with so many seeds in both arms."""
+    """Compute the power of the test with a number of seeds per arm."""
     freedom = 2 * (n - 2 * int(TRIM * n) - 1)
     bound = stats.t.ppf(0.5 + LEVEL / 2, freedom)
     return float(stats.nct.sf(bound, freedom, effect / math.sqrt(spread / n)))
@@ -192,11 +195,13 @@ def _power(effect: float, spread: float, n: int) -> float:
 
 def seeds_to_tell(tested: np.ndarray, against: np.ndarray, effect: float) -> int | None:
     """
+    Compute the number of seeds that would detect a difference.
+
     :param tested: one value of every seed, ``(seeds,)``
     :param against: likewise
     :param effect: a difference of interquartile means
-    :return: seeds per arm with which one comparison of arms of this spread tells this difference with a chance of 0.8, at
-        least 3; ``None`` if that is more than anybody runs, or nothing can be said
+    :return: seeds per arm, at least 3, with which one comparison of arms of this spread detects the difference with a
+        probability of 0.8; ``None`` if that is more than :data:`MOST`, or unknown
     """
     spread, effect = _spreads(tested, against), abs(effect)
     if not spread > 0 or effect == 0 or _power(effect, spread, MOST) < POWER:
@@ -210,9 +215,11 @@ def seeds_to_tell(tested: np.ndarray, against: np.ndarray, effect: float) -> int
 
 def detectable(tested: np.ndarray, against: np.ndarray) -> float:
     """
+    Compute the difference that the present seeds would detect.
+
     :param tested: one value of every seed, ``(seeds,)``
     :param against: likewise
-    :return: the difference that so many seeds tell with a chance of 0.8; NaN with fewer than two
+    :return: the difference detected with a probability of 0.8; NaN with fewer than two seeds
     """
     errors = [trimmed_error(values) for values in (tested, against)]
     variances = [error**2 for error, _ in errors]
@@ -225,7 +232,7 @@ def detectable(tested: np.ndarray, against: np.ndarray) -> float:
 
 def profile(returns: list[np.ndarray], thresholds: np.ndarray) -> np.ndarray:
     """
-    Performance profile: how likely an episode of an arm has more than a return.
+    Compute the performance profile: the probability that an episode of an arm exceeds a return.
 
     :param returns: of the episodes of every seed
     :param thresholds: returns, ``(n,)``
@@ -239,10 +246,12 @@ def profile(returns: list[np.ndarray], thresholds: np.ndarray) -> np.ndarray:
 
 def first_reached(curve: dict[str, np.ndarray], threshold: float, column: str) -> float:
     """
+    Find when a curve first reaches a return.
+
     :param curve: of a cell
     :param threshold: a return
     :param column: ``steps``, ``updates`` or ``cpu_minutes``
-    :return: its value at the first evaluation with so high a return; infinite if there is none
+    :return: the column's value at the first evaluation that reaches it; infinite if none does
     """
     places = np.flatnonzero(curve["return"] >= threshold) if curve else np.zeros(0, dtype=int)
     return float(curve[column][places[0]]) if len(places) else math.inf

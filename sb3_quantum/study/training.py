@@ -1,4 +1,4 @@
-"""One cell from its beginning, or from where it was left, to its end."""
+"""Run one cell from its start or its checkpoint to its end."""
 
 import datetime
 import importlib.metadata
@@ -36,17 +36,17 @@ from sb3_quantum.zoo import continuation
 from sb3_quantum.zoo.checkpoints import checkpoints, damaged_files, restore_generators
 from sb3_quantum.zoo.runs import Lock, RunLockedError
 
-#: what a finished training leaves
+#: files of a finished training
 MODEL, STATISTICS = "model.zip", "vecnormalize.pkl"
-#: distributions whose versions are noted
+#: distributions whose versions are recorded
 DISTRIBUTIONS = ("gymnasium", "mujoco", "numba", "numpy", "qiskit", "sb3-contrib", "stable_baselines3", "torch")
-#: how long a cell waits for a lock that its own last process, on another worker, is about to give up
+#: seconds that a cell waits for a lock that its former process, on another worker, is about to release
 PATIENCE = 60.0
 
 
 def run_cell(study: Study, arm: Arm, seed: int, out: Path, stop: Stop, checkpoint_seconds: float = 600.0) -> Cell:
     """
-    Train and evaluate a cell, from its beginning or from where it was left. A failure is written down in the cell.
+    Train and evaluate a cell, from its start or its checkpoint. A failure is recorded in the cell.
 
     :param study: the study
     :param arm: one of its arms
@@ -55,8 +55,8 @@ def run_cell(study: Study, arm: Arm, seed: int, out: Path, stop: Stop, checkpoin
     :param stop: whether to stop
     :param checkpoint_seconds: between two checkpoints
     :return: the cell, ``complete``, ``budget`` or ``failed``
-    :raises Stopped: if it was asked to stop; what it had done is on the disk
-    :raises StudyError: if the cell is void, or another process trains it
+    :raises Stopped: if it was asked to stop; its progress is on the disk
+    :raises StudyError: if the cell is void, or another process is training it
     """
     folder = folder_of(out, arm.name, seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def run_cell(study: Study, arm: Arm, seed: int, out: Path, stop: Stop, checkpoin
             sentence = " ".join(f"{type(error).__name__}: {error}".split())
             update(cell, status="failed", error=sentence)
         finally:
-            # Of all pieces together; evaluations and checkpoints are in it
+            # Over all pieces, with evaluations and checkpoints
             minutes = cell.manifest.get("wall_minutes", 0.0) + (time.monotonic() - began) / 60
             update(cell, wall_minutes=round(minutes, 3))
         return cell
@@ -87,14 +87,14 @@ def run_cell(study: Study, arm: Arm, seed: int, out: Path, stop: Stop, checkpoin
 
 def open_cell(study: Study, arm: Arm, seed: int, folder: Path) -> Cell:
     """
-    A cell as it is on the disk, or a new one. A damaged one is put aside.
+    Open a cell from the disk, or start a new one. A damaged cell is put aside.
 
     :param study: the study
     :param arm: one of its arms
     :param seed: of the cell
     :param folder: of the cell, locked
     :return: the cell
-    :raises StudyError: if it was begun with other settings
+    :raises StudyError: if it was started with other settings
     """
     try:
         cell = read_cell(folder)
@@ -111,7 +111,7 @@ def open_cell(study: Study, arm: Arm, seed: int, folder: Path) -> Cell:
 
 
 def _locked(folder: Path, stop: Stop) -> Lock:
-    """The cell's lock. Of a worker that was killed, the training is about to notice it and to write a checkpoint."""
+    """Lock the cell. The training of a killed worker will soon notice it and write a checkpoint."""
     end = time.monotonic() + (PATIENCE if stop.has_parent else 0)
     while True:
         try:
@@ -140,7 +140,7 @@ def _train_and_evaluate(study: Study, arm: Arm, cell: Cell, stop: Stop, checkpoi
         model = _trained(study, arm, cell, clock)
         clock.note("evaluating")
     if cell.manifest.get("interruption"):
-        # Of fewer steps than were asked for: it is compared with nothing
+        # It has fewer steps than asked for, so it is not compared
         finish(cell, "budget")
         return
     try:
@@ -150,18 +150,18 @@ def _train_and_evaluate(study: Study, arm: Arm, cell: Cell, stop: Stop, checkpoi
         return
     write_text(cell.folder / EVALUATION, json.dumps(found) + "\n")
     finish(cell, "complete", ended=datetime.date.today().isoformat())
-    # What there is now, for whoever called
+    # The cell as it is now, for the caller
     now = read_cell(cell.folder)
     cell.curve, cell.evaluation = now.curve, now.evaluation
 
 
 def _trained(study: Study, arm: Arm, cell: Cell, clock: Clock) -> OffPolicyAlgorithm:
-    """The training, or what is left of it."""
+    """Run the training, or the rest of it."""
     assert cell.folder is not None
     model, resumed = _begun(study, arm, cell, clock)
     total = steps_to_learn(arm)
     try:
-        # It ends by the number of steps, or by the callback
+        # The number of steps or the callback ends it
         if clock.done < 1 and model.num_timesteps < total:
             model.learn(total - model.num_timesteps * resumed, clock, log_interval=10**9, reset_num_timesteps=not resumed)
     except Stopped:
@@ -195,7 +195,7 @@ def _trained(study: Study, arm: Arm, cell: Cell, clock: Clock) -> OffPolicyAlgor
 
 
 def _begun(study: Study, arm: Arm, cell: Cell, clock: Clock) -> tuple[OffPolicyAlgorithm, bool]:
-    """The model, new or from the newest checkpoint that can be read."""
+    """Make the model, or load it from the newest readable checkpoint."""
     assert cell.folder is not None
     for checkpoint in checkpoints(cell.folder):
         damaged = damaged_files(checkpoint)
@@ -209,7 +209,7 @@ def _begun(study: Study, arm: Arm, cell: Cell, clock: Clock) -> tuple[OffPolicyA
         noted = clock.go_on(checkpoint)
         try:
             model.load_replay_buffer(checkpoint / "replay_buffer.pkl")
-        # Whatever a damaged pickle raises
+        # A damaged pickle may raise anything
         except Exception as error:
             print(f"{checkpoint / 'replay_buffer.pkl'} cannot be read ({error}); transitions are collected anew", flush=True)
         restore_generators(checkpoint)
@@ -225,14 +225,16 @@ def _begun(study: Study, arm: Arm, cell: Cell, clock: Clock) -> tuple[OffPolicyA
 
 
 def _usage(model: OffPolicyAlgorithm) -> dict[str, Any]:
-    """What the training asked of a backend."""
+    """Return the backend's usage in training."""
     backend = model.policy.block.backend if isinstance(model, QuantumTD3) else None
     return {} if backend is None else asdict(backend.usage)
 
 
 def versions() -> dict[str, str]:
     """
-    :return: of what computes a cell's figures
+    Return the versions of the software that determines a cell's results.
+
+    :return: versions by distribution
     """
     found = {"sb3_quantum": __version__, "python": platform.python_version(), "machine": platform.machine()}
     for name in DISTRIBUTIONS:

@@ -1,4 +1,4 @@
-"""A sentence for every comparison, made from the numbers."""
+"""Verdicts: a sentence for every comparison, from the results."""
 
 import math
 from dataclasses import dataclass
@@ -19,23 +19,23 @@ from sb3_quantum.study.statistics import (
     trimmed_error,
 )
 
-#: what can come of a comparison
+#: outcomes of a comparison
 OUTCOMES = ("ahead", "behind", "equal", "cannot be told apart", "not run")
 
 
 @dataclass
 class Verdict:
     """
-    What came of a comparison.
+    Verdict on a comparison.
 
-    :param comparison: what was asked
+    :param comparison: the comparison
     :param outcome: one of :data:`OUTCOMES`
     :param sentence: the verdict in words
-    :param difference: of the interquartile means
+    :param difference: difference of the interquartile means
     :param improvement: probability that a run of the tested arm has the higher return
-    :param p: after the correction for all comparisons
-    :param seeds: of both arms
-    :param more: seeds per arm that would tell; ``None`` if nothing can be said
+    :param p: p-value corrected for all comparisons
+    :param seeds: seeds of both arms
+    :param more: seeds per arm that would detect the difference; ``None`` if unknown
     """
 
     comparison: Comparison
@@ -50,14 +50,16 @@ class Verdict:
 
 def verdicts(comparisons: list[tuple[Comparison, np.ndarray, np.ndarray]]) -> list[Verdict]:
     """
+    Compute the verdicts of comparisons.
+
     :param comparisons: each with the mean returns of both arms' runs, ``(seeds,)``
-    :return: what came of each; p-values are corrected for all of them
+    :return: the verdicts; p-values are corrected for all comparisons
     """
     run = [min(len(tested), len(against)) >= 2 for _, tested, against in comparisons]
     differences = [
         difference(tested, against) if there else None for there, (_, tested, against) in zip(run, comparisons, strict=True)
     ]
-    # Those that are not run yet count: what is found does not fade as the study grows
+    # Comparisons that have not run yet count, so a finding does not vanish as the study grows
     corrected = holm([math.nan if found is None else found.p for found in differences])
     return [
         _not_run(*asked) if found is None else _verdict(*asked, found, p, len(comparisons))
@@ -103,7 +105,7 @@ def _verdict(
 
 
 def _what_would_tell(effect: float, seen: float, more: int | None) -> str:
-    """What a comparison that tells nothing would have told, and what would tell more."""
+    """Describe which difference a comparison would have detected, and how many seeds would detect more."""
     text = f"A difference of {_number(seen)} would have been told four times out of five"
     if more is None:
         return f"{text}; no number of seeds worth running would tell one of {_number(abs(effect))}."
@@ -111,7 +113,7 @@ def _what_would_tell(effect: float, seen: float, more: int | None) -> str:
 
 
 def _equal(margin: float | None, tested: np.ndarray, against: np.ndarray, found: Difference) -> bool:
-    """Two one-sided tests at 5 %: whether the difference is within the margin, either way."""
+    """Test by two one-sided tests at 5 % whether the difference is within the margin."""
     if margin is None:
         return False
     errors = [trimmed_error(values) for values in (tested, against)]
@@ -145,5 +147,5 @@ def _p(p: float) -> str:
 
 
 def _number(value: float) -> str:
-    """With as many digits as mean something."""
+    """Format a number with significant digits only."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

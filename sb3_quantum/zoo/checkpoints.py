@@ -1,4 +1,4 @@
-"""Checkpoints of the zoo's runs: what is in one, how it is written and which is the newest."""
+"""Checkpoints of the zoo's runs."""
 
 import pickle
 import random
@@ -21,7 +21,7 @@ from sb3_quantum.common.storage import StorageError
 
 def checkpoints(run: Path) -> list[Path]:
     """
-    The complete checkpoints of a run.
+    List the complete checkpoints of a run.
 
     :param run: the run's folder
     :return: the checkpoints' folders, newest first
@@ -32,7 +32,7 @@ def checkpoints(run: Path) -> list[Path]:
 
 def latest_checkpoint(run: Path) -> Path | None:
     """
-    The newest complete checkpoint of a run.
+    Find the newest complete checkpoint of a run.
 
     :param run: the run's folder
     :return: the checkpoint's folder, or ``None``
@@ -43,19 +43,19 @@ def latest_checkpoint(run: Path) -> Path | None:
 
 def write_checkpoint(model: BaseAlgorithm, run: Path, env_name: str, texts: Mapping[str, str] | None = None) -> Path:
     """
-    Write agent, optimizers, replay buffer, normalizer, step count and random generators, in the layout that the zoo's ``-i``
-    reads.
+    Write a checkpoint: agent, optimizers, replay buffer, normalizer, step count and random generators, in the layout that the
+    zoo's ``-i`` reads.
 
-    It is written under another name, brought to the disk and renamed at the end, so a checkpoint is complete or it is not
-    there, after a power cut too; the one before it is removed afterwards. Rows of a replay buffer with ``storage="memmap"``
-    are in the run's folder ``rows``, which all checkpoints share.
+    It is written under another name, synchronized and renamed at the end, so a checkpoint is complete or does not exist, also
+    after a power cut. The previous checkpoint is removed afterwards. Rows of a replay buffer with ``storage="memmap"`` are in
+    the run's folder ``rows``, which all checkpoints share.
 
     :param model: the model, between two rollouts
     :param run: the run's folder
     :param env_name: name of the environment, as in the zoo's file names
     :param texts: further files, contents by name
     :return: the checkpoint's folder
-    :raises StorageError: if something cannot be written; the checkpoint before stands
+    :raises StorageError: if a file cannot be written; the previous checkpoint stays intact
     """
     target = run / f"checkpoint-{model.num_timesteps}"
     try:
@@ -64,7 +64,7 @@ def write_checkpoint(model: BaseAlgorithm, run: Path, env_name: str, texts: Mapp
         shutil.rmtree(target, ignore_errors=True)
         with replacing_folder(target) as partial:
             _fill(partial, model, run, env_name, texts or {})
-    # torch has errors of its own for files that cannot be written
+    # torch raises its own errors for files that cannot be written
     except (OSError, RuntimeError) as error:
         raise StorageError(f"{target} could not be written: {error}") from error
     for path in run.glob("checkpoint-*"):
@@ -77,7 +77,7 @@ def write_checkpoint(model: BaseAlgorithm, run: Path, env_name: str, texts: Mapp
 
 
 def _fill(folder: Path, model: BaseAlgorithm, run: Path, env_name: str, texts: Mapping[str, str]) -> None:
-    """Write everything that is in a checkpoint."""
+    """Write the files of a checkpoint."""
     model.save(folder / "model.zip")
     if isinstance(model, OffPolicyAlgorithm):
         assert model.replay_buffer is not None
@@ -95,11 +95,12 @@ def _fill(folder: Path, model: BaseAlgorithm, run: Path, env_name: str, texts: M
 
 def damaged_files(checkpoint: Path) -> dict[str, str]:
     """
-    Compare a checkpoint's files with the checksums that were written with them. Those of a replay buffer's rows are compared
-    when it is loaded. Checkpoints of version 0.1.0 have none.
+    Compare a checkpoint's files with their checksums. Checksums of a replay buffer's rows are compared when it is loaded.
+    Checkpoints of version 0.1.0 have none.
 
     :param checkpoint: a checkpoint's folder, from a run of one's own: its files are pickles
-    :return: what is wrong, by the file's name in the checkpoint; if it is ``generators.pkl``, nothing is known of the others
+    :return: problems, by the file's name in the checkpoint; if ``generators.pkl`` is damaged, nothing is known about the
+        others
     """
     path = checkpoint / "generators.pkl"
     try:
@@ -107,7 +108,7 @@ def damaged_files(checkpoint: Path) -> dict[str, str]:
         checksums = dict(generators.get("checksums", {}))
     except FileNotFoundError:
         return {path.name: f"{path} is missing"}
-    # Whatever a damaged pickle raises
+    # A damaged pickle may raise anything
     except Exception as error:
         return {path.name: f"{path} is damaged: {error!r}"}
     problems = {}
@@ -125,7 +126,7 @@ def damaged_files(checkpoint: Path) -> dict[str, str]:
 
 def check_checkpoint(checkpoint: Path) -> None:
     """
-    Refuse a checkpoint that is not as it was written; see :func:`damaged_files`.
+    Refuse a damaged checkpoint, see :func:`damaged_files`.
 
     :param checkpoint: a checkpoint's folder, from a run of one's own: its files are pickles
     :raises StorageError: if a file is missing or damaged
@@ -152,7 +153,7 @@ def _checksum(path: Path) -> int:
 
 def restore_generators(checkpoint: Path) -> None:
     """
-    Put python's, numpy's and torch's generators back to where they were.
+    Restore python's, numpy's and torch's generators.
 
     :param checkpoint: a checkpoint's folder, from a run of one's own: its files are pickles
     """

@@ -1,4 +1,4 @@
-"""Whether somebody reads the hyperparameters that rl_zoo3 was given for qtd3: else it is an error, before anything is made."""
+"""Reject hyperparameters that neither rl_zoo3 nor QuantumTD3 reads, before a run starts."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from sb3_quantum.backends import BACKENDS, Backend
 from sb3_quantum.circuits.checks import parameters, unknown_names
 from sb3_quantum.qtd3 import QuantumTD3
 
-#: what rl_zoo3 reads itself
+#: hyperparameters that rl_zoo3 reads itself
 ZOO_KEYS = (
     "callback",
     "env_kwargs",
@@ -21,19 +21,19 @@ ZOO_KEYS = (
     "normalize",
     "vec_env_wrapper",
 )
-#: arguments of the algorithm that rl_zoo3 has options for, and hands over itself
+#: arguments of the algorithm that rl_zoo3 passes from its own options
 OPTIONS = ("device", "env", "seed", "tensorboard_log", "verbose")
 
 
 def _refuse(what: str, given: Iterable[Any], known: Collection[str], elsewhere: Mapping[str, str]) -> None:
-    """Raise for keys that nobody reads, with what was probably meant."""
+    """Raise an error for unknown keys, with the nearest known names."""
     message = unknown_names(given, known, elsewhere)
     if message:
         raise ValueError(f"{what} of qtd3: {message}")
 
 
 def _policy_class(policy: Any) -> type:
-    """The class that a policy's name stands for."""
+    """Return the class of a policy's name."""
     if isinstance(policy, type):
         return policy
     _refuse("policy", [policy], QuantumTD3.policy_aliases, {})
@@ -42,10 +42,10 @@ def _policy_class(policy: Any) -> type:
 
 def check_hyperparams(hyperparams: dict[str, Any]) -> None:
     """
-    Refuse hyperparameters that neither rl_zoo3 nor ``QuantumTD3`` has.
+    Refuse hyperparameters that neither rl_zoo3 nor ``QuantumTD3`` reads.
 
-    :param hyperparams: an environment's, of a YAML or Python file, with those of the command line
-    :raises ValueError: if there is one; the message names it, and what it is close to
+    :param hyperparams: an environment's hyperparameters from a YAML or Python file, with those of the command line
+    :raises ValueError: if there is one; the message names it and the nearest known name
     """
     algorithm = set(parameters(QuantumTD3) or ())
     inside = parameters(QuantumTD3.policy_aliases["MlpPolicy"]) or ()
@@ -61,12 +61,12 @@ def check_kwargs(hyperparams: dict[str, Any]) -> None:
     """
     Refuse keyword arguments that the policy or the backend does not have.
 
-    :param hyperparams: as rl_zoo3 hands them to the algorithm
-    :raises ValueError: if there is one, or if there is no such policy; the message names it, and what it is close to
+    :param hyperparams: the hyperparameters that rl_zoo3 passes to the algorithm
+    :raises ValueError: if there is one, or if there is no such policy; the message names it and the nearest known name
     """
     policy = _policy_class(hyperparams["policy"])
     beside = {key: "it belongs beside policy_kwargs" for key in parameters(QuantumTD3) or ()}
-    # Made or handed over by the algorithm
+    # Made or passed by the algorithm
     reserved = {"observation_space", "action_space", "lr_schedule", "backend", "backend_kwargs", "gradient"}
     backend = hyperparams.get("backend", "statevector")
     checked: list[tuple[str, type[Any], set[str], Mapping[str, str]]] = [("policy_kwargs", policy, reserved, beside)]

@@ -1,8 +1,8 @@
 """
-The seam of a continued run: environments are not part of a checkpoint, so it goes on with fresh episodes.
+Continuation of a run. Environments are not part of a checkpoint, so it continues with fresh episodes.
 
-What would be wrong without a word otherwise: transitions and n-step returns that run across the seam, a start of an episode
-that the normalizer counts as a step, and a generator of start states that begins anew each time.
+Otherwise three things would go wrong silently: transitions and n-step returns across the interruption, a first observation
+that the normalizer counts as a step, and start states that repeat after each continuation.
 """
 
 import math
@@ -21,8 +21,10 @@ from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 def generator_state(model: BaseAlgorithm) -> dict[str, Any] | None:
     """
+    Return the state of the model's generator of random actions.
+
     :param model: the model
-    :return: state of the generator that draws its random actions, as plain data; ``None`` if there is none yet
+    :return: plain data; ``None`` if there is no generator yet
     """
     generator = model.action_space._np_random
     return None if generator is None else dict(generator.bit_generator.state)
@@ -30,24 +32,26 @@ def generator_state(model: BaseAlgorithm) -> dict[str, Any] | None:
 
 def seed_of(model: BaseAlgorithm) -> int:
     """
+    Derive a seed from the model's seed and its steps.
+
     :param model: the model
-    :return: a seed of its seed and its steps, for what goes on anew from them
+    :return: the seed, for generators that restart after an interruption
     """
     return int(np.random.SeedSequence([model.seed or 0, model.num_timesteps]).generate_state(1)[0] // 2)
 
 
 def end_trajectories(buffer: ReplayBuffer, earlier: Sequence[int] = ()) -> list[int]:
     """
-    Mark the newest transitions as the last ones of their trajectories: what is added next does not follow them.
+    Mark the newest transitions as the last ones of their trajectories, because the next transition does not follow them.
 
-    They are cut off, not terminal: values go on beyond them. With ``optimize_memory_usage`` there is no such mark, and their
-    next observations are overwritten; there they become terminal, as SB3 does it (DLR-RM/stable-baselines3#46).
+    They are truncated, not terminal: values continue beyond them. ``optimize_memory_usage`` has no such mark and overwrites
+    their next observations, so there they become terminal, as in SB3 (DLR-RM/stable-baselines3#46).
 
-    :param buffer: of the model
-    :param earlier: what an earlier continuation returned. Rows that are saved once and for all do not keep their marks
-    :return: numbers of the marked rows that are still there, counted from the first row that was ever added
+    :param buffer: the model's replay buffer
+    :param earlier: what an earlier continuation returned, because rows that are saved only once do not keep their marks
+    :return: numbers of the marked rows that still exist, counted from the first row ever added
     """
-    # HER knows its episodes, and ends the last one when it is loaded
+    # HER knows its episodes, and ends the last one at load
     if buffer.size() == 0 or isinstance(buffer, HerReplayBuffer):
         return []
     count = getattr(buffer, "n_added", None)
@@ -64,14 +68,14 @@ def begin_episodes(
     model: BaseAlgorithm, random_actions: Mapping[str, Any] | None = None, ends: Sequence[int] = ()
 ) -> list[int]:
     """
-    Start fresh episodes, so that ``learn(reset_num_timesteps=False)`` goes on with them.
+    Start fresh episodes, with which ``learn(reset_num_timesteps=False)`` continues.
 
-    Their starts come from a seed of the run's seed and its steps: the same ones for the same checkpoint, others than at the
-    run's beginning. They are not counted by ``VecNormalize``, which has seen the observation that they replace.
+    Their start states come from the run's seed and its steps: the same for the same checkpoint, but different from those at
+    the run's start. ``VecNormalize`` does not count them, because it has seen the observations that they replace.
 
     :param model: the model
-    :param random_actions: see :func:`generator_state`; the generator of random actions is seeded too if it is not known
-    :param ends: what the last continuation returned
+    :param random_actions: see :func:`generator_state`; if it is unknown, the generator of random actions is seeded too
+    :param ends: return value of the last continuation
     :return: see :func:`end_trajectories`
     """
     assert model.env is not None
@@ -97,10 +101,11 @@ def begin_episodes(
 
 def missing_transitions(model: BaseAlgorithm, total_timesteps: int) -> int:
     """
+    Count the transitions to collect before learning may continue.
+
     :param model: a model that continues without its replay buffer, or with all of it
     :param total_timesteps: of the whole run
-    :return: transitions to collect before learning makes sense again: as many as learning started with, and a mini-batch; 0 if
-        there are that many, or learning has not started
+    :return: missing transitions up to ``learning_starts`` and a mini-batch; 0 if there are enough, or learning has not started
     """
     if not isinstance(model, OffPolicyAlgorithm) or model.replay_buffer is None:
         return 0
@@ -111,10 +116,10 @@ def missing_transitions(model: BaseAlgorithm, total_timesteps: int) -> int:
 
 def refill(model: OffPolicyAlgorithm, n_transitions: int) -> None:
     """
-    Collect transitions with the policy as it is; they count as steps of the training.
+    Collect transitions with the current policy; they count as steps of the training.
 
     :param model: the model, after :func:`begin_episodes`
-    :param n_transitions: how many, of all environments together
+    :param n_transitions: number of transitions, over all environments
     """
     assert model.env is not None and model.replay_buffer is not None
     noise = model.action_noise

@@ -1,6 +1,6 @@
 """
-The environment of a saved model, as its agent saw it in training: the zoo's wrappers, frame stack and keyword arguments, and
-the statistics of ``VecNormalize``, from the files that a run leaves beside its model.
+Rebuild the environment of a saved model as in training: the zoo's wrappers, frame stack and keyword arguments, and the
+statistics of ``VecNormalize``, from the files beside the model.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack,
 
 from sb3_quantum.common import trained_with_vec_normalize
 
-#: what the zoo and SB3's examples call the statistics
+#: file names of the statistics in the zoo and in SB3's examples
 STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl")
 
 
 class _StoreKwargs(argparse.Action):
-    """The zoo's form of a dictionary, ``key:value``; a value that is no Python literal is a string."""
+    """Parse the zoo's form of a dictionary, ``key:value``; a value that is not a Python literal is a string."""
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
         kwargs = {}
@@ -44,7 +44,7 @@ def add_environment_arguments(parser: argparse.ArgumentParser) -> None:
     """
     Add the options ``--env``, ``--env-kwargs``, ``--gym-packages`` and ``--vecnormalize``.
 
-    :param parser: of a command that runs saved models
+    :param parser: parser of a command that runs saved models
     """
     parser.add_argument("--env", required=True, help="id of the environment")
     parser.add_argument(
@@ -72,17 +72,17 @@ def environment_of(
     vecnormalize: Path | None = None,
 ) -> Callable[[], gym.Env | VecEnv]:
     """
-    How to make the environment of a saved model. A run of the zoo is recognized by the folder beside the model that is named
-    after the environment: keyword arguments, packages, wrappers and frame stack are those of its ``config.yml`` and
+    Return a function that makes the environment of a saved model. A folder beside the model with the environment's name
+    identifies a run of the zoo; then keyword arguments, packages, wrappers and frame stack come from its ``config.yml`` and
     ``args.yml``.
 
     :param model: the model, loaded without an environment
-    :param path: of its file
+    :param path: its file
     :param env_id: id of the environment
-    :param env_kwargs: keyword arguments, on top of the run's
-    :param gym_packages: modules to import first, on top of the run's
-    :param vecnormalize: file with the statistics of ``VecNormalize``; looked for beside the model if ``None``
-    :return: makes one environment, behind all wrappers if there are any
+    :param env_kwargs: keyword arguments in addition to the run's
+    :param gym_packages: modules to import first, in addition to the run's
+    :param vecnormalize: file with the statistics of ``VecNormalize``; if ``None``, searched for beside the model
+    :return: a function that makes one environment, with all wrappers
     :raises ImportError: if a package is missing, or the run has wrappers and rl_zoo3 is missing
     :raises ValueError: if the model was trained with ``VecNormalize`` and its statistics are not found or cannot be read
     """
@@ -109,7 +109,7 @@ def environment_of(
 
     def make() -> VecEnv:
         wrapper, vec_wrapper = (_wrapper(config, key) for key in ("env_wrapper", "vec_env_wrapper"))
-        # Given an id, SB3 would also ask for a render mode
+        # With an id, SB3 would also ask for a render mode
         env: VecEnv = make_vec_env(
             partial(gym.make, env_id), wrapper_class=wrapper, env_kwargs=kwargs, vec_env_cls=DummyVecEnv
         )
@@ -121,7 +121,7 @@ def environment_of(
 
 
 def _read(folders: list[Path], name: str) -> dict[str, Any]:
-    """A YAML file of the zoo's from the first folder that has it; nothing where there is none."""
+    """Read a YAML file of the zoo from the first folder that has it; empty if none has."""
     path = next((folder / name for folder in folders if (folder / name).is_file()), None)
     if path is None:
         return {}
@@ -129,12 +129,12 @@ def _read(folders: list[Path], name: str) -> dict[str, Any]:
         import yaml
     except ImportError as error:
         raise ImportError(f'{path} is of a run of the zoo, which needs rl_zoo3: pip install "sb3-quantum[zoo]"') from error
-    # With Python's tags for ordered dictionaries: read as the zoo itself reads its own files
+    # With Python tags for ordered dictionaries: read as the zoo reads its own files
     return dict(yaml.load(path.read_text(), Loader=yaml.UnsafeLoader))
 
 
 def _beside(path: Path) -> list[Path]:
-    """Where the statistics of a model outside of the zoo may be: SB3's names, with a checkpoint's own first."""
+    """List the possible files with the statistics of a model outside the zoo, a checkpoint's own first."""
     checkpoint = re.sub(r"_(\d+_steps)$", r"_vecnormalize_\1", path.stem)
     own = [checkpoint] if checkpoint != path.stem else []
     names = [*(f"{name}.pkl" for name in (*own, f"{path.stem}_vecnormalize", f"{path.stem}_vec_normalize")), *STATISTICS]
@@ -142,7 +142,7 @@ def _beside(path: Path) -> list[Path]:
 
 
 def _wrapper(config: dict[str, Any], key: str) -> Any:
-    """The zoo's function that wraps an environment, ``None`` if there are no wrappers."""
+    """Return the zoo's function that wraps an environment, ``None`` without wrappers."""
     if not config.get(key):
         return None
     try:
@@ -153,7 +153,7 @@ def _wrapper(config: dict[str, Any], key: str) -> Any:
 
 
 def _normalized(env: VecEnv, path: Path) -> VecNormalize:
-    """The environment behind the saved statistics, which do not change any more. Rewards stay what they are."""
+    """Wrap the environment with the saved statistics, which are not updated. Rewards are not normalized."""
     try:
         normalized = VecNormalize.load(str(path), env)
     except (AssertionError, AttributeError, EOFError, pickle.UnpicklingError) as error:

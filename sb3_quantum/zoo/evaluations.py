@@ -1,4 +1,4 @@
-"""Files of evaluations that an interrupted write does not take away."""
+"""Durable files of evaluations."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from sb3_quantum.common.durable import sync
 
 
 class _Publisher(BaseCallback):
-    """Puts the written file in place of the older one, after every evaluation."""
+    """Replace the older file by the new one after every evaluation."""
 
     def __init__(self, written: Path, published: Path):
         super().__init__()
@@ -25,7 +25,7 @@ class _Publisher(BaseCallback):
 
 def write_beside(callback: EvalCallback) -> None:
     """
-    Let an ``EvalCallback``, which writes all evaluations so far over the older file, write them beside it and rename them.
+    Let an ``EvalCallback`` write evaluations beside the older file and rename them, instead of overwriting it.
 
     :param callback: the callback, before the training
     """

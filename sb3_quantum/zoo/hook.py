@@ -1,9 +1,9 @@
 """
-Registers qtd3 with rl_zoo3 as soon as rl_zoo3 is imported, and then goes away.
+Register qtd3 with rl_zoo3 when rl_zoo3 is imported.
 
-rl_zoo3 has no plugin mechanism. :func:`install` is called when torch is imported (see ``sb3_quantum_autoload``), and that is
-at times in the middle of rl_zoo3's own import: ``rl_zoo3.utils`` then exists already, but its ``ALGOS`` does not. Nothing but
-the standard library is imported here before rl_zoo3 is.
+rl_zoo3 has no plugin mechanism. :func:`install` is called when torch is imported (see ``sb3_quantum_autoload``), sometimes
+during rl_zoo3's own import: ``rl_zoo3.utils`` then exists, but its ``ALGOS`` does not. Only the standard library is imported
+here before rl_zoo3.
 """
 
 import importlib.abc
@@ -14,9 +14,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
-#: set it to 0 to switch the hook off
+#: environment variable; 0 switches the hook off
 VARIABLE = "SB3_QUANTUM_ZOO_HOOK"
-#: modules of rl_zoo3 to wait for, and the name in each that is needed
+#: modules of rl_zoo3 to wait for, and the name needed in each
 TARGETS = {
     "rl_zoo3.utils": "ALGOS",
     "rl_zoo3.hyperparams_opt": "HYPERPARAMS_CONVERTER",
@@ -25,7 +25,7 @@ TARGETS = {
 
 
 def _register(module: ModuleType) -> None:
-    """Register with a module of rl_zoo3. A failure is a warning: other algorithms must go on."""
+    """Register with a module of rl_zoo3. A failure is a warning, because other algorithms must work."""
     try:
         from sb3_quantum.zoo.register import REGISTRARS
     except (Exception, SystemExit) as error:
@@ -43,7 +43,7 @@ def _warn(module: ModuleType, error: BaseException) -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Sees the import of the targets, and leaves finding them to the others."""
+    """Finder that notices the import of the targets, and lets other finders find them."""
 
     def __init__(self, waiting: set[str]):
         self.waiting = waiting
@@ -56,7 +56,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(fullname, path, target)
             if spec is not None and spec.loader is not None:
-                # On the instance, so that the loader stays what runpy and inspect expect. Nothing is used up by finding a spec
+                # On the instance, so that runpy and inspect get the expected loader. Finding a spec consumes nothing
                 wrapped = self._then_register(spec.loader.exec_module)
                 setattr(spec.loader, "exec_module", wrapped)  # noqa: B010
                 return spec
@@ -70,7 +70,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         return wrapper
 
     def done(self, module: ModuleType) -> None:
-        """Register with a target that is ready, and go away after the last one."""
+        """Register with a target that is ready, and remove the finder after the last one."""
         self.waiting.discard(module.__name__)
         if not self.waiting and self in sys.meta_path:
             sys.meta_path.remove(self)
@@ -78,7 +78,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def _watch(module: ModuleType, attribute: str, done: Callable[[ModuleType], None]) -> None:
-    """Call ``done`` when a module that is still being initialized is first asked for an attribute that it has by then."""
+    """Call ``done`` when a module that is still being initialized is asked for an attribute after the name is there."""
     original = module.__class__
 
     def getter(self: ModuleType) -> object:

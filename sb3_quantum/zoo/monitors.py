@@ -1,9 +1,9 @@
 """
-Monitor files of runs that are interrupted and continued, so that they read as if they had not been.
+Monitor files of continued runs, which read as if the run had not been interrupted.
 
-A checkpoint notes how far the files were. On continuation later rows go, the episode that the interruption cut gets a row with
-``True`` in the column ``cut``, and ``t`` goes on from the checkpoint: lengths add up to the steps of the training, and times
-rise. Pauses are not in ``t``.
+A checkpoint records the position in the files. A continuation removes later rows, adds a row with ``True`` in the column
+``cut`` for the episode that the interruption cut, and continues ``t`` from the checkpoint. So lengths add up to the steps of
+the training, and times rise. ``t`` does not include pauses.
 """
 
 import csv
@@ -21,14 +21,14 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_quantum.common.durable import replacing
 
-#: the column that marks episodes which an interruption ended
+#: column that marks episodes cut by an interruption
 CUT = "cut"
 
 
 @dataclass
 class Position:
     """
-    Where an environment's monitor file was.
+    Position in an environment's monitor file.
 
     :param rows: episodes in the file
     :param t: seconds of training
@@ -44,6 +44,8 @@ class Position:
 
 def monitor_file(run: Path, index: int) -> Path:
     """
+    Return an environment's monitor file.
+
     :param run: the run's folder
     :param index: of the environment
     :return: its monitor file
@@ -53,7 +55,7 @@ def monitor_file(run: Path, index: int) -> Path:
 
 def positions(env: VecEnv, run: Path) -> list[dict[str, Any]]:
     """
-    Note where the monitor files are, for a checkpoint.
+    Record the positions in the monitor files, for a checkpoint.
 
     :param env: environments of the training, each in a ``Monitor``
     :param run: the run's folder
@@ -68,12 +70,12 @@ def positions(env: VecEnv, run: Path) -> list[dict[str, Any]]:
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines of a file, none if there is no such file."""
+    """Read the lines of a file; none if it does not exist."""
     return path.read_text(errors="replace").splitlines(keepends=True) if path.is_file() else []
 
 
 def _read(path: Path, n_rows: int | None) -> tuple[dict[str, Any], list[str], list[list[str]], str | None]:
-    """Header, column names and rows of a monitor file, and what is wrong with it."""
+    """Read header, column names and rows of a monitor file, and find what is wrong with it."""
     header: dict[str, Any] = {}
     names: list[str] = []
     rows: list[list[str]] = []
@@ -106,14 +108,14 @@ def rewind(
     run: Path, env_id: str, n_envs: int, steps: int, noted: Sequence[dict[str, Any]], extra_keys: Sequence[str]
 ) -> list[float]:
     """
-    Take the monitor files back to a checkpoint, and mark the episodes that ended there. What cannot be read is left out, with
-    a warning that names the file.
+    Rewind the monitor files to a checkpoint, and mark the episodes that were cut there. Unreadable parts are left out, with a
+    warning that names the file.
 
     :param run: the run's folder
     :param env_id: for the header of a file that has none
     :param n_envs: number of environments
     :param steps: steps of all environments together at the checkpoint
-    :param noted: what :func:`positions` noted for it; empty if nothing is known, then the rows are counted
+    :param noted: the positions of :func:`positions`; if empty, the rows are counted
     :param extra_keys: columns after ``r,l,t`` of a file that has no header
     :return: seconds of training at the checkpoint, of every environment
     """
@@ -150,10 +152,10 @@ def rewind(
 
 def go_on(env: VecEnv, seconds: Sequence[float]) -> None:
     """
-    Let ``t`` of further rows go on from the checkpoint.
+    Let ``t`` of further rows continue from the checkpoint.
 
     :param env: environments of the training, each in a ``Monitor``
-    :param seconds: from :func:`rewind`
+    :param seconds: return value of :func:`rewind`
     """
     now = time.time()
     for index, second in enumerate(seconds):

@@ -1,4 +1,4 @@
-"""Studies of ``rl_zoo3.train -optimize`` that were begun before: with another search space, or by a process that is gone."""
+"""Existing studies of ``rl_zoo3.train -optimize``: other search spaces, and trials of dead processes."""
 
 import os
 from collections.abc import Sequence
@@ -13,19 +13,20 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sb3_quantum.zoo.search import sample_qtd3_params
 
-#: user attribute of a study, with the trial's number behind it: the process that runs it. rl_zoo3 prints the best trial's own
+#: user attribute of a study for the process of a trial, followed by the trial's number. rl_zoo3 prints the best trial's own
+#: attributes
 PROCESS = "process"
 
 
 class _Given(int):
-    """A number that is true even if it is 0, which rl_zoo3 takes for none."""
+    """A number that is true even if it is 0, which rl_zoo3 would treat as missing."""
 
     def __bool__(self) -> bool:
         return True
 
 
 class _Stored:
-    """In place of a trial: answers with the values of a stored one, as long as they are from the same distributions."""
+    """Stand-in for a trial that returns the values of a stored one, if their distributions are the same."""
 
     def __init__(self, trial: FrozenTrial):
         self.trial = trial
@@ -57,7 +58,7 @@ def check_trial(trial: FrozenTrial) -> None:
     """
     Refuse a trial of another search space than qtd3's.
 
-    :param trial: of a study
+    :param trial: the trial
     :raises ValueError: if it is from another; the message names a parameter that differs
     """
     stored = _Stored(trial)
@@ -67,7 +68,7 @@ def check_trial(trial: FrozenTrial) -> None:
     except ValueError as error:
         difference = str(error)
     left = [name for name in trial.params if name not in stored.params]
-    # A trial that runs may be in the middle of sampling
+    # A running trial may still be sampling
     if difference is not None and (left or trial.state != TrialState.RUNNING):
         raise ValueError(f"trial {trial.number} is from another search space than qtd3's: {difference}")
     if left:
@@ -75,10 +76,10 @@ def check_trial(trial: FrozenTrial) -> None:
 
 
 def _open(storage: str, name: str) -> optuna.Study | None:
-    """A study that is there already."""
+    """Open an existing study."""
     where: Any = storage
     if storage.endswith(".log"):
-        # Opening a journal makes the file
+        # Opening a journal creates the file
         if not Path(storage).is_file():
             return None
         where = JournalStorage(JournalFileBackend(storage))
@@ -108,7 +109,7 @@ def check_study(manager: Any) -> None:
 
 def check_trial_id(manager: Any) -> None:
     """
-    Refuse a ``--trial-id`` that does not stand for a trial of qtd3's search space.
+    Refuse a ``--trial-id`` that is not a trial of qtd3's search space.
 
     :param manager: rl_zoo3's experiment manager
     :raises ValueError: if there is no such study or trial, or it is from another search space
@@ -130,8 +131,8 @@ def check_trial_id(manager: Any) -> None:
 
 def _process(pid: int) -> str | None:
     """
-    What a process is known by, on any machine: boot and namespace that its id is of, id and start time. ``None`` if there is
-    no such process, or nobody who knows.
+    Identify a process on any machine by boot and namespace, id and start time. ``None`` if there is no such process, or the
+    system cannot tell.
     """
     proc = Path("/proc")
     try:
@@ -145,9 +146,9 @@ def _process(pid: int) -> str | None:
 
 def sign_trial(trial: optuna.Trial) -> None:
     """
-    Note which process runs a trial, where that can be known (Linux).
+    Record which process runs a trial, where the system can tell (Linux).
 
-    :param trial: that begins
+    :param trial: the trial that starts
     """
     process = _process(os.getpid())
     if process is not None:
@@ -156,10 +157,10 @@ def sign_trial(trial: optuna.Trial) -> None:
 
 def fail_abandoned(study: optuna.Study) -> None:
     """
-    Mark trials as failed whose process was killed. They count for ``--max-total-trials`` as long as they seem to run, and the
-    study would come short of its total.
+    Mark trials as failed whose process was killed. Trials that seem to run count for ``--max-total-trials``, so the study
+    would miss its total.
 
-    :param study: that processes of this machine may have worked on; other machines' trials are not touched
+    :param study: the study; trials of other machines are not changed
     """
     ours = _process(os.getpid())
     if ours is None:
@@ -167,7 +168,7 @@ def fail_abandoned(study: optuna.Study) -> None:
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     signatures = study.user_attrs if running else {}
     for trial in running:
-        # Trials that were begun by an older version carry it themselves
+        # Trials of an older version have the attribute themselves
         signature = signatures.get(f"{PROCESS} {trial.number}", trial.user_attrs.get(PROCESS, "- - 0 -"))
         boot, namespace, pid, _ = signature.split(" ")
         if ours.split(" ")[:2] == [boot, namespace] and _process(int(pid)) != signature:
@@ -177,7 +178,7 @@ def fail_abandoned(study: optuna.Study) -> None:
 
 def fail_abandoned_of(manager: Any) -> None:
     """
-    :func:`fail_abandoned` for the study that rl_zoo3 is about to continue.
+    Call :func:`fail_abandoned` for the study that rl_zoo3 is about to continue.
 
     :param manager: rl_zoo3's experiment manager
     """

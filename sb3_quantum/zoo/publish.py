@@ -1,8 +1,8 @@
 """
-What ``rl_zoo3.push_to_hub`` publishes of a qtd3 model beside its own files: the form without pickle, a drawing of the circuit,
-and a model card that says more. Paths and addresses of this machine are taken out of what it publishes.
+Extend ``rl_zoo3.push_to_hub`` for qtd3 models: the form without pickle, a drawing of the circuit, and a fuller model card.
+Paths and addresses of this machine are removed.
 
-Two of the functions that it calls are wrapped: the one that evaluates, which is handed the model and the folder, and the one
+Two of the functions that it calls are wrapped: the one that evaluates, which receives the model and the folder, and the one
 that completes the card, which is the last before the upload.
 """
 
@@ -25,7 +25,7 @@ FIRST_SEED = 10_000
 
 def publish_more(utils: ModuleType) -> None:
     """
-    Wrap what ``rl_zoo3.push_to_hub`` will import.
+    Wrap the functions that ``rl_zoo3.push_to_hub`` will import.
 
     :param utils: the module ``rl_zoo3.utils``, which has imported huggingface_sb3
     """
@@ -56,7 +56,7 @@ def publish_more(utils: ModuleType) -> None:
 
         from sb3_quantum.hub.private import check_nothing_private
 
-        # The zoo's card is there by now. It knows where the model goes
+        # The zoo's card exists by now and names the repository
         organization = re.findall(r"-orga (\S+)", Path(path).read_text())[0]
         Path(path).write_text(cards.pop(folder)(f"{organization}/{folder.name}"))
         check_nothing_private(folder, get_token())
@@ -69,7 +69,7 @@ def publish_more(utils: ModuleType) -> None:
 def _describe(
     model: Any, env: VecEnv, n_episodes: int, deterministic: bool, folder: Path
 ) -> tuple[float, float, Callable[[str], str]]:
-    """Evaluate, write our files and clean the zoo's; the card is written when it is known where it goes."""
+    """Evaluate, write our files and clean the zoo's; the card is written when the repository is known."""
     from sb3_quantum.hub import save_safe
     from sb3_quantum.hub.model_card import DIAGRAM, VIDEO, draw, model_card
     from sb3_quantum.hub.plain_yaml import read_yaml
@@ -77,12 +77,12 @@ def _describe(
     from sb3_quantum.hub.report import evaluate
     from sb3_quantum.hub.safe_files import CONFIG
 
-    # Of a model before this one, if it is there
+    # Of an older model, if there is one
     (folder / VIDEO).unlink(missing_ok=True)
     hyperparameters, arguments = (
         read_yaml((folder / name).read_text(encoding="utf-8"), name) for name in ("config.yml", "args.yml")
     )
-    # The script has loaded the model with a seed of its own
+    # The script loaded the model with its own seed
     model.seed = arguments["seed"]
     report = evaluate(model, env, n_episodes, FIRST_SEED, deterministic)
     (folder / "results.json").write_text(json.dumps(report.as_dict(), indent=1) + "\n")
@@ -90,7 +90,7 @@ def _describe(
     try:
         save_safe(model, folder)
     except ValueError as error:
-        # What is there is of a model before this one, and would be loaded in its place
+        # The existing files are an older model's and would be loaded instead
         if (folder / CONFIG).is_file():
             raise
         warnings.warn(f"published as a pickle only: {error}", stacklevel=3)

@@ -1,4 +1,4 @@
-"""What rl_zoo3 has to know of qtd3."""
+"""Registration of qtd3 with rl_zoo3."""
 
 import functools
 import importlib
@@ -14,9 +14,9 @@ ALGO = "qtd3"
 
 def hyperparams_path(name: str = ALGO) -> Path:
     """
-    Where the tuned hyperparameters are: in the installed package, or beside it in a checkout.
+    Find the tuned hyperparameters: in the installed package, or beside it in a checkout.
 
-    :param name: of the YAML file, without ending
+    :param name: name of the YAML file, without its suffix
     :return: its path
     :raises FileNotFoundError: if it is in neither place
     """
@@ -36,7 +36,7 @@ def _register_algorithm(utils: ModuleType) -> None:
 
 
 def _repair_hub(utils: ModuleType) -> None:
-    """Mend ``rl_zoo3.push_to_hub`` and ``rl_zoo3.load_from_hub``, which are not imported yet."""
+    """Repair ``rl_zoo3.push_to_hub`` and ``rl_zoo3.load_from_hub``, which are not imported yet."""
     from sb3_quantum.zoo.repairs import repair_hub
 
     repair_hub(utils)
@@ -50,7 +50,7 @@ def _repair_latest(utils: ModuleType) -> None:
 
 
 def _publish_more(utils: ModuleType) -> None:
-    """Let ``rl_zoo3.push_to_hub`` publish of a qtd3 model what it does not know of."""
+    """Let ``rl_zoo3.push_to_hub`` publish our files of a qtd3 model."""
     from sb3_quantum.zoo.publish import publish_more
 
     publish_more(utils)
@@ -65,7 +65,7 @@ def _register_search(hyperparams_opt: ModuleType) -> None:
 
 
 def _register_hyperparams(exp_manager: ModuleType) -> None:
-    """Let the zoo find our YAML for qtd3 where its own folder has none; ``-conf`` still wins."""
+    """Let the zoo find our YAML for qtd3 if its own folder has none; ``-conf`` overrides it."""
     original = exp_manager.ExperimentManager.__init__
     if hasattr(original, "_sb3_quantum"):
         return
@@ -88,7 +88,7 @@ def _around(
     before: Callable[..., None] = lambda *args, **kwargs: None,
     after: Callable[[Any, Any], None] = lambda self, result: None,
 ) -> None:
-    """Do more in a method of the zoo, for qtd3 only."""
+    """Extend a method of the zoo, for qtd3 only."""
     original = getattr(cls, name)
     if hasattr(original, "_sb3_quantum"):
         return
@@ -107,12 +107,12 @@ def _around(
 
 
 def _register_checks(exp_manager: ModuleType) -> None:
-    """Look at hyperparameters and studies when the zoo has read them and made nothing of them yet: no folder, no trial."""
+    """Check hyperparameters and studies after the zoo has read them and before it makes a folder or a trial."""
     from sb3_quantum.zoo import checks, optuna_studies
     from sb3_quantum.zoo.search import sample_qtd3_params
 
     def before_preprocessing(self: Any, hyperparams: dict[str, Any]) -> None:
-        # The zoo can take "lin_x" apart and fails at any other text, such as "lin_x_y": the algorithm gets it as it is
+        # The zoo parses "lin_x" and fails at any other text, such as "lin_x_y", which is passed to the algorithm unchanged
         rate = hyperparams.get("learning_rate")
         self.learning_rate_text = rate if isinstance(rate, str) and rate.count("_") != 1 else None
         if self.learning_rate_text is not None:
@@ -122,7 +122,7 @@ def _register_checks(exp_manager: ModuleType) -> None:
         if self.learning_rate_text is not None:
             result[0]["learning_rate"] = self.learning_rate_text
         checks.check_kwargs(result[0])
-        # Somebody else's search space is theirs to check
+        # Other search spaces are not checked
         if self.optimize_hyperparameters and exp_manager.HYPERPARAMS_SAMPLER[ALGO] is sample_qtd3_params:
             optuna_studies.check_study(self)
 
@@ -143,7 +143,7 @@ def _register_checks(exp_manager: ModuleType) -> None:
 
 
 def _register_interruption(exp_manager: ModuleType) -> None:
-    """End the command with another status than 0 if the training was cut short, after the model is saved."""
+    """End the command with a nonzero status if the training was cut short, after the model is saved."""
     cls = exp_manager.ExperimentManager
     original = cls.save_trained_model
     if hasattr(original, "_sb3_quantum"):
@@ -160,7 +160,7 @@ def _register_interruption(exp_manager: ModuleType) -> None:
     cls.save_trained_model = save_trained_model
 
 
-#: what is done with each module of rl_zoo3. One step does not depend on another
+#: steps for each module of rl_zoo3, independent of each other
 REGISTRARS: dict[str, tuple[Callable[[ModuleType], None], ...]] = {
     "rl_zoo3.utils": (_register_algorithm, _repair_hub, _repair_latest, _publish_more),
     "rl_zoo3.hyperparams_opt": (_register_search,),
@@ -170,7 +170,7 @@ REGISTRARS: dict[str, tuple[Callable[[ModuleType], None], ...]] = {
 
 def register() -> None:
     """
-    Register qtd3 with rl_zoo3 explicitly, for programs in which the hook is switched off or torch's autoload does not run.
+    Register qtd3 with rl_zoo3 explicitly, if the hook is switched off or torch's autoload does not run.
 
     :raises ImportError: if rl_zoo3 is not installed
     """

@@ -1,7 +1,7 @@
 """
-Repairs of faults that keep commands of rl_zoo3 from working, for any algorithm.
+Repairs of faults that break commands of rl_zoo3 for any algorithm.
 
-Each looks for its fault first and leaves alone what has none.
+Each repair first checks that its fault is present.
 """
 
 import functools
@@ -14,8 +14,8 @@ from typing import Any
 
 def repair_metadata(push_to_hub: ModuleType) -> None:
     """
-    ``rl_zoo3.push_to_hub`` imports ``generate_metadata``, which is called ``_generate_metadata`` by now and returns an object
-    in place of a dictionary.
+    Restore ``generate_metadata``, which ``rl_zoo3.push_to_hub`` imports. It is now called ``_generate_metadata`` and returns
+    an object instead of a dictionary.
 
     :param push_to_hub: the module ``huggingface_sb3.push_to_hub``
     """
@@ -32,14 +32,14 @@ def repair_metadata(push_to_hub: ModuleType) -> None:
 
 def repair_missing_file(huggingface_sb3: ModuleType) -> None:
     """
-    ``rl_zoo3.load_from_hub`` expects requests' ``HTTPError`` for a model without normalization, and huggingface_hub does not
-    use requests any more. The error becomes both, so that nobody who catches huggingface_hub's is let down.
+    Raise requests' ``HTTPError`` for a missing file. ``rl_zoo3.load_from_hub`` expects it for a model without normalization,
+    but huggingface_hub no longer uses requests. The error is both kinds, so code that catches huggingface_hub's still works.
 
     :param huggingface_sb3: the package
     """
     from huggingface_hub import errors
 
-    # The one that is raised by a Hub that answers. Without an answer, nobody knows whether there is a file
+    # Only an answer of the Hub shows that a file is missing
     missing: Any = getattr(errors, "RemoteEntryNotFoundError", None)
     original = huggingface_sb3.load_from_hub
     uses_requests = missing is None or any(base.__module__.split(".")[0] == "requests" for base in missing.__mro__)
@@ -63,8 +63,8 @@ def repair_missing_file(huggingface_sb3: ModuleType) -> None:
 
 def repair_latest(utils: ModuleType) -> None:
     """
-    Without ``--exp-id``, rl_zoo3 takes the run with the highest number, also where that has no model: ``-optimize`` leaves
-    such folders, and so does a training that was killed. The newest run that has what is asked for is taken in its place.
+    Choose the newest run that has a model. Without ``--exp-id``, rl_zoo3 chooses the run with the highest number even if it
+    has none, as after ``-optimize`` or a killed training.
 
     :param utils: the module ``rl_zoo3.utils``
     """
@@ -93,7 +93,7 @@ def repair_latest(utils: ModuleType) -> None:
 
 
 def _older_runs(folder: Path, env_name: str) -> list[int]:
-    """Numbers of an environment's runs but for the newest, newest first."""
+    """List the numbers of an environment's runs except the newest, newest first."""
     names = [path.name for path in folder.glob("*_*") if path.is_dir()]
     matches = [re.fullmatch(rf"{re.escape(env_name)}_(\d+)", name) for name in names]
     return sorted((int(match[1]) for match in matches if match), reverse=True)[1:]
@@ -101,7 +101,7 @@ def _older_runs(folder: Path, env_name: str) -> list[int]:
 
 def repair_hub(utils: ModuleType) -> None:
     """
-    Repair what ``rl_zoo3.push_to_hub`` and ``rl_zoo3.load_from_hub`` take from huggingface_sb3, before they do.
+    Repair what ``rl_zoo3.push_to_hub`` and ``rl_zoo3.load_from_hub`` import from huggingface_sb3, before they do.
 
     :param utils: the module ``rl_zoo3.utils``, which has imported huggingface_sb3
     """

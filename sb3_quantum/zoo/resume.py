@@ -30,8 +30,8 @@ from sb3_quantum.zoo.writer import CONTINUATION, CheckpointWriter
 
 class _Continued:
     """
-    A model whose ``learn(n)``, which the zoo calls, does not count from 0 again. Nothing is put on the model itself: it would
-    be saved with it.
+    Wrapper of a model whose ``learn(n)``, which the zoo calls, does not count from 0 again. Attributes on the model itself
+    would be saved with it.
     """
 
     def __init__(self, model: BaseAlgorithm):
@@ -46,31 +46,33 @@ class _Continued:
 
 def steps_of(checkpoint: Path) -> int:
     """
+    Read the steps of a checkpoint.
+
     :param checkpoint: a checkpoint's folder
-    :return: steps of the training that are in it
+    :return: steps of the training
     """
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def damage(checkpoint: Path, damaged: Mapping[str, str], normalizer: str | None) -> str | None:
     """
-    What keeps a run from going on from a checkpoint. It can do without its replay buffer and its generators.
+    Find out why a run cannot continue from a checkpoint. Replay buffer and generators are optional.
 
     :param checkpoint: the checkpoint's folder
     :param damaged: see :func:`~sb3_quantum.zoo.checkpoints.damaged_files`
-    :param normalizer: file of the ``VecNormalize`` in it, if the run has one
-    :return: a sentence that names the file; ``None`` if there is nothing
+    :param normalizer: its file of the ``VecNormalize``, if the run has one
+    :return: a sentence that names the file; ``None`` if the run can continue
     """
     names = ["model.zip"] if normalizer is None else ["model.zip", normalizer]
     for name in names:
         if name in damaged:
             return damaged[name]
-        # There may be no checksums
+        # A checkpoint may have no checksums
         path = checkpoint / name
         try:
             if name == "model.zip":
                 with zipfile.ZipFile(path) as archive:
-                    # Cut short, the file may end with one of torch's, which is a zip file too
+                    # A truncated file may end with a file of torch, which is a zip file too
                     broken = archive.testzip() if "data" in archive.namelist() else "it has no data"
                 if broken is not None:
                     return f"{path} is damaged: {broken}"
@@ -86,15 +88,15 @@ def damage(checkpoint: Path, damaged: Mapping[str, str], normalizer: str | None)
 
 class ResumableExperimentManager(ExperimentManager):
     """
-    The zoo's experiment manager, which continues the newest run that is the same: algorithm, environment, seed and settings.
-    If there is none with a readable checkpoint, it begins another one and says why.
+    The zoo's experiment manager, which continues the newest run with the same algorithm, environment, seed and settings. If
+    none has a readable checkpoint, it starts a new run and says why.
 
-    ``n_timesteps`` is the run's total, counted from its beginning. Monitor files and evaluations are continued too.
+    ``n_timesteps`` is the run's total from its start. Monitor files and evaluations are continued too.
 
     :param args: options of the command line; see ``rl_zoo3.exp_manager.ExperimentManager``
     :param arguments: see ``rl_zoo3.exp_manager.ExperimentManager``
     :param checkpoint_freq: steps between two checkpoints
-    :param any_seed: whether a run of another seed is the same too, because none was asked for
+    :param any_seed: whether a run of any seed matches, because none was asked for
     :param kwargs: see ``rl_zoo3.exp_manager.ExperimentManager``
     """
 
@@ -113,7 +115,7 @@ class ResumableExperimentManager(ExperimentManager):
 
     @property
     def monitor_kwargs(self) -> dict[str, Any]:
-        """Arguments of the monitors, which go on with a continued run's files whatever the zoo sets for its environment."""
+        """Arguments of the monitors, which continue the run's files whatever the zoo sets for its environment."""
         going_on = getattr(self, "checkpoint", None) is not None
         return {**self._monitor_kwargs, "override_existing": False} if going_on else self._monitor_kwargs
 
@@ -123,16 +125,18 @@ class ResumableExperimentManager(ExperimentManager):
 
     def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """
-        :return: the hyperparameters, and those that are saved
+        Read the hyperparameters, as the zoo does.
+
+        :return: the hyperparameters, and those to save
         """
         hyperparams, saved_hyperparams = super().read_hyperparameters()
-        # The zoo goes on to change dictionaries inside of them
+        # The zoo will change dictionaries in them
         self._settings = copy.deepcopy(saved_hyperparams)
         return hyperparams, saved_hyperparams
 
     def _preprocess_hyperparams(self, hyperparams: dict[str, Any]) -> Any:
         """
-        :param hyperparams: as they were read
+        :param hyperparams: the hyperparameters that were read
         :return: see the zoo's; the replay buffer's rows are in files that checkpoints append to
         """
         result = super()._preprocess_hyperparams(hyperparams)
@@ -142,13 +146,13 @@ class ResumableExperimentManager(ExperimentManager):
         return result
 
     def create_log_folder(self) -> None:
-        """Find the run to continue, or make a folder for a new one. Either is this process's until it ends."""
+        """Find the run to continue, or make a folder for a new one, and lock it until this process ends."""
         if self.optimize_hyperparameters:
             super().create_log_folder()
             return
         folder = Path(self.log_path)
         folder.mkdir(parents=True, exist_ok=True)
-        # Of two processes that ask for the same run at the same time, the second finds the first one's
+        # If two processes ask for the same run at once, the second finds the first one's
         with runs.choosing(folder):
             if not self._find():
                 super().create_log_folder()
@@ -157,7 +161,7 @@ class ResumableExperimentManager(ExperimentManager):
         self.writer = CheckpointWriter(Path(self.save_path), self.env_name, self.checkpoint_freq)
 
     def _find(self) -> bool:
-        """Choose a run and its checkpoint, if there are any."""
+        """Choose a run and its checkpoint, if there is one."""
         wanted = runs.identity(self._settings, vars(self.args))
         if self.any_seed:
             del wanted["seed"]
@@ -174,7 +178,7 @@ class ResumableExperimentManager(ExperimentManager):
                 lock.release()
                 difference = "has no checkpoint to go on from"
             reasons.append(f"{run} {difference}")
-        # The newest ones: who has made a hundred runs knows
+        # Only the newest ones: a user with a hundred runs knows them
         for reason in reasons[:5]:
             print(f"Not continued: {reason}")
         if self.checkpoint is not None:
@@ -184,7 +188,7 @@ class ResumableExperimentManager(ExperimentManager):
         return self.checkpoint is not None
 
     def _readable(self, run: Path) -> Path | None:
-        """The newest checkpoint that can be read."""
+        """Find the newest readable checkpoint."""
         normalizer = f"{self.env_name}/vecnormalize.pkl" if self.normalize else None
         for checkpoint in checkpoints(run):
             self._damaged = damaged_files(checkpoint)
@@ -213,7 +217,7 @@ class ResumableExperimentManager(ExperimentManager):
             warnings.warn(f"{problem}; episodes in the monitor files are counted instead", stacklevel=2)
 
     def create_callbacks(self) -> None:
-        """The zoo's callbacks and the checkpoints; evaluations so far are kept."""
+        """Create the zoo's callbacks and the checkpoint writer; earlier evaluations are kept."""
         super().create_callbacks()
         for callback in self.callbacks:
             if isinstance(callback, EvalCallback):
@@ -223,7 +227,7 @@ class ResumableExperimentManager(ExperimentManager):
         if self.checkpoint is not None:
             for callback in self.callbacks:
                 if isinstance(callback, EvalCallback | CheckpointCallback):
-                    # So that they are due at the steps at which they would have been
+                    # So that evaluations happen at the same steps as without the interruption
                     callback.n_calls = steps_of(self.checkpoint) // self.n_envs
                 if isinstance(callback, EvalCallback):
                     self._continue_evaluations(callback)
@@ -258,7 +262,7 @@ class ResumableExperimentManager(ExperimentManager):
     def create_envs(self, n_envs: int, eval_env: bool = False, no_log: bool = False) -> VecEnv:
         """
         :param n_envs: number of environments
-        :param eval_env: whether they are for evaluation
+        :param eval_env: whether the environments are for evaluation
         :param no_log: whether to write no monitor file
         :return: the environments; their monitor files are continued, not overwritten
         """
@@ -332,14 +336,14 @@ class ResumableExperimentManager(ExperimentManager):
         """
         :param saved_hyperparams: unused, as the zoo has changed some of them since they were read
         """
-        # A new run has them already, and one that has nothing left to do keeps those that it was trained with
+        # A new run has its settings already, and a finished run keeps its own
         if self.checkpoint is not None and steps_of(self.checkpoint) < self.n_timesteps:
             self._write_settings()
         print(f"Log path: {self.save_path}")
 
     def learn(self, model: BaseAlgorithm) -> None:
         """
-        Train to the total, or until asked to stop, and write a checkpoint in either case.
+        Train to the total, or until asked to stop; either way, write a checkpoint.
 
         :param model: the model, new or loaded from the checkpoint
         """
@@ -351,16 +355,16 @@ class ResumableExperimentManager(ExperimentManager):
                 return
         finally:
             self.writer.end()
-        # A forced stop may have come in the middle of an update; the checkpoint before it stands
+        # A forced stop may come within an update; the previous checkpoint stays
         if not self.writer.forced:
             self.writer.write()
 
     def _learn_on(self, model: BaseAlgorithm, checkpoint: Path) -> bool:
-        """Train what is left of the total, if anything is."""
+        """Train the rest of the total, if there is any."""
         total = self.n_timesteps
         if model.num_timesteps >= total:
             print(f"Nothing left to do: {model.num_timesteps} of {total} steps are done")
-            # Of a larger total, which is not asked for any more
+            # Of a larger total than asked for now
             if getattr(model, "interruption", None) is not None:
                 setattr(model, "interruption", None)  # noqa: B010
             return False
@@ -385,7 +389,7 @@ class ResumableExperimentManager(ExperimentManager):
 
     def save_trained_model(self, model: BaseAlgorithm) -> None:
         """
-        Save the model as the zoo does; the run may then be trained by another process.
+        Save the model as the zoo does, and unlock the run for other processes.
 
         :param model: the model
         """

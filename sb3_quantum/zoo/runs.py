@@ -1,4 +1,4 @@
-"""Which runs of the zoo there are in a folder, what makes one the same run as another, and who trains it now."""
+"""Runs of the zoo in a folder: listing, comparing and locking them."""
 
 import ast
 import glob
@@ -20,10 +20,10 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
-#: options of the zoo that change what is learnt. Those that are hyperparameters in the end (``-conf``, ``-params``,
-#: ``--trial-id``) are in config.yml; ``--vec-env``, threads, device, logging, evaluation and saving are left out
+#: options of the zoo that change what is learned. Options that become hyperparameters (``-conf``, ``-params``, ``--trial-id``)
+#: are in config.yml; ``--vec-env``, threads, device, logging, evaluation and saving are left out
 OPTIONS = ("algo", "env", "gym_packages", "seed", "trained_agent")
-#: hyperparameters that say how long, where and at what expense is trained, but not what is learnt
+#: hyperparameters for length, place and cost of the training, which do not change what is learned
 NOT_IDENTITY = (
     "n_timesteps",
     "backend_kwargs.cache_size",
@@ -44,11 +44,11 @@ LOCK = ".lock"
 
 
 class RunLockedError(RuntimeError):
-    """Another process trains the run."""
+    """Another process is training the run."""
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Reads tags of Python objects as plain data. Nothing is imported or called: a run may have come from the Hub."""
+    """Loader that reads Python objects as plain data. Nothing is imported or called, because a run may come from the Hub."""
 
 
 def _plain_object(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
@@ -73,9 +73,9 @@ def read_settings(path: Path) -> dict[str, Any]:
     Read ``config.yml`` or ``args.yml`` of a run.
 
     :param path: the file
-    :return: what it holds, Python objects in it as plain data
+    :return: its contents, with Python objects as plain data
     :raises OSError: if there is no such file
-    :raises ValueError: if it is not such a file; the message names it
+    :raises ValueError: if it is not such a file; the message names the file
     """
     try:
         settings = yaml.load(path.read_text(), _PlainLoader)
@@ -88,10 +88,10 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def write_settings(folder: Path, settings: Mapping[str, Any], args: Mapping[str, Any], command: str) -> None:
     """
-    Write ``config.yml``, ``args.yml`` and ``command.txt`` as rl_zoo3 does, so that a power cut leaves the old or the new ones.
+    Write ``config.yml``, ``args.yml`` and ``command.txt`` as rl_zoo3 does, but durably.
 
-    :param folder: where they go
-    :param settings: hyperparameters, as the zoo read them
+    :param folder: the folder
+    :param settings: hyperparameters that the zoo read
     :param args: options of the command line
     :param command: the command line
     """
@@ -103,7 +103,7 @@ def write_settings(folder: Path, settings: Mapping[str, Any], args: Mapping[str,
 
 
 def _evaluated(node: ast.expr) -> Any:
-    """The value of an expression like ``dict(a=1, b=[2, 3])``; what is neither ``dict`` nor a literal stays text."""
+    """Evaluate an expression like ``dict(a=1, b=[2, 3])``; anything but ``dict`` and literals stays text."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
         return {str(keyword.arg): _evaluated(keyword.value) for keyword in node.keywords}
     if isinstance(node, ast.Dict) and all(isinstance(key, ast.Constant) for key in node.keys):
@@ -117,7 +117,7 @@ def _evaluated(node: ast.expr) -> Any:
 
 
 def _value(value: Any) -> Any:
-    """A hyperparameter's value: YAML files write dictionaries as strings, which the zoo evaluates."""
+    """Evaluate a hyperparameter: YAML files write dictionaries as strings, which the zoo evaluates."""
     if isinstance(value, str) and re.match(r"\s*(dict\s*\(|\{)", value):
         try:
             return _evaluated(ast.parse(value.strip(), mode="eval").body)
@@ -128,27 +128,27 @@ def _value(value: Any) -> Any:
 
 def identity(settings: Mapping[str, Any], args: Mapping[str, Any]) -> dict[str, Any]:
     """
-    What a run is known by: algorithm, environment, seed and every setting that changes what is learnt.
+    Return what identifies a run: algorithm, environment, seed and every setting that changes what is learned.
 
     :param settings: hyperparameters, as in ``config.yml``
     :param args: options of the command line, as in ``args.yml``. Without ``seed``, any seed will do
     :return: values by name; those inside of dictionaries as ``policy_kwargs.n_qubits``
     """
-    # Through YAML and back, so that files and objects in memory compare
+    # To YAML and back, so that files and objects in memory are comparable
     settings, args = (yaml.load(yaml.dump(dict(mapping)), _PlainLoader) for mapping in (settings, args))
     values: dict[str, Any] = {name: args[name] for name in OPTIONS if args.get(name) not in (None, "", [])}
     if values.get("gym_packages"):
         values["gym_packages"] = sorted(values["gym_packages"])
-    # The command line's are in config.yml only if the file had some
+    # Those of the command line are in config.yml only if the file had some
     everything = {"env_kwargs": args.get("env_kwargs"), **settings}
     for name, raw in everything.items():
         value = _value(raw)
         if isinstance(value, dict):
             values.update({f"{name}.{key}": inner for key, inner in value.items()})
-        # None is the default of every such argument
+        # None is the default of these arguments
         elif value is not None or not name.endswith("_kwargs"):
             values[name] = value
-    # rl_zoo3 adds the algorithm's discount factor to a dictionary of its own
+    # rl_zoo3 adds the algorithm's discount factor to its own dictionary
     if "gamma" in values and values.get("normalize.gamma") == values["gamma"]:
         del values["normalize.gamma"]
     return {name: value for name, value in values.items() if name not in NOT_IDENTITY}
@@ -156,6 +156,8 @@ def identity(settings: Mapping[str, Any], args: Mapping[str, Any]) -> dict[str, 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     """
+    Describe how two runs differ.
+
     :param theirs: identity of a run in a folder
     :param ours: identity of the run that is asked for
     :return: a sentence for every setting that differs, e.g. ``seed is 0 there and 1 here``
@@ -166,13 +168,15 @@ def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]
 
     names = sorted({*theirs, *ours} - (set() if "seed" in ours else {"seed"}))
     different = [name for name in names if name not in theirs or name not in ours or theirs[name] != ours[name]]
-    # What was asked for in so many words first
+    # Settings that were asked for explicitly come first
     different.sort(key=lambda name: name not in OPTIONS)
     return [f"{name} is {words(theirs, name)} there and {words(ours, name)} here" for name in different]
 
 
 def runs(folder: Path, env_name: str) -> list[Path]:
     """
+    List an environment's runs.
+
     :param folder: of an algorithm's runs, e.g. ``logs/qtd3``
     :param env_name: name of the environment, as in the zoo's file names
     :return: the runs' folders, ``<environment>_<number>`` with or without the suffix of ``--uuid``, newest first
@@ -187,10 +191,10 @@ def runs(folder: Path, env_name: str) -> list[Path]:
 
 class Lock:
     """
-    A lock on a run. It goes with the process that holds it, however that ends.
+    Lock on a run. The operating system releases it when the process ends, for whatever reason.
 
-    :param run: the run's folder; a hidden file is made in it
-    :raises RunLockedError: if another process holds it; the message says which
+    :param run: the run's folder, which gets a hidden file
+    :raises RunLockedError: if another process holds the lock; the message names the process
     """
 
     def __init__(self, run: Path):
@@ -213,7 +217,7 @@ class Lock:
         self.file.flush()
 
     def release(self) -> None:
-        """Let others have it. The file stays: whoever tries to lock it has it open already."""
+        """Release the lock. The file stays, because other processes may have it open."""
         if self.file is not None:
             self.file.close()
             self.file = None
@@ -222,14 +226,14 @@ class Lock:
 @contextmanager
 def choosing(folder: Path) -> Iterator[None]:
     """
-    Let no other process choose among the runs of a folder meanwhile.
+    Keep other processes from choosing among the runs of a folder in the meantime.
 
     :param folder: of an algorithm's runs
     """
     if fcntl is None:
         yield
         return
-    # The folder itself, so that nothing lies beside the runs
+    # The folder itself, so that there is no file beside the runs
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):
@@ -241,12 +245,12 @@ def choosing(folder: Path) -> Iterator[None]:
 
 def matching(found: Iterable[Path], env_name: str, wanted: Mapping[str, Any]) -> Iterator[tuple[Path, str | None]]:
     """
-    Compare runs with the one that is asked for.
+    Compare runs with the one asked for.
 
     :param found: the runs' folders
     :param env_name: name of the environment, as in the zoo's file names
     :param wanted: see :func:`identity`
-    :return: each folder, and why it is not the same run (``None`` if it is)
+    :return: each folder, and how it differs (``None`` if it is the same run)
     """
     for run in found:
         try:

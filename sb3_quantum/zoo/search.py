@@ -1,4 +1,4 @@
-"""The search space of qtd3 for ``rl_zoo3.train -optimize``."""
+"""Search space of qtd3 for ``rl_zoo3.train -optimize``."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ NET_ARCHS = {"small": [64, 64], "medium": [256, 256], "big": [400, 300]}
 
 def convert_qtd3_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
     """
-    From the parameters of a trial, as a study stores them, to hyperparameters as the zoo's YAML has them.
+    Convert the parameters of a trial to hyperparameters of the zoo's YAML.
 
     :param sampled_params: ``trial.params``
     :return: hyperparameters
@@ -29,7 +29,7 @@ def convert_qtd3_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
     hyperparams = {
         "gamma": 1 - params["one_minus_gamma"],
         "batch_size": 2 ** params["batch_size_pow"],
-        # In steps of the vectorized environment, as in the zoo's own search spaces
+        # In steps of the vectorized environment, as in the zoo's search spaces
         "gradient_steps": max(train_freq // params["subsample_steps"], 1),
         "qtdnn_batch_size": 2 ** params["qtdnn_batch_size_pow"],
         "noise_type": "normal",
@@ -42,10 +42,10 @@ def convert_qtd3_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
 
 def sample_qtd3_params(trial: "optuna.Trial", n_actions: int, n_envs: int, additional_args: dict[str, Any]) -> dict[str, Any]:
     """
-    Sampler for qtd3's hyperparameters. What they share with TD3 has the zoo's ranges, but for batches, which start at 32, and
-    noise, which is Gaussian; the circuit's size is not searched for, because it is what a machine can run.
+    Sample qtd3's hyperparameters. Those of TD3 have the zoo's ranges, except that batches start at 32 and noise is Gaussian.
+    The circuit's size is not searched, because the machine determines it.
 
-    :param trial: of a study
+    :param trial: the trial
     :param n_actions: unused; ``QuantumTD3`` makes the noise of the right size itself
     :param n_envs: unused
     :param additional_args: unused; settings of ``HerReplayBuffer`` are not searched for
@@ -76,7 +76,7 @@ def sample_qtd3_params(trial: "optuna.Trial", n_actions: int, n_envs: int, addit
     hyperparams = convert_qtd3_params(trial.params)
     for name in ("gamma", "batch_size", "gradient_steps"):
         trial.set_user_attr(name, hyperparams[name])
-    # The constructor takes the number; noise_type and noise_std are the YAML's
+    # The constructor takes the number; noise_type and noise_std belong to the YAML
     del hyperparams["noise_type"]
     hyperparams["action_noise"] = hyperparams.pop("noise_std")
     return hyperparams

@@ -1,4 +1,4 @@
-"""Writes checkpoints while a run of the zoo is trained."""
+"""Callback that writes checkpoints of a run of the zoo."""
 
 import json
 import signal
@@ -12,15 +12,15 @@ from sb3_quantum.zoo.checkpoints import write_checkpoint
 from sb3_quantum.zoo.continuation import generator_state
 from sb3_quantum.zoo.monitors import positions
 
-#: file of a checkpoint: what has to be known to go on beside the model
+#: file of a checkpoint with the state of the run beside the model
 CONTINUATION = "continuation.json"
 
 
 class CheckpointWriter(BaseCallback):
     """
-    Writes a checkpoint every so many steps, and one when the run is asked to stop.
+    Write a checkpoint every ``save_freq`` steps, and when the run is asked to stop.
 
-    Ctrl-C or a termination signal ends the training after the current step; a second one at once.
+    Ctrl-C or a termination signal ends the training after the current step; a second one ends it at once.
 
     :param run: the run's folder
     :param env_name: name of the environment, as in the zoo's file names
@@ -32,7 +32,8 @@ class CheckpointWriter(BaseCallback):
         self.run = run
         self.env_name = env_name
         self.save_freq = save_freq
-        #: rows of the replay buffer that do not go on in the next one, of :func:`~sb3_quantum.zoo.continuation.begin_episodes`
+        #: rows of the replay buffer that the next row does not follow, from
+        #: :func:`~sb3_quantum.zoo.continuation.begin_episodes`
         self.ends: list[int] = []
         self.stopped = False
         self.forced = False
@@ -62,7 +63,7 @@ class CheckpointWriter(BaseCallback):
         return not self.stopped
 
     def _on_training_end(self) -> None:
-        # The zoo closes the environments before the last checkpoint is written; other processes do not answer then
+        # The zoo closes the environments before the last checkpoint; their processes then do not answer
         if self._last_noted is None:
             self._last_noted = self._note()
         for number, handler in self._previous_handlers.items():
@@ -70,7 +71,7 @@ class CheckpointWriter(BaseCallback):
         self._previous_handlers = {}
 
     def end(self) -> None:
-        """End the callback where ``learn`` did not come to it."""
+        """End the callback if ``learn`` did not."""
         if self._previous_handlers:
             self.on_training_end()
 
@@ -83,11 +84,11 @@ class CheckpointWriter(BaseCallback):
             print(f"Checkpoint at {self.model.num_timesteps} steps: {path}")
 
     def _note(self) -> str:
-        """What has to be known to go on beside the model."""
+        """Return the state of the run beside the model."""
         assert self.model.env is not None
         try:
             monitors = positions(self.model.env, self.run)
-        # The environments are gone, in processes that were killed
+        # The environments' processes were killed
         except (EOFError, OSError):
             monitors = []
         noted = {"monitors": monitors, "random_actions": generator_state(self.model), "ends": self.ends}
