@@ -89,7 +89,7 @@ def comparison(ansatz: PaperCircuit, plan: TrainingPlan) -> str:
     lines = ["The paper's argument, on its own chip (one update = one gradient of the actor):"]
     for title, method, product in (
         ("The paper counts", "paper", f"{batch} rows x {ansatz.n_inputs} inputs x {m} outputs"),
-        ("Right is", "parameter_shift", f"{batch} rows x ({n} theta x 2 + {n} phi x 4)"),
+        ("The correct count is", "parameter_shift", f"{batch} rows x ({n} theta x 2 + {n} phi x 4)"),
     ):
         seconds = gradient_seconds(ansatz, method, batch, shots, times)
         every, delayed = (duration(updates * seconds) for updates in (plan.critic_updates, plan.actor_updates))
@@ -101,9 +101,9 @@ def comparison(ansatz: PaperCircuit, plan: TrainingPlan) -> str:
         ]
     qtdnn = training_runs(ansatz, "qtdnn", plan).acting
     lines += [
-        "  Why the right count is smaller: all marginals come from the same shots, so there is no factor for the outputs;",
+        "  Why the correct count is smaller: all marginals come from the same shots, so there is no factor for the outputs;",
         f"  the {ansatz.n_indices} CZ indices are discrete and cannot be shifted;",
-        "  the shift rule takes 2 runs for a theta and 4 for a phi, which its rotation holds twice.",
+        "  the shift rule takes 2 runs for a theta and 4 for a phi, which its rotation contains twice.",
         f"  With a qtDNN no update runs a circuit: {qtdnn:,} circuits for acting are "
         f"{duration(training_seconds(ansatz, 'qtdnn', plan, times))} of that chip.",
     ]
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("--n-qubits", 10, "Qubits of the circuit"),
         ("--n-layers", 10, "Layers of the circuit"),
         ("--batch-size", plan.batch_size, "Rows of an update"),
-        ("--shots", plan.shots, "Shots per circuit inside of updates"),
+        ("--shots", plan.shots, "Shots per circuit in updates"),
         ("--acting-shots", plan.acting_shots, "Shots per circuit that acts"),
         ("--steps", plan.steps, "Environment steps of the training"),
         ("--updates", None, "Updates of the critics; one per step by default"),
@@ -152,11 +152,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         choices=sorted(CHIPS),
         default=list(CHIPS),
         metavar="NAME",
-        help=f"Of {', '.join(CHIPS)}; all by default",
+        help=f"Any of {', '.join(CHIPS)}; all by default",
     )
     for option, text in (
         ("--reset", "from the end of a shot to the next, instead of the chips' own, e.g. 0 for no waiting"),
-        ("--job", "that every job costs on top, instead of the chips' own"),
+        ("--job", "of overhead per job, instead of the chips' own"),
     ):
         parser.add_argument(option, type=_at_least(float, 0), metavar="SECONDS", help="Seconds " + text)
     args = parser.parse_args(arguments)

@@ -43,9 +43,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("film.gif"), help=".gif, .webp or .mp4 (default: %(default)s)")
     parser.add_argument("--length", type=int, default=300, help="environment steps (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=10_000, help="reset seed of the first episode (default: %(default)s)")
-    parser.add_argument("--every", type=int, default=4, help="a frame in every so many steps (default: %(default)s)")
+    parser.add_argument("--every", type=int, default=4, help="steps per frame (default: %(default)s)")
     parser.add_argument("--fps", type=int, default=15, help="frames per second (default: %(default)s)")
-    parser.add_argument("--width", type=int, default=720, help="in pixels; half of it is the height (default: %(default)s)")
+    parser.add_argument(
+        "--width", type=int, default=720, help="width in pixels; the height is half of it (default: %(default)s)"
+    )
     args = parser.parse_args()
     try:
         for name in ("length", "every", "fps", "width"):

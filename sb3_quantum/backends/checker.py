@@ -116,8 +116,8 @@ def _check_bit_order(backend: Backend, noisy: bool, shots: int) -> None:
             continue
         best = int(correlation[qubit].argmax())
         assert best == qubit, (
-            f"column m must be qubit m: over {len(inputs)} circuits the mean bits of column {qubit} go with those that qubit "
-            f"{best} should have (correlation {correlation[qubit, best]:.2f}, with qubit {qubit} "
+            f"column m must be qubit m: over {len(inputs)} circuits the mean bits of column {qubit} follow those of qubit "
+            f"{best} (correlation {correlation[qubit, best]:.2f}, with qubit {qubit} "
             f"{correlation[qubit, qubit]:.2f})"
         )
 

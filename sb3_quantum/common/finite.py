@@ -85,7 +85,7 @@ def damaged_statistics(env: VecNormalize | None) -> str:
     parts.append(env.ret_rms)
     if all(np.isfinite(part.mean).all() and np.isfinite(part.var).all() for part in parts if part is not None):
         return ""
-    return "; the running statistics of VecNormalize have taken such a number, load saved ones or make it anew"
+    return "; VecNormalize's running statistics contain such a number: load saved statistics or make a new wrapper"
 
 
 def check_replay_buffer(what: str, buffer: Any) -> None:

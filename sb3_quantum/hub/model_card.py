@@ -197,7 +197,7 @@ def _fidelity(model: QuantumTD3, report: Report) -> list[str]:
         "is needed. Measured at the end of the training, on states of the evaluation, against exact simulation:",
         "\n".join(lines),
         *(
-            ["**This model has made no update**: a cosine near 1 is the prior's doing, and says nothing of the agent."]
+            ["**This model has made no update**: a cosine near 1 is due to the prior and says nothing about the agent."]
             * untrained
         ),
         "An agent also learns through the classical links beside the circuit, so a high return alone says nothing about the "
@@ -210,7 +210,7 @@ def _fidelity(model: QuantumTD3, report: Report) -> list[str]:
 def _weights(model: QuantumTD3) -> str:
     policy = model.policy
     if policy.averaging is None or policy.deployed_actor is policy.actor:
-        return "the actor's own, as they are after its last update"
+        return "the actor's own, after its last update"
     n_averaged, tau = policy.averaging.n_averaged, policy.averaging.tau
     return (
         f"the actor's, averaged over its {n_averaged:,} updates (exponentially, `actor_average_tau={tau}`); in training "
@@ -241,7 +241,7 @@ def _usage(env_id: str, repo_id: str, env_kwargs: dict[str, Any], from_zoo: bool
     about = (
         "This reads `model.safetensors` and `model.json`; nothing from the repository is executed."
         if safe
-        else "This model has no form without pickle: loading it runs code of whoever made it."
+        else "This model has no form without pickle: loading it executes its author's code."
     )
     text = f"""```bash
 pip install "sb3-quantum[hub]"

@@ -52,7 +52,7 @@ def circuit_figure(ansatz: Circuit, inputs: "th.Tensor | np.ndarray", title: str
     whole, caption = ansatz.to_qiskit(inputs, measure=False, layers=True), _CAPTION
     drawn = whole if ansatz.n_qubits <= MAX_QUBITS else _part(whole)
     if drawn is not whole:
-        caption = f"{drawn.num_qubits} of {ansatz.n_qubits} qubits are drawn, such as gates join. {_CAPTION}"
+        caption = f"{drawn.num_qubits} of {ansatz.n_qubits} qubits are drawn, those that gates join. {_CAPTION}"
     rows = []
     for row, circuit in enumerate(_rows(drawn, layers_per_row)):
         axes = figure.add_axes((0, 0, 1, 1), label=str(row))

@@ -77,8 +77,8 @@ class NormalizedFeatures(BaseModel):
                 module.load_state_dict(part, strict, assign)
             elif module.state_dict():
                 warnings.warn(
-                    f"this state of {type(self).__name__} has no {name}: that belongs to the policy, and stays as it is here; "
-                    f"policy.state_dict() is whole",
+                    f"this state of {type(self).__name__} has no {name}: it belongs to the policy and stays unchanged; "
+                    f"policy.state_dict() is complete",
                     stacklevel=2,
                 )
         return super().load_state_dict(own, strict, assign)

@@ -40,7 +40,7 @@ def harmless(method: Method) -> Method:
             except Exception as error:
                 self._failed = True
                 warnings.warn(
-                    f"{type(self).__name__} failed and does nothing more in this training, which goes on: "
+                    f"{type(self).__name__} failed and is off for the rest of this training, which continues: "
                     f"{type(error).__name__}: {error}",
                     RuntimeWarning,
                     stacklevel=2,

@@ -92,7 +92,7 @@ class CheckedTD3(TD3):
             episodes = [episode for episode in self.ep_info_buffer if math.isfinite(episode["r"])]
             self.ep_info_buffer = deque(episodes, maxlen=self.ep_info_buffer.maxlen)
         hint = damaged_statistics(self._vec_normalize_env)
-        return ValueError(f"{error} ({when}); it was refused, and the model has not taken it{hint}")
+        return ValueError(f"{error} ({when}); it was refused and did not reach the model{hint}")
 
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
         """

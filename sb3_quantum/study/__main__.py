@@ -3,7 +3,7 @@
 
     python -m sb3_quantum.study list                                  # the studies that come with the package
     python -m sb3_quantum.study plan pendulum_links_cut               # what it will cost
-    python -m sb3_quantum.study run pendulum_links_cut --workers 4    # goes on where it was
+    python -m sb3_quantum.study run pendulum_links_cut --workers 4    # starts, or continues
     python -m sb3_quantum.study report pendulum_links_cut             # tables, figures and a page
 
 A study is the path of a YAML file, or the name of a study that comes with the package. docs/studies.md explains the file.
@@ -90,7 +90,7 @@ def _report(args: argparse.Namespace) -> int:
     study = read_study(args.study)
     out = _folder(args, study)
     page = write_report(study, args.cells or out, args.page or out / "report")
-    print(f"{page} and what is beside it")
+    print(f"{page} and the files beside it")
     return 0
 
 
@@ -150,25 +150,25 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--out", type=Path, help="the study's folder; logs/studies/<name> by default")
         return command
 
-    add("list", _list, "the studies that come with the package, or the cells of one with their indices", study=False)
-    add("show", _show, "print a study's file, to write another one from")
-    plan = add("plan", _plan, "what a study costs, from cells that are complete or from a few updates of every arm")
-    plan.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="processes side by side")
-    run = add("run", _run, "run the cells that are not complete")
-    run.add_argument("--workers", type=_count, default=1, help="local processes side by side, of one thread each")
-    run.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster whose workers see the same folder")
-    run.add_argument("--cell", type=int, metavar="K", help="only this one, in this process: an array's index")
+    add("list", _list, "list the studies of the package, or the cells of one with their indices", study=False)
+    add("show", _show, "print a study's file, as a start for your own")
+    plan = add("plan", _plan, "estimate the cost of a study, from complete cells or a few updates of every arm")
+    plan.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="number of parallel processes")
+    run = add("run", _run, "run the incomplete cells")
+    run.add_argument("--workers", type=_count, default=1, help="number of local processes, of one thread each")
+    run.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster's scheduler; its workers must see the same folder")
+    run.add_argument("--cell", type=int, metavar="K", help="run only the cell with this index, in this process")
     run.add_argument("--arms", nargs="+", help="only these")
     run.add_argument("--seeds", nargs="+", type=int, help="only these")
-    run.add_argument("--renew", action="store_true", help="put aside cells that a change of the study has made void")
-    run.add_argument("--checkpoint-minutes", type=_minutes, default=10.0, help="between two checkpoints")
+    run.add_argument("--renew", action="store_true", help="put void cells aside and restart them")
+    run.add_argument("--checkpoint-minutes", type=_minutes, default=10.0, help="minutes between two checkpoints")
     run.add_argument("--parent", type=int, help=argparse.SUPPRESS)
-    report = add("report", _report, "tables, figures and a page of what there is")
-    report.add_argument("--cells", type=Path, help="a folder of cells or a packed file in place of the study's folder")
+    report = add("report", _report, "write tables, figures and a page from the complete cells")
+    report.add_argument("--cells", type=Path, help="a folder of cells or a packed file instead of the study's folder")
     report.add_argument("--page", type=Path, help="folder to write into; <out>/report by default")
     for name, function, text in (
         ("pack", _pack, "write all complete cells into one small file (.json.gz)"),
-        ("take", _take, "take cells over from a packed file, where they are of this study"),
+        ("take", _take, "copy the cells of this study from a packed file"),
     ):
         add(name, function, text).add_argument("file", type=Path)
     return top

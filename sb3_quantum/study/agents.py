@@ -123,5 +123,5 @@ def _looked_at(model: QuantumTD3, pool: Pool, seed: int) -> dict[str, Any]:
             found["fidelity"] = {key: round(value, 5) for key, value in measured.items()}
     # A failure must not lose the cell
     except Exception as error:
-        warnings.warn(f"the circuit was not looked at: {type(error).__name__}: {error}", stacklevel=2)
+        warnings.warn(f"the circuit was not measured: {type(error).__name__}: {error}", stacklevel=2)
     return found

@@ -121,9 +121,9 @@ class Cell:
         """
         arm = next((arm for arm in study.arms if arm.name == self.arm), None)
         if arm is None:
-            return ["there is no such arm any more"]
+            return ["the arm no longer exists"]
         if self.seed not in arm.seeds:
-            return [f"seed {self.seed} is none of the arm's any more"]
+            return [f"seed {self.seed} is no longer one of the arm's"]
         ours = identity(study, arm, self.seed)
         return differences({key: self.manifest.get(key) for key in ours}, ours)
 

@@ -108,11 +108,11 @@ def _run(
         alive.unlink(missing_ok=True)
         print(f"\nStopping: {len(progress.running)} cells write a checkpoint", flush=True)
         _cancel(client, futures)
-        print(f"{progress.n_done} cells are there; the same command goes on with the rest", flush=True)
+        print(f"{progress.n_done} cells are complete; the same command continues with the rest", flush=True)
         return STOPPED
     except StudyError as error:
         raise StudyError(
-            f"the Dask scheduler is gone ({error}); {progress.n_done} cells are complete, the others go on from their "
+            f"the Dask scheduler is gone ({error}); {progress.n_done} cells are complete, the others continue from their "
             "checkpoints with the same command"
         ) from error
     return 1 if progress.n_failed else 0

@@ -148,7 +148,7 @@ def stated_beforehand(comparison: Comparison, cells: list[Cell], out: Path | Non
     for form in sorted({cell.manifest["study_hash"] for cell in cells}):
         known = None if out is None else read_form(out / FORMS / f"{form}.yml")
         if known is None:
-            return "the file under which its cells were begun is not there any more"
+            return "the file under which its cells were started no longer exists"
         if (comparison.tested, comparison.against) not in [(each.tested, each.against) for each in known.comparisons]:
-            return "it was added after some of its cells were begun"
+            return "it was added after some of its cells were started"
     return ""

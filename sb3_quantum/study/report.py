@@ -122,7 +122,7 @@ def page(study: Study, found: Found, groups: dict[str, dict[str, list[Cell]]], o
     report.picture("profiles.png", "share of episodes with more than a return")
     rows = _ablation_rows(groups)
     if rows[1]:
-        report.heading("Trained agents without what their block says")
+        report.heading("Trained agents without their block's outputs")
         report.text(_ABLATIONS)
         report.table(*rows)
     report.heading("How it was made")
@@ -135,10 +135,10 @@ def page(study: Study, found: Found, groups: dict[str, dict[str, list[Cell]]], o
 
 
 _ABLATIONS = (
-    "Returns of the same agents on the same initial states, acting on something else than their block's outputs: outputs of "
-    "other states (`shuffled`), zeros, the circuit's closed-form product state (`mean_field`), the circuit at angles that "
-    "know nothing of the state (`fresh_angles`). Means over the seeds, and in brackets what is gained by it with its 95 % "
-    "interval. `information` is what the bits say of the state, one by one, in bits."
+    "Returns of the same agents on the same initial states, with the outputs of their block replaced: by outputs "
+    "in other states (`shuffled`), zeros, the circuit's closed-form product state (`mean_field`), or the circuit at angles "
+    "that do not depend on the state (`fresh_angles`). Means over the seeds, and in brackets the gain with its 95 % interval. "
+    "`information` is the information of the single bits about the state, in bits."
 )
 
 
@@ -306,11 +306,12 @@ def _method(study: Study, groups: dict[str, dict[str, list[Cell]]]) -> str:
     worth = ", ".join(f"{BOOTSTRAP_COVERAGE[n][0]:.0%} with {n} seeds" for n in known)
     at = study.evaluation
     return (
-        f"A run counts once, by the mean return of {at.episodes} episodes (reset seeds from {at.first_seed}). Intervals are "
-        "of 95 %: of the interquartile mean Student's for trimmed means, of the mean Student's, of differences Yuen's, of the "
-        "probability of improvement Newcombe's. p-values are corrected by Holm for the comparisons of one table of arms. "
+        f"A run counts once, with the mean return of {at.episodes} episodes (reset seeds from {at.first_seed}). All "
+        "intervals are 95 %: Student's for trimmed means for the interquartile mean, Student's for the mean, Yuen's for "
+        "differences, Newcombe's for the probability of improvement. Holm's correction covers the comparisons of one table of "
+        "arms. "
         "In simulations with 3 to 10 seeds, of normal, skewed, heavy-tailed and sometimes failing runs, the interval of the "
-        "interquartile mean is right in 92 to 96 % of cases, and two arms of one kind are told apart in 1 to 6 % of them; "
+        "interquartile mean is right in 92 to 96 % of cases, and two equal arms are told apart in 1 to 6 % of them; "
         "that of the mean is right only if runs do not fail now and then."
         + (f" The bootstrap's, given for comparison, is nominal: it is right in {worth}." if worth else "")
     )

@@ -90,7 +90,7 @@ def complain(key: Key, cell: Cell | None, folder: Path) -> None:
         with suppress(OSError):
             lines = (folder / "log.txt").read_text(errors="replace").strip().splitlines()
             reason = lines[-1] if lines else None
-    print(f"cell {key[0]} seed {key[1]} failed: {reason or 'its process ended without a word'}", flush=True)
+    print(f"cell {key[0]} seed {key[1]} failed: {reason or 'its process ended without a message'}", flush=True)
 
 
 def run_locally(
@@ -137,6 +137,6 @@ def run_locally(
     except KeyboardInterrupt:
         print(f"\nStopping: {len(processes)} cells write a checkpoint; again to stop at once", flush=True)
         end_processes(list(processes.values()))
-        print(f"{progress.n_done} cells are there; the same command goes on with the rest", flush=True)
+        print(f"{progress.n_done} cells are complete; the same command continues with the rest", flush=True)
         return STOPPED
     return 1 if progress.n_failed else 0

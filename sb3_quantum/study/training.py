@@ -102,7 +102,7 @@ def open_cell(study: Study, arm: Arm, seed: int, folder: Path) -> Cell:
         return begin(folder, study, arm, seed)
     except DamagedCellError as error:
         aside = put_aside(folder, "damaged")
-        print(f"{error}. The cell is now {aside}, and begun anew", flush=True)
+        print(f"{error}. The cell is now {aside} and restarts", flush=True)
         return begin(folder, study, arm, seed)
     changes = cell.changes(study)
     if changes:
@@ -211,7 +211,7 @@ def _begun(study: Study, arm: Arm, cell: Cell, clock: Clock) -> tuple[OffPolicyA
             model.load_replay_buffer(checkpoint / "replay_buffer.pkl")
         # A damaged pickle may raise anything
         except Exception as error:
-            print(f"{checkpoint / 'replay_buffer.pkl'} cannot be read ({error}); transitions are collected anew", flush=True)
+            print(f"{checkpoint / 'replay_buffer.pkl'} cannot be read ({error}); transitions are collected again", flush=True)
         restore_generators(checkpoint)
         clock.ends = continuation.begin_episodes(model, noted["random_actions"], noted["ends"])
         missing = continuation.missing_transitions(model, steps_to_learn(arm))

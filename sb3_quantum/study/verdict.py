@@ -79,7 +79,7 @@ def _verdict(
     if math.isnan(found.p):
         outcome = "cannot be told apart"
         sentence = (
-            f"{names[0]} and {names[1]} cannot be told apart with {with_seeds}: the runs of neither differ from each other."
+            f"{names[0]} and {names[1]} cannot be told apart with {with_seeds}: neither arm's runs differ from each other."
         )
     elif p < 1 - LEVEL:
         outcome = "ahead" if found.value > 0 else "behind"
@@ -106,10 +106,10 @@ def _verdict(
 
 def _what_would_tell(effect: float, seen: float, more: int | None) -> str:
     """Describe which difference a comparison would have detected, and how many seeds would detect more."""
-    text = f"A difference of {_number(seen)} would have been told four times out of five"
+    text = f"A difference of {_number(seen)} would have been detected four times out of five"
     if more is None:
-        return f"{text}; no number of seeds worth running would tell one of {_number(abs(effect))}."
-    return f"{text}; for one of {_number(abs(effect))}, if it is that large, it takes about {more} seeds an arm."
+        return f"{text}; no practical number of seeds would detect one of {_number(abs(effect))}."
+    return f"{text}; one of {_number(abs(effect))}, if it is that large, takes about {more} seeds per arm."
 
 
 def _equal(margin: float | None, tested: np.ndarray, against: np.ndarray, found: Difference) -> bool:

@@ -173,7 +173,7 @@ def fail_abandoned(study: optuna.Study) -> None:
         boot, namespace, pid, _ = signature.split(" ")
         if ours.split(" ")[:2] == [boot, namespace] and _process(int(pid)) != signature:
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-            print(f"Trial {trial.number} was left by a process that is gone; it is marked as failed and will be made up for")
+            print(f"Trial {trial.number} belongs to a process that is gone; it is marked as failed and will be replaced")
 
 
 def fail_abandoned_of(manager: Any) -> None:

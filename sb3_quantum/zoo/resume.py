@@ -176,7 +176,7 @@ class ResumableExperimentManager(ExperimentManager):
                     self._continue(run)
                     break
                 lock.release()
-                difference = "has no checkpoint to go on from"
+                difference = "has no checkpoint to continue from"
             reasons.append(f"{run} {difference}")
         # Only the newest ones: a user with a hundred runs knows them
         for reason in reasons[:5]:
@@ -184,7 +184,7 @@ class ResumableExperimentManager(ExperimentManager):
         if self.checkpoint is not None:
             print(f"Continuing {self.checkpoint}")
         elif reasons:
-            print(f"A new run begins: {self.save_path}")
+            print(f"New run: {self.save_path}")
         return self.checkpoint is not None
 
     def _readable(self, run: Path) -> Path | None:
@@ -243,14 +243,13 @@ class ResumableExperimentManager(ExperimentManager):
                 best = float(data["results"][kept].mean(1).max(initial=-np.inf))
         except FileNotFoundError:
             if steps >= self.eval_freq * self.n_envs:
-                warnings.warn(f"{path} is missing; evaluations begin anew, and the best model with them", stacklevel=2)
+                warnings.warn(f"{path} is missing; evaluations and the best model start again", stacklevel=2)
         # Whatever a damaged file raises
         except Exception as error:
             aside = path.with_name(path.name + ".damaged")
             path.replace(aside)
             warnings.warn(
-                f"{path} is damaged ({error!r}) and now called {aside.name}; evaluations begin anew, and the best model "
-                f"with them",
+                f"{path} is damaged ({error!r}) and now called {aside.name}; evaluations and the best model " f"start again",
                 stacklevel=2,
             )
         else:
@@ -323,8 +322,7 @@ class ResumableExperimentManager(ExperimentManager):
             model.replay_buffer = empty
             missing = continuation.missing_transitions(model, self.n_timesteps)
             warnings.warn(
-                f"{problem}; the run goes on with an empty one, for which {missing} transitions are collected "
-                f"before anything is learnt from it",
+                f"{problem}; the run continues with an empty one, and collects {missing} transitions " f"before it learns",
                 stacklevel=2,
             )
 
@@ -375,7 +373,7 @@ class ResumableExperimentManager(ExperimentManager):
             problem = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error!r})"
             set_random_seed(continuation.seed_of(model))
             warnings.warn(
-                f"{checkpoint / 'generators.pkl'} {problem}; random numbers go on from a seed, not from where they were",
+                f"{checkpoint / 'generators.pkl'} {problem}; random numbers continue from a seed, not from the checkpoint",
                 stacklevel=2,
             )
         assert self.writer is not None

@@ -55,7 +55,7 @@ def test_what_joins_too_many_qubits_is_published_from_its_own_simulator(
     monkeypatch.setattr("sb3_quantum.layers.fidelity.memory_bytes", lambda: 0)
     kwargs: dict[str, Any] = dict(backend="aer", backend_kwargs=dict(method="matrix_product_state", shots=2))
     model = train(policy_kwargs={**SMALL, "n_qubits": 50, "n_layers": 1}, **kwargs)
-    with pytest.warns(UserWarning, match="50 qubits are too many for an exact simulation"):
+    with pytest.warns(UserWarning, match="of the 50 qubits for an exact simulation"):
         push_to_hub(model, REPO, ENV, n_eval_episodes=2, video_length=0)
     files = hub.files(REPO)
     results = json.loads(files["results.json"])

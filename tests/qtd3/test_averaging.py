@@ -250,5 +250,5 @@ def test_the_model_card_says_which_weights_act(trained: QuantumTD3) -> None:
     assert "the actor's, averaged over its 16 updates (exponentially, `actor_average_tau=0.1`)" in card
     assert "These figures are of the actor's own weights" in card
     plain = model_card(pendulum(), report, "Pendulum-v1", "somebody/something")
-    assert "| weights of this policy | the actor's own, as they are after its last update |" in plain
+    assert "| weights of this policy | the actor's own, after its last update |" in plain
     assert "These figures are of" not in plain

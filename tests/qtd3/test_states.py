@@ -43,7 +43,7 @@ def test_a_state_without_its_shared_parts_says_so() -> None:
     """As version 0.1.0 wrote them."""
     model = make(0)
     own = {key: value for key, value in model.actor.state_dict().items() if not key.startswith(("normalizer.", "qtdnn."))}
-    with pytest.warns(UserWarning, match="has no (normalizer|qtdnn): that belongs to the policy") as caught:
+    with pytest.warns(UserWarning, match="has no (normalizer|qtdnn): it belongs to the policy") as caught:
         model.actor.load_state_dict(own)
     assert len(caught) == 2
     whole = model.actor.state_dict()

@@ -174,7 +174,7 @@ def test_a_damaged_cell_is_put_aside(name: str, how: str, copy: Path, capsys: py
     found = find(small(), copy)
     assert found.cells == {} and len(found.damaged) == 1 and name in found.damaged[0]
     assert training_module.open_cell(small(), small().arm("pqc"), 0, folder).status == "running"
-    assert "begun anew" in capsys.readouterr().out
+    assert "restarts" in capsys.readouterr().out
     # Nothing is lost, and nobody takes it for a cell
     assert (copy / "pqc" / "0.damaged-1" / "model.zip").exists() and len(find(small(), copy).cells) == 1
 
@@ -215,9 +215,9 @@ def test_more_arms_seeds_and_comparisons_void_nothing(copy: Path) -> None:
     assert found.void == [] and list(found.cells) == [("pqc", 0)]
     # Of an arm or a seed that is not asked for any more, the cell stays where it is
     study = small(arms="{zeros: {}}", comparisons="[]")
-    assert find(study, copy).sentences() == ["cell pqc seed 0 is void: there is no such arm any more"]
+    assert find(study, copy).sentences() == ["cell pqc seed 0 is void: the arm no longer exists"]
     check_void(study, copy, renew=False)
-    assert find(small(seeds="[7]"), copy).sentences() == ["cell pqc seed 0 is void: seed 0 is none of the arm's any more"]
+    assert find(small(seeds="[7]"), copy).sentences() == ["cell pqc seed 0 is void: seed 0 is no longer one of the arm's"]
 
 
 def test_a_folder_is_of_one_study(whole: Path) -> None:

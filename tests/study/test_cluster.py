@@ -139,4 +139,4 @@ def test_ctrl_c_takes_waiting_cells_out_of_the_queue(
     monkeypatch.setattr(cluster_module, "_look", interrupt)
     monkeypatch.setattr(cluster_module, "LOOK", 0.01)
     assert run_on_cluster(small(), tmp_path, selected(small(), None, [0]), "tcp://a:1") == STOPPED
-    assert len(Waiting.cancelled) == 2 and "the same command goes on with the rest" in capsys.readouterr().out
+    assert len(Waiting.cancelled) == 2 and "the same command continues with the rest" in capsys.readouterr().out

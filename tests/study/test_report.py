@@ -83,9 +83,9 @@ def test_comparisons_that_came_later_are_marked(study: Study, out: Path) -> None
     later = parse_study(study.text + "\n").comparisons[0]
     assert stated_beforehand(later, cells, out) == ""
     turned = type(asked)("zeros", "pqc")
-    assert stated_beforehand(turned, cells, out) == "it was added after some of its cells were begun"
+    assert stated_beforehand(turned, cells, out) == "it was added after some of its cells were started"
     cells[0].manifest["study_hash"] = "0" * 16
-    assert "not there any more" in stated_beforehand(asked, cells, out)
+    assert "no longer exists" in stated_beforehand(asked, cells, out)
     cells[0].manifest["taken_over"] = "elsewhere"
     assert "older than this file" in stated_beforehand(asked, cells, out)
     assert (out / FORMS / f"{study.hash}.yml").read_text() == study.text

@@ -61,7 +61,7 @@ def test_ctrl_c_leaves_cells_that_go_on(endless: Path, tmp_path: Path) -> None:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-    assert process.returncode == 130 and "the same command goes on" in printed and "running: pqc 1" in printed
+    assert process.returncode == 130 and "the same command continues" in printed and "running: pqc 1" in printed
     assert len(list(folder.glob("checkpoint-*[0-9]"))) == 1 and read_cell(folder).status == "running"
     found = find(read_study(endless), out)
     assert len(found.cells) == 1 and not found.damaged

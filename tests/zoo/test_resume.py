@@ -74,7 +74,7 @@ def settings_of(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def test_only_the_same_run_is_continued(train: Train, run: Path) -> None:
     printed = train(150, "--seed", "1")
     assert f"{RUN} is another run: seed is 0 there and 1 here" in printed
-    assert f"A new run begins: {RUNS / 'Pendulum-v1_2'}" in printed
+    assert f"New run: {RUNS / 'Pendulum-v1_2'}" in printed
     assert f"Continuing {RUNS / 'Pendulum-v1_2' / 'checkpoint-150'}" in train(160), "the newest, if no seed is asked for"
     printed = train(60, "--seed", "0", params=("gamma:0.9", "normalize:dict(norm_reward=False)"))
     assert "gamma is 0.98 there and 0.9 here; normalize.norm_reward is not given there and False here" in printed
@@ -127,7 +127,7 @@ def test_it_goes_on_without_a_file(train: Train, run: Path, names: tuple[str, ..
     model.load_replay_buffer(run / "checkpoint-300" / "replay_buffer.pkl")
     assert model.replay_buffer is not None and model.num_timesteps == 300
     if len(names) == 1:
-        assert "40 transitions are collected before anything is learnt" in printed
+        assert "collects 40 transitions before it learns" in printed
         assert model.replay_buffer.size() == 60 and model._n_updates == 300 - 40 - 40
     else:
         assert model.replay_buffer.size() == 300 and model._n_updates == 300 - 40

@@ -21,7 +21,7 @@ CLAIMS = {
     "fitted",
     "fitted": "that of a network which is fitted to recorded outputs; FidelityCallback measures it",
     "biased": "an approximation without a fit",
-    "none": "none, nothing in front of the block learns through it",
+    "none": "none, nothing before the block learns through it",
 }
 
 

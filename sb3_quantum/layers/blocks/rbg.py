@@ -18,7 +18,7 @@ class RBGBlock(RandomBlock):
     """
 
     name = "rbg"
-    summary = "a random bit generator, which knows nothing of the state"
+    summary = "a random bit generator, which does not depend on the state"
     claim = "none"
     reads_inputs = False
 
