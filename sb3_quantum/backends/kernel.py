@@ -363,7 +363,7 @@ def gradient(inputs: np.ndarray, n_qubits: int, weights: np.ndarray, out: np.nda
     gradients = np.empty((4, 1 << n_qubits), np.float32)
     turns = np.empty(n_qubits, np.float32)
     for row in range(inputs.shape[0]):
-        real, imag, free_a, free_b = _evolve(inputs[row], workspace)
+        real, imag, free_a, free_b = _evolve(inputs[row], workspace)  # the final state, then its gradient
         grad_real, grad_imag, free_c, free_d = gradients[0], gradients[1], gradients[2], gradients[3]
         for state in range(len(real)):
             weight = np.float32(2.0) * weights[row, state]

@@ -310,6 +310,7 @@ def _evolve(inputs, angle_columns, gates, fixed, last, pairs, w):
     cos, sin, real, imag, tape, taped = w.cos, w.sin, w.real, w.imag, w.tape, w.taped
     pending, turn, block, follow, size = w.pending, w.turn, w.block, w.follow, w.size
     start, place, active = w.start, w.place, w.active
+    # 1. Every qubit is a block of its own, with nothing pending
     _half_angles(inputs, angle_columns, cos, sin)
     for qubit in range(len(last)):
         block[qubit], follow[qubit], size[qubit], start[qubit], place[qubit], active[qubit] = qubit, qubit, 1, 0, 0, 0
@@ -318,12 +319,14 @@ def _evolve(inputs, angle_columns, gates, fixed, last, pairs, w):
     events = used = 0
     for step in range(len(gates)):
         gate = gates[step]
+        # 2. A one-qubit gate goes into the pending gate of its qubit
         if gate[KIND] < CZ:
             qubit = gate[FIRST]
             a, b, c, d = _quaternion(gate, fixed[step], cos, sin)
             _multiply(gate[KIND], a, b, c, d, pending[qubit])
             active[qubit] |= 1 - gate[DIAGONAL]
             continue
+        # 3. A two-qubit gate starts a row of the tape, unless no measurement sees it
         one, other = _ends(gate, pairs)
         if one == other or (step > last[one] and step > last[other]):
             continue
@@ -332,6 +335,7 @@ def _evolve(inputs, angle_columns, gates, fixed, last, pairs, w):
             one, other = other, one
         row[GATE], row[ONE], row[OTHER], row[JOINED] = step, one, other, 0
         row[ACTIVE], row[OTHER_ACTIVE] = active[one], active[other]
+        # 4. Apply the pending gates of both qubits, except rotations about z
         for end in range(2):
             qubit = other if end else one
             found = taped[events, end]
@@ -347,6 +351,7 @@ def _evolve(inputs, angle_columns, gates, fixed, last, pairs, w):
                 found[4], found[5] = e, f
             turn[qubit, 0], turn[qubit, 1], active[qubit] = found[4], found[5], 0
             pending[qubit, 0], pending[qubit, 1], pending[qubit, 2], pending[qubit, 3] = 1, 0, 0, 0
+        # 5. Join their blocks: the product of both states, in new memory
         left, right = block[one], block[other]
         if left != right:
             row[JOINED], row[LEFT], row[RIGHT] = 1, start[left], start[right]
@@ -372,6 +377,7 @@ def _evolve(inputs, angle_columns, gates, fixed, last, pairs, w):
             start[left] = used
             size[left] += size[right]
             used += n * m
+        # 6. Apply the gate to the block
         first, n = start[left], 1 << size[left]
         row[START], row[SIZE], row[PLACE], row[OTHER_PLACE] = first, size[left], place[one], place[other]
         if gate[KIND] == CZ:
@@ -808,11 +814,14 @@ def gradient(
     pairs = np.empty((max(columns.shape[0], choices.shape[1]), 2), np.int64)
     factors, v = np.empty((n_qubits, 6), inputs.dtype), np.empty((n_qubits, 3), inputs.dtype)
     for row in range(inputs.shape[0]):
+        # 1. Forward, with a tape of the two-qubit gates
         _pairs(inputs, columns, choices, row, n_qubits, pairs)
         event = _evolve(inputs[row], angle_columns, gates, fixed, last, pairs, w) - 1
         _finish(w, factors)
+        # 2. Gradient of the final states
         _begin_back(w, weights[row], factors, gradients[0], gradients[1], v)
         slopes[:] = 0
+        # 3. Backward, gate by gate
         for step in range(len(gates) - 1, -1, -1):
             gate = gates[step]
             if gate[KIND] < CZ:
@@ -820,6 +829,7 @@ def gradient(
             elif event >= 0 and w.tape[event, GATE] == step:
                 _undo(w, event, gate, gradients[0], gradients[1], v, slopes)
                 event -= 1
+        # 4. From the gates' angles to the inputs
         out[row] = 0
         for angle in range(len(angle_columns)):
             out[row, angle_columns[angle]] += slopes[angle]

@@ -90,7 +90,7 @@ def in_torch(ansatz: PaperCircuit, inputs: th.Tensor, margin: float) -> th.Tenso
 def _bits(ansatz: PaperCircuit, inputs: th.Tensor, cos: th.Tensor, sin: th.Tensor) -> th.Tensor:
     """Apply the recursion of :func:`mean_field_bits` in torch, on any device."""
     shape = (-1, ansatz.n_layers, ansatz.n_qubits, 2)
-    cos, phi_cos = cos[:, : ansatz.n_angles].reshape(shape).unbind(3)
+    cos, phi_cos = cos[:, : ansatz.n_angles].reshape(shape).unbind(3)  # each (batch, n_layers, n_qubits)
     sin, phi_sin = sin[:, : ansatz.n_angles].reshape(shape).unbind(3)
     # RGate(theta, phi) = RZ(phi) RX(theta) RZ(-phi), and CZ commutes with RZ: one rotation about z remains between two layers
     turn_cos = phi_cos[:, :-1] * phi_cos[:, 1:] + phi_sin[:, :-1] * phi_sin[:, 1:]
@@ -100,11 +100,14 @@ def _bits(ansatz: PaperCircuit, inputs: th.Tensor, cos: th.Tensor, sin: th.Tenso
     partner = th.full_like(cos, ansatz.n_qubits, dtype=th.long).scatter_(2, index, index.flip(2))
     partner.masked_fill_(partner == th.arange(ansatz.n_qubits, device=inputs.device), ansatz.n_qubits)
     nobody = th.ones_like(cos[:, 0, :1])
+    # First layer on the vectors (0, 0, 1); x, y, z are (batch, n_qubits)
     x, y, z = th.zeros_like(cos[:, 0]), -sin[:, 0], cos[:, 0]
     for layer in range(1, ansatz.n_layers):
+        # CZ of the layer before and rotation about z: x and y are multiplied by the partner's z
         factor = th.cat([z, nobody], dim=1).gather(1, partner[:, layer - 1])
         c, s = turn_cos[:, layer - 1] * factor, turn_sin[:, layer - 1] * factor
         x, y = c * x - s * y, s * x + c * y
+        # Rotation about x
         c, s = cos[:, layer], sin[:, layer]
         y, z = c * y - s * z, s * y + c * z
     return ((1 - z) / 2).clamp(0, 1)
@@ -180,6 +183,7 @@ def _layers(features, index, cos, sin, turn_cos, turn_sin, x, y, z):
             turn_cos[layer, qubit], turn_sin[layer, qubit] = a * c + b * d, b * c - a * d
     for qubit in range(n_qubits):
         x[0, qubit], y[0, qubit], z[0, qubit] = 0.0, -sin[0, qubit], cos[0, qubit]
+    # Rotation about z, CZ of the layer before, rotation about x
     for layer in range(1, n_layers):
         for qubit in range(n_qubits):
             c, s = turn_cos[layer, qubit], turn_sin[layer, qubit]

@@ -52,11 +52,11 @@ def gradient_fidelity(
     :return: ``cosine``: mean over the states of the cosine between both gradients, 1 for a perfect tangent, 0 for a random
         one; ``norm_ratio``: median over the states of the qtDNN's gradient norm divided by the exact one
     """
-    ours = _angle_gradient(layer.ansatz, surrogate or layer.surrogate, inputs, weights)
+    ours = _angle_gradient(layer.ansatz, surrogate or layer.surrogate, inputs, weights)  # (batch, n_angles)
     theirs = _angle_gradient(layer.ansatz, StatevectorBackend(layer.ansatz).expected_bits, inputs, weights)
-    live = (theirs != 0).any(0)
+    live = (theirs != 0).any(0)  # angles that an output depends on
     ours, theirs = ours[:, live], theirs[:, live]
-    there = theirs.norm(dim=1) > 1e-12
+    there = theirs.norm(dim=1) > 1e-12  # states with a gradient
     if not bool(there.any()):
         return {"cosine": 0.0, "norm_ratio": 0.0}
     ours, theirs = ours[there], theirs[there]

@@ -49,9 +49,11 @@ def _by_hand(net: nn.Sequential, features: th.Tensor, targets: th.Tensor, offset
             values = th.addmm(layer.bias[:, None], layer.weight, values)
         else:
             F.leaky_relu_(values, _slope(layer))
+    # Loss, and its gradient at the network's outputs, (n_qubits, batch)
     logits = values.t() if offset is None else offset + values.t()
     loss = F.binary_cross_entropy_with_logits(logits, targets)
     gradient = (th.sigmoid(logits) - targets).mul_(1 / targets.numel()).t()
+    # Backward, layer by layer
     for layer in reversed(net):
         if isinstance(layer, nn.Linear):
             values = layer_inputs.pop()

@@ -88,11 +88,11 @@ def parameter_shift(
     columns, shifts, coefficients = (th.as_tensor(part, device=inputs.device) for part in backend.ansatz.shift_rule())
     shifts, coefficients = shifts.to(inputs.dtype), coefficients.to(inputs.dtype)
     rows, n_inputs = _shifted_rows(backend.ansatz), backend.ansatz.n_inputs
-    steps = inputs.new_zeros(len(columns), n_inputs)
+    steps = inputs.new_zeros(len(columns), n_inputs)  # (n_terms, n_inputs)
     steps[th.arange(len(columns), device=inputs.device), columns] = shifts
     gradients = []
     for part, vector in zip(inputs.split(rows), weights.split(rows), strict=True):
-        shifted = (part.unsqueeze(1) + steps).reshape(-1, n_inputs)
+        shifted = (part.unsqueeze(1) + steps).reshape(-1, n_inputs)  # (rows * n_terms, n_inputs)
         values = run(shifted).reshape(len(part), len(columns), backend.ansatz.n_qubits)
         terms = coefficients * (values * vector.unsqueeze(1)).sum(2)  # (rows, n_terms)
         gradients.append(th.zeros_like(part).index_add(1, columns, terms))
@@ -121,9 +121,9 @@ def spsa(backend: Backend, inputs: th.Tensor, weights: th.Tensor, step: float = 
     none = inputs.new_zeros(len(inputs), ansatz.n_indices)
     for _ in range(n_directions):
         signs = th.as_tensor(backend.generator.choice([-1.0, 1.0], size=(len(inputs), ansatz.n_angles)))
-        direction = ansatz.join(signs.to(inputs), none)
+        direction = ansatz.join(signs.to(inputs), none)  # (batch, n_inputs), zero at the CZ indices
         values = backend.expected_bits(th.cat([inputs + step * direction, inputs - step * direction]))
-        difference = values[: len(inputs)] - values[len(inputs) :]
+        difference = values[: len(inputs)] - values[len(inputs) :]  # (batch, n_qubits)
         gradient += (difference * weights).sum(1, keepdim=True) / (2 * step) * direction
     return gradient / n_directions
 

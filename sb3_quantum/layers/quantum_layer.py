@@ -282,7 +282,7 @@ class QuantumLayer(Block):
             rows = th.randint(len(inputs), (gradient_steps * batch_size,), device=inputs.device)
             inputs, targets = inputs[rows], targets[rows]
         with th.no_grad():
-            features, offset = self.qtdnn.network_inputs(inputs)
+            features, offset = self.qtdnn.network_inputs(inputs)  # (rows, n_features), (rows, n_qubits)
             features, offset = features.to(parameters[0]), None if offset is None else offset.to(parameters[0])
         targets = targets.to(parameters[0])
         try:

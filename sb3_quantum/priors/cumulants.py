@@ -212,7 +212,7 @@ def _flush(mean: th.Tensor, pair: th.Tensor | None, waiting: dict[int, th.Tensor
         return mean, pair
     nothing = th.eye(3, dtype=mean.dtype, device=mean.device).expand(mean.shape[0], 3, 3)
     turns = th.stack([waiting.get(qubit, nothing) for qubit in range(mean.shape[1])], dim=1)
-    mean = (turns @ mean[..., None])[..., 0]
+    mean = (turns @ mean[..., None])[..., 0]  # (batch, n_qubits, 3)
     if pair is not None:
         pair = th.einsum("biac,bicjd,bjed->biaje", turns, pair, turns)
     return mean, pair
@@ -234,11 +234,12 @@ def _entangle(
         none = th.zeros_like(sin)
         swap = th.stack([none, -sin, sin, none], dim=1).reshape(batch, 2, 2)
     gate = (i != j)[:, None]
-    both = mean[rows, i], mean[rows, j]
+    both = mean[rows, i], mean[rows, j]  # (batch, 3) each
     if pair is None:
         block = both[0][:, :, None] * both[1][:, None, :]
     else:
-        block = both[0][:, :, None] * both[1][:, None, :] + pair[rows, i, :, j]
+        block = both[0][:, :, None] * both[1][:, None, :] + pair[rows, i, :, j]  # (batch, axis of i, axis of j)
+    # Bloch vectors of both qubits after the gate
     new = []
     for one, products in ((both[0], block[:, :2, 2]), (both[1], block[:, 2, :2])):
         xy = keep[:, None] * one[:, :2] + (swap @ products[..., None])[..., 0]
@@ -266,6 +267,7 @@ def _entangle(
     left = keep[:, None] * block[:, 2, :2] + (swap @ both[1][:, :2, None])[..., 0]
     block = th.cat([th.cat([flipped, right[:, :, None]], 2), th.cat([left[:, None], block[:, 2:, 2:]], 2)], 1)
     block = block - new[0][:, :, None] * new[1][:, None, :]
+    # 3. Put both into the rows and columns of i and j
     numbers = th.arange(n_qubits, device=mean.device)
     is_i, is_j = ((numbers == index[:, None])[:, None, :, None] for index in (i, j))
     sides[0] = th.where(is_i, 0.0, th.where(is_j, block[:, :, None, :], sides[0]))

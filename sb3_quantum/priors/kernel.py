@@ -236,6 +236,7 @@ def _run(program, cos, sin, choices, row, state, vectors, rows, turns, places):
         waits[qubit] = False
     pair[:] = 0
     for gate in range(len(kind)):
+        # 1. A one-qubit gate is multiplied into the qubit's pending rotation
         if kind[gate] < CZ:
             qubit = first[gate]
             m = _matrix(gate, kind, angle, fixed, cos, sin, row)
@@ -249,6 +250,7 @@ def _run(program, cos, sin, choices, row, state, vectors, rows, turns, places):
                 waiting[qubit, 3], waiting[qubit, 4], waiting[qubit, 5] = m[3], m[4], m[5]
                 waiting[qubit, 6], waiting[qubit, 7], waiting[qubit, 8] = m[6], m[7], m[8]
             continue
+        # 2. A two-qubit gate: note its place on the tape
         i, j = first[gate], second[gate]
         if choice[gate] >= 0:
             i, j = choices[row, choice[gate], 0], choices[row, choice[gate], 1]
@@ -259,8 +261,10 @@ def _run(program, cos, sin, choices, row, state, vectors, rows, turns, places):
             places[gate, 3], places[gate, 4] = waits[i], waits[j]
         if i == j:
             continue
+        # 3. Apply the pending rotations of both qubits
         entry += _prepare(i, j, waits, waiting, mean, pair, vectors, rows, turns, entry)
         entry += _prepare(j, i, waits, waiting, mean, pair, vectors, rows, turns, entry)
+        # 4. Save both qubits, and apply the gate
         _keep(mean, pair, i, vectors, rows, entry)
         _keep(mean, pair, j, vectors, rows, entry + 1)
         is_cz = kind[gate] == CZ
@@ -498,15 +502,18 @@ def gradient(program, n_qubits, order, cos, sin, choices, weights, out):
     grad, torque = np.zeros((n_qubits, 3), np.float32), np.zeros((n_qubits, 3), np.float32)
     grads, g = np.zeros(pair.shape, np.float32), np.zeros((3, 3), np.float32)
     for row in range(len(cos)):
+        # 1. Forward, with the tape
         _run(program, cos, sin, choices, row, state, vectors, rows, turns, places)
         out[row] = 0
         grads[:] = 0
+        # 2. Gradient of the final vectors, before their last rotations
         for qubit in range(n_qubits):
             grad[qubit, 0], grad[qubit, 1], grad[qubit, 2] = 0, 0, weights[row, qubit]
             torque[qubit, 0], torque[qubit, 1], torque[qubit, 2] = 0, 0, 0
             if waits[qubit]:
                 x, y, z = mean[qubit, 0], mean[qubit, 1], mean[qubit, 2]
                 _flush_back(qubit, -1, _kept(waiting, qubit), x, y, z, rows, 0, grad, grads, torque)
+        # 3. Backward, gate by gate
         for gate in range(len(kind) - 1, -1, -1):
             if kind[gate] < CZ:
                 _gate_back(gate, kind, angle, fixed, cos, sin, row, torque, first[gate], out)

@@ -67,8 +67,9 @@ class BatchRenorm(nn.Module):
         bias: th.Tensor = self.bias
         if self._n_steps >= self.warmup_steps:
             with th.no_grad():
-                batch_var, batch_mean = th.var_mean(x, dim=0)
+                batch_var, batch_mean = th.var_mean(x, dim=0)  # (num_features,)
                 deviation = (var + self.eps).sqrt()
+                # r and d of the paper's Algorithm 1
                 r = ((batch_var + self.eps).sqrt() / deviation).clamp_(1 / self.r_max, self.r_max)
                 d = ((batch_mean - mean) / deviation).clamp_(-self.d_max, self.d_max)
             # One operation applies the batch's statistics, the correction, and weight and bias

@@ -67,6 +67,7 @@ class CategoricalCritic(CrossQCritic):
 
     def _loss(self, outputs: th.Tensor, target_q_values: th.Tensor) -> th.Tensor:
         targets = target_q_values.clamp(self.v_min, self.v_max) * self.scale
+        # Gaussian around each target, integrated over the bins, (batch, n_bins), and normalized
         cumulated = th.erf(self.edges - targets)
         histogram = cumulated.diff(dim=1) / (cumulated[:, -1:] - cumulated[:, :1])
         return F.cross_entropy(outputs, histogram)

@@ -148,9 +148,11 @@ class CrossQCritic(Critic):
     def loss(
         self, replay_data: QuantumReplayBufferSamples, next_actions: th.Tensor, discounts: th.Tensor | float, target: Critic
     ) -> th.Tensor:
+        # 1. One joint pass over states and next states, (2 * batch, ...)
         features = th.cat([self.features(obs, True) for obs in (replay_data.observations, replay_data.next_observations)])
         inputs = th.cat([features, th.cat([replay_data.actions, next_actions])], dim=1)
         outputs = [q_net(inputs, batch_statistics=True).chunk(2) for q_net in self.q_networks]
+        # 2. Targets from the smaller critic, (batch, 1)
         with th.no_grad():
             next_q_values = th.cat([self._values(following) for _, following in outputs], dim=1).amin(dim=1, keepdim=True)
             target_q_values = replay_data.rewards + (1 - replay_data.dones) * discounts * next_q_values

@@ -78,6 +78,7 @@ class TwinCritic(Critic):
     def loss(
         self, replay_data: QuantumReplayBufferSamples, next_actions: th.Tensor, discounts: th.Tensor | float, target: Critic
     ) -> th.Tensor:
+        # Clipped double Q-learning: targets from the smaller critic, (batch, 1)
         with th.no_grad():
             next_q_values = th.cat(target(replay_data.next_observations, next_actions, normalized=True), dim=1)
             next_q_values = next_q_values.amin(dim=1, keepdim=True)
