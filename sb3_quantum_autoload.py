@@ -1,10 +1,10 @@
 """
 Lets ``python -m rl_zoo3.train --algo qtd3`` find sb3-quantum without a fork of the zoo.
 
-``sb3_quantum_autoload.pth``, which Python reads when it starts, calls :func:`wait`; whoever imports torch then brings in the
-hook that waits for ``rl_zoo3``. Torch's own entry points would do so too, but one whose module is gone makes ``import torch``
-fail, and no half-removed, moved or broken copy of sb3-quantum may do that. So every failure is swallowed, here and in the
-``.pth`` file. Both are installed into site-packages itself, also by ``pip install -e``.
+Python reads ``sb3_quantum_autoload.pth`` at its start, which calls :func:`wait`. Importing torch then installs the hook that
+waits for ``rl_zoo3``. An entry point of torch would do the same, but ``import torch`` fails if the module of an entry point is
+gone, and no half-removed, moved or broken copy of sb3-quantum may cause that. So every failure is swallowed, here and in the
+``.pth`` file. Both files are installed into site-packages, also by ``pip install -e``.
 """
 
 import os
@@ -22,19 +22,19 @@ def autoload() -> None:
 
 
 class _AtTorch:
-    """Sees the import of torch, leaves finding it to the others, and goes away."""
+    """Finder that notices the import of torch, lets other finders find it, and removes itself."""
 
     @classmethod
     def find_spec(cls, name: str, path: object = None, target: object = None) -> None:
         if name == "torch":
             sys.meta_path.remove(cls)
-            # Torch's switch for what is loaded with it
+            # Torch's switch for its autoloaded extensions
             if os.environ.get("TORCH_DEVICE_BACKEND_AUTOLOAD", "1") == "1":
                 autoload()
 
 
 def wait() -> None:
-    """Wait for torch: programs without it pay for nothing."""
+    """Wait for torch, at no cost for programs without it."""
     if "torch" in sys.modules:
         autoload()
     else:
