@@ -60,7 +60,7 @@ def draw_map(rows: list[dict[str, Any]], kind: str, path: Path) -> None:
         axes.set_xlabel("layers")
     for axes in panels[:, 0]:
         axes.set_ylabel("CZ gates per layer")
-    figure.suptitle(f"{INPUTS[kind]}. Red: the paper's circuit", fontsize=11)
+    figure.suptitle(f"{INPUTS[kind]}. Framed: the paper's circuit", fontsize=11)
     figure.savefig(path, dpi=150)
 
 
