@@ -86,7 +86,7 @@ def card(env_id: str, run: str, figures: dict[str, Any], found: dict[str, Any], 
 which nothing was chosen on; standard error {error:.1f}, the worst {returns.min():,.0f}. It was trained for
 {figures["cpu_minutes"]:.1f} CPU minutes of one thread: {figures["steps"]:,} steps of eight environments,
 {figures["updates"]:,} updates, seed {figures["seed"]}. What acts are the actor's weights averaged over the training,
-and the exact simulator's expected bits. One seed: others are in `results.json` as they are run.
+and the exact simulator's expected bits. Other seeds are in `results.json`.
 {note}
 
 ![A Humanoid that walks, and the circuit of every step beside it](../../docs/images/humanoid.gif)
