@@ -55,7 +55,8 @@ CALLBACK = "callback:[{{'sb3_quantum.qtd3.FidelityCallback': {{'freq': {freq}}}}
 #: the zoo's options that leave the algorithm's own defaults of what the shipped settings change
 LIVE_DEFAULTS = [
     "-params", f"n_envs:{STEPS_PER_UPDATE}", "learning_starts:10000", "buffer_size:1000000", "learning_rate:0.0003",
-    "qf_learning_rate:None", "tau:0.005", "policy_delay:2", "batch_size:256", "qtdnn_batch_size:128", "policy_kwargs:dict()",
+    "qf_learning_rate:None", "tau:0.005", "policy_delay:2", "gamma:0.99", "batch_size:256", "qtdnn_batch_size:128",
+    "policy_kwargs:dict()",
 ]  # fmt: skip
 LIVE_KEYS = {
     "cosine": "qtdnn/cosine",
