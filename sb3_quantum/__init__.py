@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sb3_quantum.backends import check_backend
+    from sb3_quantum.backends import check_backend, check_circuit
     from sb3_quantum.common import QuantumDictReplayBuffer, QuantumNStepReplayBuffer, QuantumReplayBuffer
     from sb3_quantum.layers import Block, QtDNN, QuantumLayer, check_block
     from sb3_quantum.paper import PAPER
@@ -26,6 +26,7 @@ _HOMES = {
     "check_block": "sb3_quantum.layers",
     "QuantumReplayBuffer": "sb3_quantum.common",
     "check_backend": "sb3_quantum.backends",
+    "check_circuit": "sb3_quantum.backends",
     "QuantumDictReplayBuffer": "sb3_quantum.common",
     "QuantumNStepReplayBuffer": "sb3_quantum.common",
 }
@@ -46,6 +47,7 @@ __all__ = [
     "__version__",
     "check_backend",
     "check_block",
+    "check_circuit",
 ]
 
 

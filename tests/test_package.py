@@ -91,7 +91,8 @@ def test_importing_the_algorithm_imports_nothing_that_it_can_do_without() -> Non
     )
     code = (
         "import sys\n"
-        "from sb3_quantum import PAPER, FidelityCallback, MlpPolicy, QuantumLayer, QuantumTD3, check_backend\n"
+        "from sb3_quantum import PAPER, FidelityCallback, MlpPolicy, QuantumLayer, QuantumTD3\n"
+        "from sb3_quantum import check_backend, check_block, check_circuit\n"
         f"print([name for name in {unused.split()} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
