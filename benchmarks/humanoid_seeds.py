@@ -1,0 +1,179 @@
+"""
+The runs of the shipped recipe for Humanoid-v4: final returns, work per update, curves of all seeds in one figure.
+
+``--evaluate`` plays models of ``benchmarks/recipe.py`` for 100 episodes from reset seeds on which nothing was chosen, and adds
+their returns to ``benchmarks/results/humanoid_seeds.json``. Without models it prints the tables of docs/humanoid.md from
+that file and the curves in ``benchmarks/results/humanoid_recipe``.
+
+    python benchmarks/humanoid_seeds.py --evaluate logs/recipe/gamma98-8.zip --minutes 45
+    python benchmarks/humanoid_seeds.py --work
+    python benchmarks/humanoid_seeds.py --plot docs/images/humanoid_seeds.png
+"""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+from recipe import make_model, settings_of
+from shipped_model import FIRST_RESET_SEED
+from stable_baselines3.common.callbacks import CallbackList
+from torch.utils.flop_counter import FlopCounterMode
+
+from sb3_quantum import QuantumTD3
+from sb3_quantum.common import returns_of
+from sb3_quantum.common.durable import write_text
+from sb3_quantum.plots.figure import new_figure, tidy_axes
+from sb3_quantum.plots.runs import COLOURS
+from sb3_quantum.study.statistics import iqm
+
+RESULTS = Path(__file__).parent / "results"
+CURVES, RETURNS = RESULTS / "humanoid_recipe", RESULTS / "humanoid_seeds.json"
+#: arms with their names in the figure, and whose seeds are counted
+ARMS = {"gamma98": "shipped: discount 0.98", "normalized": "discount 0.99, lower rates"}
+COUNTED = "gamma98"
+MARKS = (5, 7.5, 10, 12.5, 15, 20, 25, 30, 35, 40, 42.5, 45)
+#: the paper's return; that of the TQC agent in rl-zoo3's benchmark.md, after two million steps
+PAPER, TQC = 6011, 7239
+EPISODES = 100
+
+
+def curve(run: str) -> dict[float, dict[str, float]]:
+    """
+    :param run: arm and seed, as in the file's name
+    :return: rows by their minutes, which are rounded to the distance of the evaluations
+    """
+    with (CURVES / run.rpartition("-")[0] / f"{run}.csv").open() as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    return {round(row["cpu_minutes"] / 2.5) * 2.5: row for row in rows}
+
+
+def runs(arm: str) -> list[str]:
+    """
+    :param arm: a key of ``recipe.yml``
+    :return: its runs, in the order of their seeds
+    """
+    return sorted((path.stem for path in (CURVES / arm).glob(f"{arm}-*.csv")), key=lambda run: int(run.rpartition("-")[2]))
+
+
+def evaluate(path: Path, minutes: float) -> dict[str, Any]:
+    """
+    :param path: of a model
+    :param minutes: CPU time of its training
+    :return: its returns, one decimal each, and what it was trained with
+    """
+    import gymnasium as gym
+
+    model = QuantumTD3.load(path, buffer_size=1)
+    returns = returns_of(model, lambda: gym.make("Humanoid-v4"), EPISODES, FIRST_RESET_SEED, deterministic=True)
+    return {
+        "cpu_minutes": minutes,
+        "steps": model.num_timesteps,
+        "updates": model._n_updates,
+        "returns": [round(float(value), 1) for value in returns],
+    }
+
+
+def work(arm: str) -> dict[str, float]:
+    """
+    Count the operations of matrix products, the exact simulator's among them. What runs in compiled loops is not in it.
+
+    :param arm: a key of ``recipe.yml``
+    :return: floating point operations of an update, a mean over one period of the actor's, and of choosing an action
+    """
+    settings = settings_of(arm)
+    steps = settings["learning_starts"] = 200
+    settings["buffer_size"] = 1000
+    model = make_model(settings, seed=0)
+    model.learn(steps)
+    model._setup_learn(steps, CallbackList([]))
+    observation = model.env.reset() if model.env is not None else None
+    counts = []
+    for part in (lambda: model.train(model.policy_delay, model.batch_size), lambda: model.predict(observation)):
+        with FlopCounterMode(display=False) as counter:
+            part()
+        counts.append(counter.get_total_flops())
+    return {"update": counts[0] / model.policy_delay, "action": counts[1] / settings["n_envs"]}
+
+
+def print_tables(known: dict[str, Any]) -> None:
+    """
+    :param known: what is in the file
+    """
+    print("| run | return of 100 episodes | standard error | worst | steps | updates | teraFLOP |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    means = []
+    for run, row in known["runs"].items():
+        returns = np.array(row["returns"])
+        total = row["updates"] * known["work"]["update"] + row["steps"] * known["work"]["action"]
+        if run.startswith(COUNTED) and row["cpu_minutes"] == 45:
+            means.append(returns.mean())
+        print(
+            f"| `{run}`, {row['cpu_minutes']:g} min | {returns.mean():,.1f} | {returns.std() / len(returns) ** 0.5:.1f} "
+            f"| {returns.min():,.0f} | {row['steps']:,} | {row['updates']:,} | {total / 1e12:.1f} |"
+        )
+    estimate = iqm(np.array(means))
+    print(f"\nIQM of {len(means)} seeds {estimate.value:,.0f} [{estimate.low:,.0f}, {estimate.high:,.0f}]\n")
+    print("| run | " + " | ".join(f"{mark:g} min" for mark in MARKS) + " | actor itself, last |")
+    print("| --- " * (len(MARKS) + 2) + "|")
+    for run in (run for arm in ARMS for run in runs(arm)):
+        rows = {minute: row for minute, row in curve(run).items() if minute <= 45}
+        cells = [f"{rows[mark]['average_return']:,.0f}" if mark in rows else "" for mark in MARKS]
+        arm, _, seed = run.rpartition("-")
+        print(f"| `{arm}`, seed {seed} | " + " | ".join(cells) + f" | {rows[max(rows)]['return']:,.0f} |")
+
+
+def draw(path: Path) -> None:
+    """
+    Draw the averaged weights' return over CPU minutes, a line for each seed.
+
+    :param path: of the picture
+    """
+    figure = new_figure(7, 4, layout="constrained")
+    axes = figure.subplots()
+    for place, (arm, name) in enumerate(ARMS.items()):
+        names = runs(arm)
+        for index, run in enumerate(names):
+            rows = {minute: row for minute, row in curve(run).items() if minute <= 45}
+            label = f"{name} ({len(names)} seeds)" if index == 0 else None
+            values = [row["average_return"] for row in rows.values()]
+            axes.plot(list(rows), values, color=COLOURS[place], linewidth=1.4, alpha=0.85, label=label)
+    for value, name in ((PAPER, "the paper, 6,011"), (TQC, "TQC of rl-zoo3 after 2 M steps, 7,239")):
+        axes.axhline(value, color="#555555", linewidth=1, linestyle="--")
+        axes.text(0.3, value + 80, name, fontsize=9, color="#333333")
+    tidy_axes(axes, "CPU minutes of one thread", "return on Humanoid-v4, averaged weights")
+    axes.set_xlim(0, 45.5)
+    axes.set_ylim(0, 8700)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    figure.savefig(path, dpi=200)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--evaluate", nargs="+", type=Path, default=[], help="zip files, named by arm and seed")
+    parser.add_argument("--minutes", type=float, default=45, help="CPU time of their training")
+    parser.add_argument("--work", action="store_true", help="count the operations of an update")
+    parser.add_argument("--plot", type=Path, help="draw the curves here")
+    args = parser.parse_args()
+    th.set_num_threads(1)
+    known: dict[str, Any] = json.loads(RETURNS.read_text()) if RETURNS.exists() else {"runs": {}}
+    for path in args.evaluate:
+        known["runs"][path.stem] = evaluate(path, args.minutes)
+        print(path.stem, np.mean(known["runs"][path.stem]["returns"]), flush=True)
+    if args.work:
+        known["work"] = work(COUNTED)
+        print(known["work"])
+    if args.evaluate or args.work:
+        known["runs"] = {run: known["runs"][run] for run in sorted(known["runs"], key=lambda run: int(run.rpartition("-")[2]))}
+        write_text(RETURNS, json.dumps(known) + "\n")
+    else:
+        print_tables(known)
+    if args.plot is not None:
+        draw(args.plot)
+
+
+if __name__ == "__main__":
+    main()
