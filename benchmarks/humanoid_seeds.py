@@ -2,12 +2,12 @@
 The runs of the shipped recipe for Humanoid-v4: final returns, work per update, curves of all seeds in one figure.
 
 ``--evaluate`` plays models of ``benchmarks/recipe.py`` for 100 episodes from reset seeds on which nothing was chosen, and adds
-their returns to ``benchmarks/results/humanoid_seeds.json``. Without models it prints the tables of docs/humanoid.md from
-that file and the curves in ``benchmarks/results/humanoid_recipe``.
+their returns to ``benchmarks/results/humanoid_seeds.json``. Tables and figure of docs/humanoid.md are made from that file
+and the curves in ``benchmarks/results/humanoid_recipe``.
 
     python benchmarks/humanoid_seeds.py --evaluate logs/recipe/gamma98-8.zip --minutes 45
     python benchmarks/humanoid_seeds.py --work
-    python benchmarks/humanoid_seeds.py --plot docs/images/humanoid_seeds.png
+    python benchmarks/humanoid_seeds.py --page docs/humanoid.md --plot docs/images/humanoid_seeds.png
 """
 
 import argparse
@@ -28,7 +28,7 @@ from sb3_quantum.common import returns_of
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.plots.figure import new_figure, tidy_axes
 from sb3_quantum.plots.runs import COLOURS
-from sb3_quantum.study.statistics import iqm
+from sb3_quantum.study.statistics import iqm, mean
 
 RESULTS = Path(__file__).parent / "results"
 CURVES, RETURNS = RESULTS / "humanoid_recipe", RESULTS / "humanoid_seeds.json"
@@ -99,31 +99,76 @@ def work(arm: str) -> dict[str, float]:
     return {"update": counts[0] / model.policy_delay, "action": counts[1] / settings["n_envs"]}
 
 
-def print_tables(known: dict[str, Any]) -> None:
+def seeds_table(known: dict[str, Any]) -> str:
     """
     :param known: what is in the file
+    :return: a row for each counted run, with the standard error over its episodes; below them the means over seeds
     """
-    print("| run | return of 100 episodes | standard error | worst | steps | updates | teraFLOP |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    lines = [
+        "| seed | return | worst | steps | updates | teraFLOP |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     means = []
     for run, row in known["runs"].items():
-        returns = np.array(row["returns"])
-        total = row["updates"] * known["work"]["update"] + row["steps"] * known["work"]["action"]
-        if run.startswith(COUNTED) and row["cpu_minutes"] == 45:
-            means.append(returns.mean())
-        print(
-            f"| `{run}`, {row['cpu_minutes']:g} min | {returns.mean():,.1f} | {returns.std() / len(returns) ** 0.5:.1f} "
-            f"| {returns.min():,.0f} | {row['steps']:,} | {row['updates']:,} | {total / 1e12:.1f} |"
-        )
-    estimate = iqm(np.array(means))
-    print(f"\nIQM of {len(means)} seeds {estimate.value:,.0f} [{estimate.low:,.0f}, {estimate.high:,.0f}]\n")
-    print("| run | " + " | ".join(f"{mark:g} min" for mark in MARKS) + " | actor itself, last |")
-    print("| --- " * (len(MARKS) + 2) + "|")
-    for run in (run for arm in ARMS for run in runs(arm)):
-        rows = {minute: row for minute, row in curve(run).items() if minute <= 45}
-        cells = [f"{rows[mark]['average_return']:,.0f}" if mark in rows else "" for mark in MARKS]
         arm, _, seed = run.rpartition("-")
-        print(f"| `{arm}`, seed {seed} | " + " | ".join(cells) + f" | {rows[max(rows)]['return']:,.0f} |")
+        returns, minutes = np.array(row["returns"]), row["cpu_minutes"]
+        total = row["updates"] * known["work"]["update"] + row["steps"] * known["work"]["action"]
+        if arm != COUNTED or minutes != MARKS[-1]:
+            continue
+        means.append(returns.mean())
+        error = returns.std(ddof=1) / len(returns) ** 0.5
+        lines.append(
+            f"| {seed} | {returns.mean():,.1f} +- {error:.1f} | {returns.min():,.0f} "
+            f"| {row['steps']:,} | {row['updates']:,} | {total / 1e12:.0f} |"
+        )
+    middle, average = iqm(np.array(means)), mean(np.array(means))
+    lines += [
+        "",
+        f"Over {len(means)} seeds the mean is **{average.value:,.0f}** [{average.low:,.0f}, {average.high:,.0f}], "
+        f"the interquartile mean {middle.value:,.0f} [{middle.low:,.0f}, {middle.high:,.0f}].",
+    ]
+    return "\n".join(lines)
+
+
+def curves_table(arm: str) -> str:
+    """
+    :param arm: one of ARMS
+    :return: a column for each seed, with the averaged weights' return at some minutes
+    """
+    curves = {run.rpartition("-")[2]: curve(run) for run in runs(arm)}
+    lines = [
+        f"| `{arm}`, minute | " + " | ".join(f"seed {seed}" for seed in curves) + " |",
+        "| --- " * (len(curves) + 1) + "|",
+    ]
+    for mark in MARKS:
+        cells = [f"{rows[mark]['average_return']:,.0f}" if mark in rows else "" for rows in curves.values()]
+        lines.append(f"| {mark:g} | " + " | ".join(cells) + " |")
+    last = [f"{rows[MARKS[-1]]['return']:,.0f}" if MARKS[-1] in rows else "" for rows in curves.values()]
+    lines.append(f"| {MARKS[-1]}, the actor itself | " + " | ".join(last) + " |")
+    return "\n".join(lines)
+
+
+def tables() -> dict[str, str]:
+    """
+    :return: what stands in docs/humanoid.md, by the name of its place
+    """
+    known = json.loads(RETURNS.read_text())
+    return {"seeds": seeds_table(known), **{arm: curves_table(arm) for arm in ARMS}}
+
+
+def fill(page: str) -> str:
+    """
+    :param page: Markdown with a comment before and after each table
+    :return: the same with today's tables
+    :raises ValueError: if a table has no place in it
+    """
+    for name, table in tables().items():
+        head, _, rest = page.partition(f"<!-- {name} -->\n")
+        _, end, tail = rest.partition(f"<!-- end of {name} -->")
+        if not end:
+            raise ValueError(f"the page has no place for the table {name!r}: two comments, {name} and end of {name}")
+        page = f"{head}<!-- {name} -->\n{table}\n{end}{tail}"
+    return page
 
 
 def draw(path: Path) -> None:
@@ -156,6 +201,7 @@ def main() -> None:
     parser.add_argument("--evaluate", nargs="+", type=Path, default=[], help="zip files, named by arm and seed")
     parser.add_argument("--minutes", type=float, default=45, help="CPU time of their training")
     parser.add_argument("--work", action="store_true", help="count the operations of an update")
+    parser.add_argument("--page", type=Path, help="write the tables into this page")
     parser.add_argument("--plot", type=Path, help="draw the curves here")
     args = parser.parse_args()
     th.set_num_threads(1)
@@ -169,8 +215,8 @@ def main() -> None:
     if args.evaluate or args.work:
         known["runs"] = {run: known["runs"][run] for run in sorted(known["runs"], key=lambda run: int(run.rpartition("-")[2]))}
         write_text(RETURNS, json.dumps(known) + "\n")
-    else:
-        print_tables(known)
+    if args.page is not None:
+        write_text(args.page, fill(args.page.read_text()))
     if args.plot is not None:
         draw(args.plot)
 

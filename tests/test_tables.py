@@ -26,3 +26,13 @@ def test_every_table_is_made_and_linked() -> None:
     files = {path.name for path in FOLDER.iterdir()}
     assert files == {f"{name}.csv" for name in TABLES}
     assert [name for name in files if f"(tables/{name})" not in pages] == []
+
+
+def test_tables_of_the_seeds_on_humanoid_are_those_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If not: python benchmarks/humanoid_seeds.py --page docs/humanoid.md"""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    fill = importlib.import_module("humanoid_seeds").fill
+    page = (ROOT / "docs" / "humanoid.md").read_text()
+    assert fill(page) == page
+    with pytest.raises(ValueError, match="no place for the table 'seeds'"):
+        fill("no comments")
