@@ -65,6 +65,20 @@ def test_extras_that_are_installed_exist() -> None:
     assert asked <= extras and {"docs", "tests"} <= asked
 
 
+def test_every_dependency_has_a_lower_bound() -> None:
+    """Otherwise its first release is its oldest, and the weekly run with the oldest ones cannot even be installed."""
+    lists = [setup_cfg()["options"]["install_requires"], *setup_cfg()["options.extras_require"].values()]
+    requirements = [line for lines in lists for line in lines.split("\n") if line and not line.startswith("sb3-quantum[")]
+    assert len(requirements) > 30
+    assert [line for line in requirements if not re.search(r">=\d", line)] == []
+
+
+def test_pinned_triton_is_what_the_pinned_torch_requires() -> None:
+    """A package index has torch's CUDA build, which requires one version of triton; this is the pair's only record."""
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split("\n") if "==" in line)
+    assert {"2.13.0": "3.7.1"}[pinned["torch"]] == pinned["triton"]
+
+
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
 def test_issue_forms_ask_something(path: Path) -> None:
     form = load(path)

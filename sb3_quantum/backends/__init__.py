@@ -9,7 +9,7 @@ from sb3_quantum.backends.jobs import JobError
 from sb3_quantum.backends.sampler import SamplerBackend
 from sb3_quantum.backends.statevector import StatevectorBackend
 from sb3_quantum.circuits import Circuit
-from sb3_quantum.circuits.checks import check_keywords, parameters, unknown_names
+from sb3_quantum.circuits.checks import check_keywords, meant, parameters, unknown_names
 
 #: backends by name
 BACKENDS: dict[str, type[Backend]] = {
@@ -39,7 +39,9 @@ def make_backend(spec: "str | Backend", ansatz: Circuit, kwargs: dict[str, Any] 
             f"{name!r}" + (f' (pip install "sb3-quantum[{backend.extra}]")' if backend.extra else "")
             for name, backend in BACKENDS.items()
         ]
-        raise ValueError(f"backend={spec!r} is unknown, accepted are {', '.join(known)} or a Backend instance")
+        raise ValueError(
+            f"backend={spec!r} is unknown, accepted are {', '.join(known)} or a Backend instance" f"{meant([spec], BACKENDS)}"
+        )
     kwargs = check_keywords("backend_kwargs", kwargs)
     message = unknown_names(kwargs, set(parameters(BACKENDS[spec]) or kwargs) - {"ansatz"}, {})
     if message:

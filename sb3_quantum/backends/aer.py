@@ -14,7 +14,7 @@ from sb3_quantum.backends.base import Backend
 from sb3_quantum.backends.noise import make_noise, plain_noise
 from sb3_quantum.backends.templates import TemplateCache
 from sb3_quantum.circuits import Circuit
-from sb3_quantum.circuits.checks import check_int
+from sb3_quantum.circuits.checks import check_int, meant
 
 if TYPE_CHECKING:
     from qiskit_aer import AerSimulator
@@ -192,7 +192,9 @@ class AerBackend(Backend):
         super().__init__(ansatz, shots, seed, **limits)
         methods = [method for method in _simulator().available_methods() if method not in UNUSABLE]
         if method not in methods:
-            raise ValueError(f"method={method!r} cannot be used, accepted are {', '.join(map(repr, methods))}")
+            raise ValueError(
+                f"method={method!r} cannot be used, accepted are {', '.join(map(repr, methods))}{meant([method], methods)}"
+            )
         if precision not in ("double", "single"):
             raise ValueError(f"precision={precision!r} is unknown, accepted are 'double' and 'single'")
         cache_size = check_int("cache_size", cache_size)

@@ -11,7 +11,7 @@ from torch._compile import _disable_dynamo  # torch.compiler.disable would impor
 
 from sb3_quantum.backends.randomness import Stream
 from sb3_quantum.circuits import CHIPS, ChipTimes, Circuit, PaperCircuit, job_seconds, shot_seconds
-from sb3_quantum.circuits.checks import check_instance, check_int, check_number
+from sb3_quantum.circuits.checks import check_instance, check_int, check_number, names_checked
 from sb3_quantum.circuits.tracing import any_autocast, computable, full_precision, in_graph, is_recorded, leaves_graph
 
 #: array types that :meth:`Backend._run` may return
@@ -95,6 +95,7 @@ class Backend(ABC):
     #: gate and readout times for estimates of chip seconds
     times: ChipTimes = CHIPS["paper"]
 
+    @names_checked({})
     def __init__(
         self,
         ansatz: Circuit,

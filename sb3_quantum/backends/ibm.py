@@ -8,7 +8,7 @@ from sb3_quantum.backends.aer_method import aer_method
 from sb3_quantum.backends.jobs import JobBackend, changed
 from sb3_quantum.backends.sampler import fake_chip
 from sb3_quantum.circuits import CHIPS, Circuit
-from sb3_quantum.circuits.checks import check_number
+from sb3_quantum.circuits.checks import check_number, meant
 
 if TYPE_CHECKING:
     from qiskit.primitives import BaseSamplerV2
@@ -71,7 +71,7 @@ class IBMBackend(JobBackend):
             )
         super().__init__(ansatz, shots, seed, **settings)
         if mode not in MODES:
-            raise ValueError(f"mode={mode!r} is unknown, accepted are {', '.join(map(repr, MODES))}")
+            raise ValueError(f"mode={mode!r} is unknown, accepted are {', '.join(map(repr, MODES))}{meant([mode], MODES)}")
         job_overhead = check_number("job_overhead", job_overhead, least=0, unit="seconds")
         self.chip, self.instance, self.channel = chip, instance, channel
         self.mode, self.job_overhead = mode, job_overhead

@@ -13,6 +13,7 @@ from warnings import warn
 import numpy as np
 
 from sb3_quantum.circuits import Circuit
+from sb3_quantum.circuits.checks import meant
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -127,7 +128,7 @@ def _check_keys(what: str, given: Any, known: tuple[str, ...], further: tuple[st
         raise ValueError(f"{what} must be a dictionary with at least one of {_listed(known)}, got {given!r}")
     for key in given:
         if key not in known:
-            raise ValueError(f"{what}: {key!r} is unknown, accepted are {_listed(known + further)}")
+            raise ValueError(f"{what}: {key!r} is unknown, accepted are {_listed(known + further)}{meant([key], known)}")
 
 
 def _number(name: str, value: Any, low: float, high: float = math.inf, above: bool = False) -> float:

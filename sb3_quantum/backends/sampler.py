@@ -8,6 +8,7 @@ from sb3_quantum.backends.aer_method import WHOLE_QUBITS, aer_method
 from sb3_quantum.backends.jobs import JobBackend
 from sb3_quantum.backends.threads import memory_bytes
 from sb3_quantum.circuits import Circuit
+from sb3_quantum.circuits.checks import meant
 
 if TYPE_CHECKING:
     from qiskit.primitives import BaseSamplerV2
@@ -86,6 +87,7 @@ class SamplerBackend(JobBackend):
         if named and sampler not in SAMPLERS:
             raise ValueError(
                 f"sampler={sampler!r} is unknown, accepted are {', '.join(map(repr, SAMPLERS))} or a BaseSamplerV2 instance"
+                + meant([sampler], SAMPLERS)
             )
         if (chip is not None) != (sampler == "fake"):
             raise ValueError(

@@ -14,6 +14,7 @@ from sb3_quantum.backends.graph import GROUP, WHOLE_QUBITS, kron, outer
 from sb3_quantum.backends.split_engine import SplitEngine
 from sb3_quantum.backends.threads import in_shares, memory_bytes
 from sb3_quantum.circuits import Circuit, PaperCircuit
+from sb3_quantum.circuits.checks import meant
 from sb3_quantum.circuits.fused import has_room
 from sb3_quantum.circuits.tracing import computable, full_precision, in_graph, vjp
 
@@ -146,7 +147,7 @@ class StatevectorBackend(Backend):
         super().__init__(ansatz, shots, seed, **limits)
         if engine not in get_args(Engine):
             accepted = ", ".join(map(repr, get_args(Engine)))
-            raise ValueError(f"engine={engine!r} is unknown, accepted are {accepted}")
+            raise ValueError(f"engine={engine!r} is unknown, accepted are {accepted}{meant([engine], get_args(Engine))}")
         if engine == "full" and not self._is_papers:
             raise ValueError(f"engine='full' runs the paper's circuit with n_cz=1, got {ansatz}; use 'auto'")
         self.engine = engine

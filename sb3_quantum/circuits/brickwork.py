@@ -6,10 +6,11 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from sb3_quantum.circuits.base import Circuit, Column
-from sb3_quantum.circuits.checks import check_int
+from sb3_quantum.circuits.checks import check_int, fields_checked
 from sb3_quantum.circuits.program import Gate, Program, rotation_layer
 
 
+@fields_checked
 @dataclass(frozen=True)
 class BrickworkCircuit(Circuit):
     """

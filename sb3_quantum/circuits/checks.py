@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 Init = TypeVar("Init", bound=Callable[..., None])
+Function = TypeVar("Function", bound=Callable[..., Any])
+Class = TypeVar("Class")
 
 #: characters of a wrong value that a message shows
 SHOWN = 80
@@ -301,18 +303,56 @@ def names_checked(elsewhere: Mapping[str, str]) -> Callable[[Init], Init]:
     """
 
     def decorate(init: Init) -> Init:
-        known = [name for name in inspect.signature(init).parameters if name != "self"]
-        hands_on = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(init).parameters.values())
+        _, *own = inspect.signature(init).parameters.values()
+        hands_on = any(p.kind is p.VAR_KEYWORD for p in own)
+        known = [p.name for p in own if p.kind is not p.VAR_KEYWORD]
 
         @functools.wraps(init)
         def checked_init(self: Any, *args: Any, **kwargs: Any) -> None:
-            names = parameters(type(self)) if hands_on else known
-            accepted = list(kwargs) if names is None else [n for n in names if not n.startswith("_") or n in kwargs]
+            # A subclass passes on what it does not know: the message lists what the subclass accepts, too
+            names = parameters(type(self))
+            if names is None:
+                names = [*kwargs] if hands_on else []
+            accepted = {n for n in (*known, *names) if not n.startswith("_") or n in kwargs}
             message = unknown_names(kwargs, accepted, elsewhere)
             if message:
                 raise TypeError(f"{type(self).__name__}: {message}")
             init(self, *args, **kwargs)
 
         return checked_init  # type: ignore[return-value]
+
+    return decorate
+
+
+def fields_checked(cls: type[Class]) -> type[Class]:
+    """
+    Do for a dataclass what :func:`names_checked` does for a constructor that is written out.
+
+    :param cls: the dataclass
+    :return: the same class
+    """
+    setattr(cls, "__init__", names_checked({})(cls.__init__))  # noqa: B010
+    return cls
+
+
+def keywords_checked(elsewhere: Mapping[str, str]) -> Callable[[Function], Function]:
+    """
+    Decorate a function or a method so that an unknown keyword argument raises an error with the nearest known name.
+
+    :param elsewhere: for arguments that it does not have, by name, where they belong
+    :return: a decorator; an unknown name raises a TypeError
+    """
+
+    def decorate(function: Function) -> Function:
+        known = [name for name in inspect.signature(function).parameters if name != "self"]
+
+        @functools.wraps(function)
+        def checked_function(*args: Any, **kwargs: Any) -> Any:
+            message = unknown_names(kwargs, known, elsewhere)
+            if message:
+                raise TypeError(f"{function.__qualname__}: {message}")
+            return function(*args, **kwargs)
+
+        return checked_function  # type: ignore[return-value]
 
     return decorate

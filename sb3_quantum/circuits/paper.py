@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import torch as th
 
 from sb3_quantum.circuits.base import Circuit, Column
-from sb3_quantum.circuits.checks import check_int
+from sb3_quantum.circuits.checks import check_int, fields_checked
 from sb3_quantum.circuits.program import Gate, Program, rotation_layer
 
 
+@fields_checked
 @dataclass(frozen=True)
 class PaperCircuit(Circuit):
     """

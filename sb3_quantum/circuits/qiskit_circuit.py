@@ -10,6 +10,7 @@ import numpy as np
 import torch as th
 
 from sb3_quantum.circuits.base import Circuit, Column
+from sb3_quantum.circuits.checks import names_checked
 from sb3_quantum.circuits.program import Program
 from sb3_quantum.circuits.reader import Reading, read_gates, with_standard_gates
 from sb3_quantum.circuits.shift_rule import common_periods
@@ -49,6 +50,7 @@ class QiskitCircuit(Circuit):
     family: ClassVar[str] = "qiskit"
     n_layers: ClassVar[int] = 1  # type: ignore[misc]
 
+    @names_checked({})
     def __init__(
         self,
         circuit: "QuantumCircuit | str",

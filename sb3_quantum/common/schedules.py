@@ -7,7 +7,7 @@ from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 
 from sb3_quantum.circuits.checks import check_number, shown, yaml_hint
 
-_ACCEPTED = "a number, a schedule or 'lin_x' (linear from x to 0; 'lin_x_y': to y) with numbers >= 0"
+_ACCEPTED = "a number >= 0, a schedule, or 'lin_x' (linear from x to 0) or 'lin_x_y' (from x to y) with x, y >= 0"
 
 
 class LearningRateSchedule(FloatSchedule):
@@ -47,10 +47,10 @@ def make_schedule(name: str, value: float | Schedule | str) -> FloatSchedule:
             start, end = (check_number(name, float(text), least=0) for text in (*ends, "0")[:2])
             return LearningRateSchedule(LinearSchedule(start, end, 1.0), name)
         except (AssertionError, ValueError) as error:
-            raise ValueError(f"{name}={value!r} is not {_ACCEPTED}{yaml_hint(value)}") from error
+            raise ValueError(f"{name} must be {_ACCEPTED}, got {value!r}{yaml_hint(value)}") from error
     if callable(value):
         return LearningRateSchedule(value, name)
     try:
         return LearningRateSchedule(check_number(name, value, least=0), name)
     except ValueError as error:
-        raise ValueError(f"{name}={shown(value)} is not {_ACCEPTED}") from error
+        raise ValueError(f"{name} must be {_ACCEPTED}, got {shown(value)}") from error

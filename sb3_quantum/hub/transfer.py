@@ -12,6 +12,7 @@ import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.type_aliases import GymEnv
 
+from sb3_quantum.circuits.checks import keywords_checked
 from sb3_quantum.common import trained_with_vec_normalize
 from sb3_quantum.common.quiet import quiet
 from sb3_quantum.hub.safe_files import CONFIG, WEIGHTS, load_safe, save_safe
@@ -37,6 +38,7 @@ class HubError(RuntimeError):
     """An error between this machine and the Hub. The message says what went wrong; nothing was published."""
 
 
+@keywords_checked({})
 def push_to_hub(
     model: QuantumTD3,
     repo_id: str,

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sb3_quantum.circuits import Circuit
-from sb3_quantum.circuits.checks import check_choice, check_factory, check_instance, check_widths
+from sb3_quantum.circuits.checks import check_choice, check_factory, check_instance, check_widths, names_checked
 from sb3_quantum.layers.mlp import mlp
 from sb3_quantum.priors import make_prior
 
@@ -38,6 +38,7 @@ class QtDNN(nn.Module):
     :raises ValueError: if ``features`` or ``prior`` is unknown, or the prior does not support the circuit
     """
 
+    @names_checked({})
     def __init__(
         self,
         ansatz: Circuit,

@@ -163,7 +163,7 @@ def _frames(
             obs, total, step_of_episode = reset(env, seed), 0.0, 0
 
 
-def write_film(frames: Iterator[np.ndarray], path: Path, fps: int) -> int:
+def write_film(frames: Iterator[np.ndarray], path: str | Path, fps: int) -> int:
     """
     Write frames as a film.
 
@@ -174,6 +174,7 @@ def write_film(frames: Iterator[np.ndarray], path: Path, fps: int) -> int:
     :raises ImportError: if Pillow or moviepy is missing
     :raises ValueError: if the suffix is none of :data:`FILM_SUFFIXES`, or there is no frame
     """
+    path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in FILM_SUFFIXES:
         raise ValueError(f"a film must end with {', '.join(FILM_SUFFIXES)}, got {path}")

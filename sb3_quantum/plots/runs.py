@@ -62,7 +62,7 @@ class Run:
     circuits: Curve | None = None
 
 
-def load_run(folder: Path, label: str | None = None) -> Run:
+def load_run(folder: str | Path, label: str | None = None) -> Run:
     """
     Read a run from the files in its folder: monitor files, ``evaluations.npz``, ``fidelity.csv`` and ``progress.csv``, and
     TensorBoard files in it or below, which are opened only if returns or logged values are missing. If two files contain the
@@ -75,6 +75,7 @@ def load_run(folder: Path, label: str | None = None) -> Run:
     :raises ValueError: if it contains no run, several runs, or files that cannot be read
     :raises ImportError: if its TensorBoard files are needed and tensorboard is missing
     """
+    folder = Path(folder)
     if not folder.exists():
         raise FileNotFoundError(f"{folder} does not exist")
     if not folder.is_dir():
@@ -199,7 +200,10 @@ def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
     :param title: above the figure
     :return: the figure
     :raises ImportError: if matplotlib is missing
+    :raises ValueError: if there is no run
     """
+    if not runs:
+        raise ValueError("runs must contain at least one run, got none")
     from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 

@@ -25,6 +25,7 @@ from sb3_quantum.circuits.checks import (
     check_int,
     check_number,
     check_widths,
+    meant,
     names_checked,
     parameters,
     plain_data,
@@ -189,7 +190,10 @@ def _backend(name: str, value: Any) -> Any:
         f"{key!r}" + (f' (pip install "sb3-quantum[{backend.extra}]")' if backend.extra else "")
         for key, backend in BACKENDS.items()
     ]
-    raise ValueError(f"{name}={shown(value)} is unknown, accepted are {', '.join(known)} or a Backend instance")
+    raise ValueError(
+        f"{name}={shown(value)} is unknown, accepted are {', '.join(known)} or a Backend instance"
+        f"{meant([value], BACKENDS)}"
+    )
 
 
 def _device(name: str, value: Any) -> Any:

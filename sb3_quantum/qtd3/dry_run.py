@@ -4,6 +4,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from sb3_quantum.backends import BudgetError, Usage
+from sb3_quantum.circuits.checks import check_number
 from sb3_quantum.layers import FITTED_GRADIENTS, circuits_per_gradient
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ def training_usage(model: "QuantumTD3", total_timesteps: int, reset_num_timestep
     :param total_timesteps: environment steps, as for ``learn``
     :param reset_num_timesteps: as for ``learn``
     :return: the estimate, as the backend counts
-    :raises ValueError: if the updates run circuits and ``train_freq`` is in episodes: their number is not known beforehand
+    :raises ValueError: if ``total_timesteps`` is not a number, or if the updates run circuits and ``train_freq`` is in
+        episodes: their number is not known beforehand
     """
+    check_number("total_timesteps", total_timesteps)
     backend = model.policy.block.backend
     if backend is None:
         return Usage()
@@ -63,20 +66,21 @@ def check_training(model: "QuantumTD3", total_timesteps: int, reset_num_timestep
     :param model: the model
     :param total_timesteps: as for ``learn``
     :param reset_num_timesteps: as for ``learn``
-    :raises ValueError: if the budget is too small
+    :raises ValueError: if ``total_timesteps`` is not a number, or the budget is too small
     """
+    check_number("total_timesteps", total_timesteps)
     end = -(-total_timesteps // model.n_envs) * model.n_envs + (0 if reset_num_timesteps else model.num_timesteps)
     if 0 < total_timesteps and end <= model.learning_starts:
         warnings.warn(
             f"no update will be made: the training ends at step {end:,}, and learning_starts={model.learning_starts:,}; train "
             f"for longer, or lower learning_starts",
-            stacklevel=3,
+            stacklevel=4,
         )
     elif model._n_updates > 0 and reset_num_timesteps and model.learning_starts > 0 and _is_empty(model):
         warnings.warn(
             f"this model has made {model._n_updates:,} updates, and will act at random for learning_starts="
             f"{model.learning_starts:,} steps first; learn(..., reset_num_timesteps=False) continues with its own actions",
-            stacklevel=3,
+            stacklevel=4,
         )
     backend = model.policy.block.backend
     if backend is None or model.acting_probe_std == 0:

@@ -13,9 +13,10 @@ from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule
 from stable_baselines3.common.utils import update_learning_rate
 
-from sb3_quantum.backends import Backend, BackendError, Usage
+from sb3_quantum.backends import BACKEND_ARGUMENTS, Backend, BackendError, Usage
 from sb3_quantum.backends.saved import zip_arguments
 from sb3_quantum.circuits import Circuit
+from sb3_quantum.circuits.checks import keywords_checked
 from sb3_quantum.common.buffers import QuantumReplayBuffer, QuantumReplayBufferSamples
 from sb3_quantum.common.finite import check_loss
 from sb3_quantum.common.saving import DurableSaves
@@ -262,6 +263,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         if seed is not None and hasattr(self, "policy"):
             self.policy.seed_circuits(seed)
 
+    @keywords_checked({name: "it belongs into backend_kwargs" for name in BACKEND_ARGUMENTS})
     def set_backend(self, backend: str | Backend, backend_kwargs: dict[str, Any] | None = None) -> None:
         """
         Run the circuits on another backend from now on.
@@ -496,6 +498,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         self._record_training()
         super().dump_logs()
 
+    @keywords_checked({})
     def learn(
         self: SelfQuantumTD3,
         total_timesteps: int,
@@ -556,6 +559,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         if self.ep_info_buffer is not None:
             self.dump_logs()
 
+    @keywords_checked({})
     def dry_run(self, total_timesteps: int, reset_num_timesteps: bool = True) -> Usage:
         """
         Estimate the jobs, circuits, shots and chip seconds that :meth:`learn` will use, without callbacks. Nothing is run.

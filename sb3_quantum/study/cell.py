@@ -189,7 +189,7 @@ def _checksums(folder: Path) -> dict[str, int]:
     return {name: zlib.crc32((folder / name).read_bytes()) for name in (CURVE, EVALUATION) if (folder / name).is_file()}
 
 
-def read_cell(folder: Path) -> Cell:
+def read_cell(folder: str | Path) -> Cell:
     """
     Read a cell from its folder.
 
@@ -198,6 +198,7 @@ def read_cell(folder: Path) -> Cell:
     :raises FileNotFoundError: if it was not started
     :raises DamagedCellError: if a file is missing or damaged; the message names it
     """
+    folder = Path(folder)
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text())

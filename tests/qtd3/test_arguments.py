@@ -184,7 +184,7 @@ def test_what_is_refused(name: str) -> None:
                 MlpPolicy(BOX, BOX, lambda progress: 1e-3, **{name: value})
         message = str(error.value)
         assert re.match(rf"{name}(\[.*?\])?(=| must )", message), f"{name}={value!r} is not named: {message}"
-        assert re.search("must (be|have)|accepted are|is not a number", message) and "\n" not in message, message
+        assert re.search("must (be|have)|accepted are", message) and "\n" not in message, message
 
 
 @pytest.mark.parametrize(

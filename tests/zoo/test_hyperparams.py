@@ -89,4 +89,4 @@ def test_learning_rates_that_fall(tmp_path: Path) -> None:
     assert type(schedule).__name__ == "SimpleLinearSchedule" and schedule(0.5) == pytest.approx(1.5e-3)
     for wrong in ("lin_1_2_3", "1e-3", "exp_1_2"):
         printed = quick_zoo(tmp_path, *command, "-params", f"learning_rate:{wrong!r}", expect=1)
-        assert f"learning_rate={wrong!r} is not a number, a schedule or 'lin_x'" in printed
+        assert "learning_rate must be a number >= 0, a schedule, or 'lin_x'" in printed and f"got {wrong!r}" in printed
