@@ -50,6 +50,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check $(LINT_PATHS)
 	$(BIN)/black --check --quiet $(LINT_PATHS)
 	$(BIN)/lint-imports
+	$(BIN)/codespell $(LINT_PATHS) docs hyperparams models .github $(wildcard *.md)
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix $(LINT_PATHS)
