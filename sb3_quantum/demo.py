@@ -93,6 +93,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.steps < 1:
         sys.exit(f"error: --steps must be >= 1, got {args.steps}")
+    import torch as th
+
+    # Threads gain nothing with networks this small, and on a busy machine they wait for each other
+    th.set_num_threads(1)
     print(
         f"{ENV}, {args.steps} steps, everything through 4 qubits. The first circuits are compiled, which takes some seconds."
     )

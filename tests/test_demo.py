@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch as th
 
-from sb3_quantum import QuantumTD3
+from sb3_quantum import QuantumTD3, demo
 from sb3_quantum.demo import DEMO
 from sb3_quantum.plots import load_run
 
@@ -28,6 +29,26 @@ def test_command_refuses_no_steps(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sb3_quantum.demo", "--steps", "0"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1 and "--steps must be >= 1, got 0" in done.stderr
+
+
+def test_command_computes_in_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads on a core that is shared took minutes for what takes seconds."""
+    found = []
+
+    def train(*args: object) -> None:
+        found.append(th.get_num_threads())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "train", train)
+    monkeypatch.setattr(sys, "argv", ["demo"])
+    before = th.get_num_threads()
+    th.set_num_threads(2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            demo.main()
+    finally:
+        th.set_num_threads(before)
+    assert found == [1]
 
 
 def test_everything_passes_through_the_circuit() -> None:
