@@ -1,5 +1,5 @@
 """
-What checkpoints of a long run cost: bytes, seconds, memory when one is loaded; and training in memory beside mapped files.
+Measure the checkpoints of a long run: bytes, seconds, memory when loading. Compare training in memory and with mapped files.
 
     python benchmarks/checkpoints.py                    # a ring of 1,000,000 transitions: 5 GB of memory, 8 GB of disk
     python benchmarks/checkpoints.py --rows 100000      # in a minute
@@ -32,7 +32,7 @@ N_ENVS, BETWEEN = 8, 25_000
 
 
 class HumanoidShapes(gym.Env):
-    """Random observations as wide as Humanoid-v4's, in no time."""
+    """Environment with random observations as wide as Humanoid-v4's, which takes no time to step."""
 
     observation_space = spaces.Box(-np.inf, np.inf, (376,), dtype=np.float64)
     action_space = spaces.Box(-0.4, 0.4, (17,), dtype=np.float32)
@@ -98,7 +98,7 @@ def field(path: str, name: str) -> int:
 
 def write(folder: Path, rows: int, checkpoints: int) -> dict[str, Any]:
     """
-    Fill the ring, and go on writing checkpoints.
+    Fill the ring, then write checkpoints.
 
     :param folder: the run's folder
     :param rows: transitions of the ring
@@ -133,7 +133,7 @@ def write(folder: Path, rows: int, checkpoints: int) -> dict[str, Any]:
 
 def load(folder: Path, rows: int) -> dict[str, Any]:
     """
-    Load the newest checkpoint, in a process of its own.
+    Load the newest checkpoint in a new process.
 
     :param folder: the run's folder
     :param rows: transitions of the ring
@@ -152,7 +152,7 @@ def load(folder: Path, rows: int) -> dict[str, Any]:
 
 def compare(rows: int, folder: Path, rounds: int) -> dict[str, Any]:
     """
-    Train in memory and with mapped files by turns.
+    Train in memory and with mapped files, in turns.
 
     :param rows: transitions of the ring, all written
     :param folder: an empty folder

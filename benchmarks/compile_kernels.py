@@ -1,7 +1,7 @@
 """
-The kernels for GPUs, compiled to machine code without one: whether the compiler takes them, how long it needs, and what the
-code asks of a multiprocessor. Registers a thread and shared memory a block say how many blocks run side by side; a stack holds
-what registers have no room for.
+Compile the GPU kernels to machine code, without a GPU. Print whether the compiler accepts them, how long it takes, and what
+the code needs of a multiprocessor. Registers per thread and shared memory per block limit how many blocks run side by side;
+a stack holds what does not fit into registers.
 
     python -m benchmarks.compile_kernels                         # for the widths and GPUs that the docs speak of
     python -m benchmarks.compile_kernels --qubits 10 --capability 9.0
@@ -60,8 +60,8 @@ def compiled(kernel: Any, capability: int, warps: int, **constants: Any) -> str:
     :param kernel: the kernel
     :param capability: compute capability, times ten
     :param warps: of a block
-    :param constants: what it is compiled for
-    :return: a line on what came of it
+    :param constants: compile-time constants
+    :return: a line with the result
     """
     start = time.perf_counter()
     types = {name: "constexpr" if name in constants else type_of(name) for name in kernel.arg_names}

@@ -1,5 +1,5 @@
 """
-Runs that are older than ``python -m sb3_quantum.study``: taken over as cells of the studies that their scripts have become.
+Import runs that are older than ``python -m sb3_quantum.study``, as cells of the studies that replaced their scripts.
 
 Settings, seeds, budgets and evaluation (100 episodes on the same reset seeds) are the studies'; what was not measured then,
 such as ablations, is not there. They are of other machines, on which the same seed learns something else: floating point

@@ -1,6 +1,6 @@
 """
-Where is a tangent hard? The map of circuits: qubits, layers and CZ gates a layer, against the cosine between the surrogate's
-gradient and the exact one.
+Map where a tangent is hard: the cosine between the surrogate's gradient and the exact one, over qubits, layers and CZ gates
+per layer.
 
 Two kinds of circuit inputs: ``uniform`` angles, fresh in every row, and ``trained``: as a policy with the rms encoding spreads
 them, around a bias that is uniform, with a root mean square of 0.5 rad, on a manifold of 20 dimensions. A cosine is between
@@ -89,7 +89,7 @@ def measure_circuit(
     shape: tuple[int, int, int], kind: str, priors: Sequence[str], fits: Sequence[int], seed: int
 ) -> dict[str, Any]:
     """
-    Everything about one circuit and one kind of inputs.
+    Measure one circuit with one kind of inputs.
 
     :param shape: qubits, layers, CZ gates a layer
     :param kind: a key of INPUTS
@@ -140,7 +140,7 @@ def measure_circuit(
 
 def milliseconds(circuits: dict[str, tuple[dict[str, Any], str | None]], rounds: int = 15) -> dict[str, float]:
     """
-    Time of an update of ``QuantumTD3`` with batches of 256; arms differ in circuit and prior, and take turns.
+    Time an update of ``QuantumTD3`` with batches of 256. Arms differ in circuit and prior, and take turns.
 
     :param circuits: for every arm a policy's ``circuit_kwargs`` and the prior, the library's own if ``None``
     :param rounds: updates of each
@@ -161,7 +161,7 @@ def milliseconds(circuits: dict[str, tuple[dict[str, Any], str | None]], rounds:
 
 def quick() -> dict[str, Any]:
     """
-    The three circuits of the issue, on inputs as a trained policy spreads them.
+    Measure three circuits, on inputs as a trained policy spreads them.
 
     :return: for each, means over three draws: cosine of the default prior alone, of the default recipe after QUICK_FITS fits,
         and of the mean field; norm of the gradient, spread of the expected bits; milliseconds of an update
@@ -178,7 +178,7 @@ def quick() -> dict[str, Any]:
 
 
 def _quick_row(circuit: PaperCircuit, seed: int) -> dict[str, float]:
-    """What :func:`quick` says of one circuit, without the time, for one draw of biases and of states."""
+    """Compute the row of :func:`quick` for one circuit, without the time, for one draw of biases and states."""
     rng = np.random.default_rng(seed)
     inputs = trained_inputs(circuit, PAIRS + HELD_OUT, rng)
     held_out, inputs = inputs[:HELD_OUT], inputs[HELD_OUT:]
@@ -204,7 +204,7 @@ def _quick_row(circuit: PaperCircuit, seed: int) -> dict[str, float]:
 
 def measure_growth(name: str, n_qubits: int, rows: int = 4, seeds: int = 4) -> dict[str, Any]:
     """
-    Cosine and cost of the priors on a circuit that may be wide.
+    Measure the cosine and cost of the priors on a circuit that may be wide.
 
     :param name: a key of GROWING
     :param n_qubits: its width
@@ -230,7 +230,7 @@ def gates_of(n_qubits: int) -> list[int]:
 
 def missing(part: str, args: argparse.Namespace, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """
-    Measure what is not there yet.
+    Measure the rows that are missing.
 
     :param part: one of PARTS
     :param args: of the command

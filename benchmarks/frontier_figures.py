@@ -20,7 +20,7 @@ GROWING = {"paper": "paper, 10 layers", "matching": "matching, 5 layers", "brick
 
 def draw_map(rows: list[dict[str, Any]], kind: str, path: Path) -> None:
     """
-    Four maps for 10 qubits, layers across and CZ gates of a layer upwards: cosine of the mean field and of pairs before any
+    Draw four maps for 10 qubits, layers across and CZ gates per layer upwards: cosine of the mean field and pairs before any
     fit; below them, norm of the exact gradient and spread of the expected bits. The paper's circuit is framed.
 
     :param rows: what ``measure_circuit`` returned, over all shapes and seeds; means over the seeds are drawn
@@ -65,7 +65,7 @@ def draw_map(rows: list[dict[str, Any]], kind: str, path: Path) -> None:
 
 
 def _frame(corner: tuple[float, float]) -> Any:
-    """A red rectangle around a cell."""
+    """Draw a red rectangle around a cell."""
     from matplotlib.patches import Rectangle
 
     return Rectangle(corner, 0.92, 0.92, fill=False, edgecolor="#D00000", linewidth=2.5)
@@ -73,8 +73,8 @@ def _frame(corner: tuple[float, float]) -> Any:
 
 def draw_growth(growth: list[dict[str, Any]], curves: list[dict[str, Any]], path: Path) -> None:
     """
-    Three panels: cosine of both priors over qubits, their operations beside those of exact simulation, and the cosine over
-    the fits with the best prior and with none.
+    Draw three panels: cosine of both priors over qubits, their operations beside those of exact simulation, and the cosine
+    over the fits with the best prior and with none.
 
     :param growth: what ``measure_growth`` returned
     :param curves: what ``measure_circuit`` returned with fits

@@ -1,5 +1,5 @@
 """
-How a trained Humanoid gets its return: velocity, the parts of the reward, and how many actions are at their limits.
+Show how a trained Humanoid gets its return: velocity, parts of the reward, and the share of actions at their limits.
 
 One episode per model, deterministic, with the averaged weights where there are any.
 

@@ -2,7 +2,7 @@
 The circuit and the update on a GPU: circuits per second of every engine, milliseconds, launches and waits of an update beside
 SB3's TD3, and environment steps per second of a training. Within four minutes on a machine with one GPU and no network.
 
-Without a GPU, what an update would ask of one is counted (benchmarks/launches.py), and nothing else.
+Without a GPU it only counts what an update would ask of one (benchmarks/launches.py).
 
     python -m benchmarks.gpu --json benchmarks/results/gpu.json
     python -m benchmarks.gpu --quick         # seconds: fewer sizes and shorter measurements
@@ -45,7 +45,7 @@ WANTED = "wanted at 10 qubits: 5,000,000 circuits/s at 4,096 rows, at most 60 us
 
 
 class HumanoidShaped(gym.Env[np.ndarray, np.ndarray]):
-    """Random observations of Humanoid-v4's shape: updates take as long with them, and they need no warm-up."""
+    """Environment with random observations of Humanoid-v4's shape. Updates take as long, and it needs no warm-up."""
 
     observation_space = spaces.Box(-np.inf, np.inf, (376,))
     action_space = spaces.Box(-0.4, 0.4, (17,))
@@ -137,7 +137,7 @@ def seconds_a_call(call: Callable[[], Any], least: float) -> float:
 
 def circuits(quick: bool, deadline: float) -> list[dict[str, Any]]:
     """
-    Measurements with one bitstring a circuit, every row with CZ gates of its own, and gradients at a batch of 256.
+    Time measurements with one bitstring per circuit and different CZ gates in every row, and gradients at a batch of 256.
 
     :param quick: fewer sizes
     :param deadline: when to stop, on ``time.perf_counter``
@@ -172,7 +172,7 @@ def circuits(quick: bool, deadline: float) -> list[dict[str, Any]]:
 
 
 def _errors(backend: StatevectorBackend, inputs: th.Tensor) -> dict[str, float]:
-    """Largest deviation from the compiled engine in double precision, of expected bits and of their gradient."""
+    """Compute the largest deviations of expected bits and their gradient from the compiled engine in double precision."""
     witness = StatevectorBackend(backend.ansatz, engine="split")
     found = []
     for engine, values in ((backend, inputs), (witness, inputs.cpu().double())):
@@ -232,12 +232,12 @@ def updates(quick: bool, deadline: float) -> list[dict[str, Any]]:
 
 
 def _kernels(name: str) -> Any:
-    """A context in which a case of :func:`updates` finds what it is about."""
+    """Return the context in which a case of :func:`updates` runs."""
     return mock.patch.object(fused, "DEVICES", ()) if name == "no kernels" else nullcontext()
 
 
 def _profile(model: OffPolicyAlgorithm, batch_size: int) -> dict[str, float]:
-    """What CUDA's own profiler sees of ten updates, per update."""
+    """Profile ten updates with CUDA's own profiler; figures are per update."""
     from torch.profiler import ProfilerActivity, profile
 
     th.cuda.synchronize()

@@ -79,7 +79,7 @@ def evaluate(path: Path, minutes: float) -> dict[str, Any]:
 
 def work(arm: str) -> dict[str, float]:
     """
-    Count the operations of matrix products, the exact simulator's among them. What runs in compiled loops is not in it.
+    Count the operations of matrix products, the exact simulator's among them. Compiled loops are not counted.
 
     :param arm: a key of ``recipe.yml``
     :return: floating point operations of an update, a mean over one period of the actor's, and of choosing an action

@@ -1,6 +1,6 @@
 """
-What an update asks a GPU to do, counted without one: networks and mini-batch lie on torch's meta device, which has shapes and
-no values, and every operation that would be a kernel there is counted.
+Count what an update asks a GPU to do, without a GPU. Networks and mini-batch are on torch's meta device, which has shapes
+but no values. Every operation that would be a kernel on a GPU is counted.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ class LaunchCounter(TorchDispatchMode):
         self.reset()
 
     def reset(self) -> None:
-        """Count from nothing again."""
+        """Reset all counts to zero."""
         self.launches, self.copies, self.waits = {}, Counter(), Counter()
 
     def total(self) -> int:
@@ -96,13 +96,13 @@ def _flat(value: Any) -> Iterator[Any]:
 
 
 def _is_view(func: Any) -> bool:
-    """Whether an operation only looks at its argument's memory in another way."""
+    """Tell whether an operation only returns a view of its argument."""
     returns = func._schema.returns
     return bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
 
 
 def _named(counter: LaunchCounter, function: Callable[..., Any], part: str) -> Callable[..., Any]:
-    """A function whose operations are counted as those of a part, without the parts inside of it."""
+    """Wrap a function so that its operations count as a part, without the parts inside it."""
 
     def named(*args: Any, **kwargs: Any) -> Any:
         outside, counter.part = counter.part, part
@@ -116,7 +116,7 @@ def _named(counter: LaunchCounter, function: Callable[..., Any], part: str) -> C
 
 def to_meta(model: OffPolicyAlgorithm) -> None:
     """
-    Move a model's networks, and the mini-batches to come, onto the meta device. Its optimizers start anew.
+    Move a model's networks, and the mini-batches to come, onto the meta device. Its optimizers restart.
 
     :param model: a TD3, trained for a few steps so that its buffer has rows
     """
@@ -138,7 +138,7 @@ def to_meta(model: OffPolicyAlgorithm) -> None:
 @contextlib.contextmanager
 def as_on_a_gpu(counter: LaunchCounter, kernels: bool) -> Iterator[None]:
     """
-    Have torch and this package take the paths of a GPU for the meta device.
+    Make torch and this package treat the meta device as a GPU.
 
     :param counter: that counts this package's own kernels
     :param kernels: whether there is Triton

@@ -1,5 +1,5 @@
 """
-What the priors of a circuit are worth where a trained policy goes, not on inputs that are drawn at random.
+Measure the priors of a circuit on the states that a trained policy visits, not on random inputs.
 
 For each model: on states of its own episodes, the cosine between the gradient of each prior and the exact one, both of the
 actor loss, the same for the fitted qtDNN, the norm of the exact gradient, and statistics of the circuit.
@@ -28,7 +28,7 @@ FIRST_RESET_SEED = 10_000
 
 def live(model: QuantumTD3, env_id: str, n_states: int = 256, episodes: int = 4) -> dict[str, float]:
     """
-    What the priors are worth where a trained policy goes.
+    Measure the priors on states that a trained policy visits.
 
     :param model: a trained model
     :param env_id: what it plays

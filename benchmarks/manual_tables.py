@@ -1,5 +1,5 @@
 """
-The long tables of the manual: CSV files in docs/tables, made from what the benchmarks wrote into benchmarks/results. The pages
+Make the long tables of the manual: CSV files in docs/tables, from the benchmarks' files in benchmarks/results. The pages
 keep the rows that a reader needs, and link the rest.
 
     python benchmarks/manual_tables.py                          # all of them

@@ -1,5 +1,5 @@
 """
-Where the mean-field prior ends: deeper circuits, and devices that err.
+Measure where the mean-field prior ends: on deeper circuits, and on devices that err.
 
 Depth: circuits of ten qubits at uniformly random angles and CZ indices, so that entanglement grows with the layers; cosine
 between the mean field's and the exact gradient of random combinations of the expected bits.

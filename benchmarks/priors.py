@@ -1,5 +1,5 @@
 """
-What each prior of the qtDNN is worth before any fit: cosine between its gradient and the exact one, and what it costs.
+Measure each prior of the qtDNN before any fit: the cosine between its gradient and the exact one, and its cost.
 
 Circuits are rotations of all qubits in every layer, and CZ gates between them: pairs drawn independently, as indices
 from a network are (``free``), a random perfect matching in each layer (``matching``), or neighbours (``bricks``). Angles have
@@ -193,7 +193,7 @@ def costs(case: tuple[int, int, int, str], batches: Sequence[int]) -> dict[str, 
 
 def update_times(rounds: int, updates: int) -> dict[str, float]:
     """
-    Whole updates (``train()``) of the default on Humanoid-v4's sizes, of dense circuits with either prior, taking turns.
+    Time whole updates (``train()``) with Humanoid-v4's sizes, in turns: the default, and dense circuits with either prior.
 
     :return: fastest round's milliseconds per update
     """

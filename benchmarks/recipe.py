@@ -65,7 +65,7 @@ def settings_of(arm: str) -> dict[str, Any]:
 
 class Clock(BaseCallback):
     """
-    Ends a training after so many CPU minutes, evaluates and checkpoints on the way.
+    Evaluate and checkpoint during a training, and end it after a number of CPU minutes.
 
     :param path: of the CSV file; the checkpoint lies beside it
     :param minutes: of CPU time, evaluations excluded
@@ -96,7 +96,7 @@ class Clock(BaseCallback):
 
     @property
     def next_evaluation(self) -> float:
-        """Minutes at which it is due: a multiple of ``every``, also where earlier rows had another distance."""
+        """Minutes at which it is due: a multiple of ``every``, even if earlier rows had another distance."""
         last = self.rows[-1]["cpu_minutes"] if self.rows else 0.0
         # Minutes in the file are rounded to two decimals
         return self.every * (int((last + 0.005) // self.every) + 1)
@@ -129,7 +129,7 @@ class Clock(BaseCallback):
         self._outside += time.process_time() - start
 
     def _returns(self) -> np.ndarray:
-        """On expected bits, or on one sampled bitstring per step where the training acts on it."""
+        """Evaluate on expected bits, or on one sampled bitstring per step if the training acts on it."""
         deterministic = getattr(self.model.policy, "readout", "mean") != "sample"
         return returns_of(self.model, lambda: gym.make(ENV), EPISODES, FIRST_RESET_SEED, deterministic)
 
@@ -152,7 +152,7 @@ class Clock(BaseCallback):
 @contextmanager
 def own_weights(model: OffPolicyAlgorithm) -> Iterator[None]:
     """
-    Predict with the weights that learn, where averaged ones are deployed.
+    Predict with the weights that learn, even if averaged ones are deployed.
 
     :param model: any model
     """

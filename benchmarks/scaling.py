@@ -1,6 +1,6 @@
 """
-How the cost of a training grows: with qubits, layers, environments and batch size; what it takes of memory; and what an update
-would cost with the circuit's own gradient in place of the qtDNN's.
+Measure how the cost of a training grows with qubits, layers, environments and batch size, how much memory it takes, and what
+an update would cost with the circuit's own gradient in place of the qtDNN's.
 
 Along each axis everything else is at its default on Humanoid-v4, the points take turns, and medians are printed, with the
 slope between the largest two points in doubly logarithmic terms: 1 is proportional, 0 is free.
@@ -46,7 +46,7 @@ AER_CIRCUITS = 600
 
 def make(**changes: Any) -> QuantumTD3:
     """
-    A model whose buffer is filled and whose code is compiled.
+    Make a model whose buffer is filled and whose code is compiled.
 
     :param changes: of n_qubits, n_layers, n_envs, batch_size or any argument of QuantumTD3
     :return: the model

@@ -1,6 +1,6 @@
 """
-The simulators that ``simulators.py`` compares, each in several forms: how it takes circuit inputs and gives one bitstring per
-circuit. Nothing of a peer is imported before its form is made.
+The simulators that ``simulators.py`` compares, each in several forms. A form takes circuit inputs and returns one bitstring
+per circuit. It imports its peer only when it is created.
 """
 
 import math
@@ -62,35 +62,35 @@ class Form:
 
     @classmethod
     def takes(cls, n_qubits: int, batch: int) -> bool:
-        """Whether it takes part at a size."""
+        """Tell whether the form takes part at a size."""
         return batch * 2.0**n_qubits <= cls.most
 
     def build(self, inputs: th.Tensor) -> Any:
-        """What can be made of the inputs before any circuit runs."""
+        """Prepare what can be made from the inputs before any circuit runs."""
         raise NotImplementedError
 
     def run(self, built: Any) -> Any:
-        """One sampled bitstring per circuit, ``(batch, n_qubits)``."""
+        """Sample one bitstring per circuit, ``(batch, n_qubits)``."""
         raise NotImplementedError
 
     def probabilities(self, inputs: th.Tensor) -> np.ndarray:
-        """Of all basis states, ``(batch, 2**n_qubits)``."""
+        """Compute the probabilities of all basis states, ``(batch, 2**n_qubits)``."""
         raise NotImplementedError
 
     def bits(self, states: Any) -> np.ndarray:
-        """The bits of basis states that are given as numbers."""
+        """Convert numbers of basis states to bits."""
         if self.n_qubits > 62:  # Python's integers
             return np.array([[state >> int(place) & 1 for place in self.places] for state in states])
         return np.asarray(states)[..., None] >> self.places & 1
 
     def angles(self, inputs: th.Tensor) -> tuple[list[Any], list[Any]]:
-        """Theta and phi as nested lists: circuits, layers, qubits."""
+        """Return theta and phi as nested lists: circuits, layers, qubits."""
         layers = inputs.reshape(len(inputs), self.ansatz.n_layers, -1)[..., : 2 * self.n_qubits]
         return layers[..., ::2].tolist(), layers[..., 1::2].tolist()
 
 
 class Full(Form):
-    """Our engine of version 0.1.0, which holds all basis states."""
+    """Our engine of version 0.1.0, which stores all basis states."""
 
     engine, form, package = "full", 'StatevectorBackend(engine="full").sample', "sb3_quantum"
     kind: ClassVar[str] = "full"
@@ -245,7 +245,7 @@ class Lightning(Form):
         self.device = qml.device("lightning.qubit", wires=self.n_qubits, c_dtype=np.complex64)
 
     def gates(self, pattern: Pattern, theta: Any, phi: Any) -> list[Any]:
-        """One circuit, or several where angles are arrays."""
+        """Apply the gates of one circuit, or of several if angles are arrays."""
         gates = []
         for (i, j), thetas, phis in zip(pattern, theta, phi, strict=True):
             for qubit in self.wires:
@@ -356,7 +356,7 @@ class TensorCircuit(Form):
         self.states = jax.jit(jax.vmap(lambda row: self.circuit(row).state()))
 
     def circuit(self, row: Any) -> Any:
-        """One circuit, to be traced."""
+        """Build one circuit, to be traced."""
         jnp = self.jax.numpy
         layers = row.reshape(self.ansatz.n_layers, -1)
         half, turn = layers[:, : 2 * self.n_qubits : 2] / 2, jnp.exp(1j * layers[:, 1 : 2 * self.n_qubits : 2])
@@ -375,7 +375,7 @@ class TensorCircuit(Form):
         return circuit
 
     def entangle(self, circuit: Any, layer: int, index: Any) -> Any:
-        """The CZ of a layer. The same compiled program for all of them: which amplitudes change their sign is looked up."""
+        """Apply the CZ of a layer. One compiled program serves all of them: it looks up which amplitudes change their sign."""
         if layer == self.ansatz.n_layers - 1:
             return circuit
         both = self.table[index[0]] * self.table[index[1]]

@@ -1,4 +1,4 @@
-"""Where the time of one circuit goes, for ``simulators.py``: on our engine, and on that of 0.1.0, which holds all states."""
+"""Measure where the time of one circuit goes, for ``simulators.py``: on our engine and on 0.1.0's, which stores all states."""
 
 import time
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def flops(n_qubits: int, n_layers: int) -> int:
 
 @njit(fastmath=True)
 def _part(part: int, times: int, inputs: np.ndarray, workspace: Any, expected: np.ndarray) -> None:
-    """One part of what the kernel does for a circuit, again and again."""
+    """Repeat one part of what the kernel does for a circuit."""
     gates, cz, angles, states = workspace
     n_layers, n_qubits = gates.shape[1], gates.shape[2]
     for _ in range(times):

@@ -1,6 +1,6 @@
 """
-Simulators that do not hold all basis states: peers that keep separate qubits apart, and a matrix product state. Forms as in
-``simulator_forms.py``.
+Simulators that do not store all basis states: peers that keep separate qubits apart, and a matrix product state. They have
+forms as in ``simulator_forms.py``.
 """
 
 import math
@@ -26,7 +26,7 @@ class PrismQ(Form):
         return [self.circuit(*row) for row in zip(self.patterns, *self.angles(inputs), strict=True)]
 
     def circuit(self, pattern: Pattern, theta: Any, phi: Any) -> Any:
-        """One circuit, measured."""
+        """Build one circuit with its measurement."""
         builder, quarter = self.prism.CircuitBuilder(self.n_qubits, self.n_qubits), math.pi / 2
         u, cz = builder.u, builder.cz
         for (i, j), thetas, phis in zip(pattern, theta, phi, strict=True):
@@ -50,7 +50,7 @@ class PrismQ(Form):
         )
 
     def unmeasured(self, inputs: th.Tensor) -> list[Any]:
-        """The circuits without their measurement, whose states are looked at."""
+        """Build the circuits without their measurement, to compare their states."""
         circuits = []
         for measured in self.build(inputs):
             text = [line for line in measured.to_qasm().splitlines() if "measure" not in line]
@@ -110,7 +110,7 @@ class AerProductState(AerCircuits):
 
     @classmethod
     def takes(cls, n_qubits: int, batch: int) -> bool:
-        """Where Aer's statevector is slower, or none; a whole batch would take minutes."""
+        """Take part where Aer's statevector is slower or cannot run; a whole batch would take minutes."""
         return n_qubits >= 20 and batch <= 8
 
 

@@ -1,5 +1,6 @@
 """
-What the rl-zoo3 hook costs at start-up: ``python -c "import torch"`` with the hook, without it, and without torch's autoload.
+Measure the rl-zoo3 hook's cost at start-up: ``python -c "import torch"`` with the hook, without it, and without torch's
+autoload.
 
     python benchmarks/startup.py
 """

@@ -75,7 +75,7 @@ LIVE_KEYS = {
 
 @dataclass
 class Fit:
-    """One recipe's qtDNN and the pairs that it is fitted to, and what was measured so far."""
+    """One recipe's qtDNN, the pairs to which it is fitted, and the measurements so far."""
 
     recipe: str
     states: str
@@ -88,7 +88,7 @@ class Fit:
     curve: list[dict[str, float]] = field(default_factory=list)
 
     def update(self) -> None:
-        """What one ``train()`` step does to the qtDNN."""
+        """Do to the qtDNN what one ``train()`` step does."""
         probed = self.arguments["probe_std"] > 0
         pairs = len(self.inputs) // 2 if probed else len(self.inputs)
         rows = th.randint(pairs, (BATCH,))
@@ -116,7 +116,7 @@ class Fit:
 
 def make_fit(recipe: str, states: str, data: dict[str, np.ndarray], seed: int) -> Fit:
     """
-    Networks, circuit inputs and targets of one recipe.
+    Make the networks, circuit inputs and targets of one recipe.
 
     :param recipe: a key of RECIPES
     :param states: ``"random"`` or ``"trained"``
@@ -217,7 +217,7 @@ def print_offline(figures: dict[str, Any]) -> None:
 
 def update_times(rounds: int, updates: int) -> dict[str, float]:
     """
-    Whole updates (``train()``) of every recipe on Humanoid-v4's sizes, taking turns.
+    Time whole updates (``train()``) of every recipe with Humanoid-v4's sizes, in turns.
 
     :param rounds: turns
     :param updates: in a turn
@@ -256,7 +256,7 @@ def train_live(arguments: list[str], steps: int, freq: int, seed: int, folder: P
 
 def read_log(text: str) -> list[dict[str, float]]:
     """
-    Measurements in what a training printed.
+    Read the measurements from what a training printed.
 
     :param text: SB3's tables
     :return: one row per measurement: step, update and :data:`LIVE_KEYS`
@@ -290,7 +290,7 @@ def print_live(name: str, rows: list[dict[str, float]]) -> None:
 
 def plot(figures: dict[str, Any], path: Path) -> None:
     """
-    Cosine along the trainings, and below it against fitting time.
+    Plot the cosine along the trainings, and below it against fitting time.
 
     :param figures: everything that was measured
     :param path: of the image
@@ -319,7 +319,7 @@ def plot(figures: dict[str, Any], path: Path) -> None:
 
 def collect(default: Path, paper: Path) -> None:
     """
-    Write DATA anew.
+    Write DATA again.
 
     :param default: a model that was trained on Humanoid-v4 with the defaults
     :param paper: one that was trained with PAPER

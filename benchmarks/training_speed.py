@@ -207,7 +207,7 @@ def print_table(ms: dict[str, dict[str, float]], threads: int) -> None:
 
 def draw(results: dict[int, dict[str, dict[str, float]]], path: Path) -> None:
     """
-    One bar per model, one colour per group of phases, one panel per number of threads.
+    Draw one bar per model, one colour per group of phases, one panel per number of threads.
 
     :param results: of :func:`measure`, by threads
     :param path: where the picture goes

@@ -1,5 +1,5 @@
 """
-A trained model with more qubits than any statevector, on Aer's matrix product state and on a fake chip of its size.
+Run a trained model that is too wide for a statevector, on Aer's matrix product state and on a fake chip of its size.
 
 States of one episode become circuits. What is compared, on every backend: the bits of every qubit, and the parity of every set
 of qubits that CZ gates have joined, with the probabilities of our own engine, by exact binomial tests that are corrected for
@@ -53,7 +53,7 @@ def circuits(model: QuantumTD3, n_states: int) -> th.Tensor:
 
 def p_value(circuit: Circuit, inputs: th.Tensor, bits: np.ndarray) -> float:
     """
-    How likely a backend that is right is to differ so much from our engine.
+    Compute how likely a correct backend is to differ so much from our engine.
 
     :param circuit: the circuit
     :param inputs: circuit inputs, ``(batch, n_inputs)``

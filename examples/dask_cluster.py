@@ -1,5 +1,5 @@
 """
-Noisy circuits on a Dask cluster: here one of two processes on this machine.
+Run noisy circuits on a Dask cluster: here one of two processes on this machine.
 
     python examples/dask_cluster.py            # half a minute
 

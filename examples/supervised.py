@@ -26,7 +26,7 @@ PROBE_STD = 0.3  # radians: pairs off the data's own manifold teach the qtDNN sl
 
 
 def chessboard(rows: int, generator: th.Generator) -> tuple[th.Tensor, th.Tensor]:
-    """Points in the square [-1, 1]^2 and the colours of their squares, 0 or 1."""
+    """Draw points in the square [-1, 1]^2, with the colours of their squares, 0 or 1."""
     points = 2 * th.rand(rows, 2, generator=generator) - 1
     squares = ((points + 1) * 1.5).floor().clamp(0, 2).sum(1)
     return points, (squares % 2).unsqueeze(1)
@@ -39,7 +39,7 @@ def train(seed: int, frozen: bool, steps: int = STEPS) -> float:
     :param seed: of the weights, the data and the circuit
     :param frozen: whether the pre-network stays as it was initialized
     :param steps: gradient steps
-    :return: accuracy on 4,000 points that it never saw
+    :return: accuracy on 4,000 new points
     """
     th.manual_seed(seed)
     data = th.Generator().manual_seed(seed + 1000)

@@ -29,7 +29,7 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def auto_device(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What ``device="auto"`` means; in fixtures of a module too."""
+    """Set what ``device="auto"`` means, in module fixtures too."""
     if not request.config.getoption("--fake-device") or request.module.__name__.endswith("test_fake_device"):
         yield
         return

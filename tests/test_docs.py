@@ -1,4 +1,4 @@
-"""What the pages say can be checked: names, files, tables, links and the order of the layers."""
+"""Checks of the manual's pages: names, files, tables, links and the order of the layers."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""What GitHub, Read the Docs and a release read: files that nothing else here would notice to be wrong."""
+"""Files that GitHub, Read the Docs and a release read; no other test would notice a mistake in them."""
 
 import configparser
 import re

@@ -1,4 +1,4 @@
-"""The script that screens recipes: its arms are settings that there are, and its curves add up."""
+"""The script that screens recipes: its arms are valid settings, and its curves add up."""
 
 import csv
 import inspect

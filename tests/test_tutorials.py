@@ -1,4 +1,4 @@
-"""The tutorials run from top to bottom, and are stored with what the manual shows of them."""
+"""The tutorials run from top to bottom, and are stored with the outputs that the manual shows."""
 
 import re
 import sys

@@ -1,5 +1,5 @@
 """
-``python -m benchmarks.reliability``: all the checks of what a run survives, or some of them.
+``python -m benchmarks.reliability``: run all reliability checks, or some of them.
 
 Every part is a module of this folder with ``run(quick: bool, folder: Path) -> Outcome``. The full form takes under half an
 hour on two cores; ``--quick`` is what the tests run.

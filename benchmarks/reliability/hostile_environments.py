@@ -1,6 +1,6 @@
 """
-Environments that do what environments should not. Each one either trains to finite parameters, or is refused in one sentence
-that names the thing; and either way the model is finite and can be saved and loaded.
+Environments that break the rules. Each one either trains to finite parameters, or is refused in one sentence that names
+the fault. Either way the model stays finite and can be saved and loaded.
 """
 
 import os
@@ -185,7 +185,7 @@ CASES: dict[str, Case] = {
 
 
 def is_finite(model: QuantumTD3) -> bool:
-    """Whether all that a model saves, optimizers included, and what its replay buffer holds is finite."""
+    """Tell whether everything that a model saves, optimizers included, and its replay buffer are finite."""
     leaves = th.utils._pytree.tree_leaves(model.get_parameters())
     buffer: Any = model.replay_buffer
     observations = buffer.observations.values() if isinstance(buffer.observations, dict) else [buffer.observations]

@@ -90,7 +90,7 @@ def killed(work: Callable[[], None], seconds: float, log: Path, ready: Callable[
 
 
 def _ended(child: int) -> bool:
-    """Whether a process is over; it is not waited for."""
+    """Tell whether a process has ended, without waiting for it."""
     return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

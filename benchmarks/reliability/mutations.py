@@ -1,5 +1,5 @@
 """
-The form without pickle, damaged and forged: bytes, values, keys and tensors are changed at random, and every file is loaded.
+Load damaged and forged pickle-free files: bytes, values, keys and tensors are changed at random.
 
 What is wanted: the documented exception or a model with finite actions, in bounded time and memory. Half of the files have
 no checksum, as a forger would leave it out, so that what is behind it is tried too.
@@ -47,7 +47,7 @@ ODD: tuple[Any, ...] = (
 
 
 class Result(NamedTuple):
-    """What came of one file."""
+    """The result of loading one file."""
 
     kind: str
     verdict: str
@@ -92,7 +92,7 @@ def make_models(folder: Path) -> list[Path]:
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where everything in a JSON file is."""
+    """Return the place of every value in a JSON file."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [place for key, item in inside for place in ((*path, key), *_places(item, (*path, key)))]
 

@@ -1,6 +1,6 @@
 """
 Exact resumption over a matrix of settings: one run is trained straight through, another is killed half-way and continued by
-``--resume``. Compared bit by bit are parameters, optimizers, counters, replay buffer, normalizer, episodes and evaluations.
+``--resume``. Parameters, optimizers, counters, replay buffer, normalizer, episodes and evaluations are compared bit by bit.
 
 Environments are not part of a checkpoint. So the kill comes at the end of an episode, in an environment whose episodes begin
 alike; or in the middle of one, and then the run that is trained straight through abandons its episodes at that step too.

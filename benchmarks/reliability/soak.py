@@ -1,5 +1,5 @@
 """
-A long training in which everything is done again and again: checkpoints, loads, evaluations, measurements, predictions.
+A long training that repeats everything: checkpoints, loads, evaluations, measurements, predictions.
 
 Memory, open files and threads are counted after every round. They may grow while caches fill, and must not afterwards.
 """

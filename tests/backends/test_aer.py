@@ -100,7 +100,7 @@ def test_every_row_has_its_own_distribution() -> None:
 
 
 def test_first_shots_are_draws_of_their_own() -> None:
-    """What acts is the first shot: over 600 rows of one circuit it is distributed as it should be (false alarms 1e-6)."""
+    """The agent acts on the first shot: over 600 rows of one circuit it is distributed as it should be (false alarms 1e-6)."""
     ansatz = PaperCircuit(2, 2)
     th.manual_seed(0)
     inputs = th.randn(1, ansatz.n_inputs)

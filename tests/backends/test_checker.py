@@ -1,4 +1,4 @@
-"""The checker passes our own backends and finds each of these faults."""
+"""The checker accepts our own backends and finds each of these faults."""
 
 from typing import Any
 

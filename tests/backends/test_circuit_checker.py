@@ -1,4 +1,4 @@
-"""The suite of circuits passes what is right and names what is wrong."""
+"""The suite of circuits accepts a correct circuit and names each fault of a wrong one."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""A Dask cluster of two processes, and forked children: what is compiled or has threads must survive both."""
+"""A Dask cluster of two processes, and forked children: compiled code and threads must survive both."""
 
 import json
 import multiprocessing
@@ -37,7 +37,7 @@ def jobs_by_process(client: Client) -> dict[int, int]:
 
 
 def run_on(name: str, kwargs: dict[str, Any], ansatz: PaperCircuit, rows: int, threads: int) -> tuple[int, np.ndarray]:
-    """What a worker or a child does: process and bits of a backend of its own."""
+    """Run in a worker or child: return the process and the bits of its own backend."""
     th.set_num_threads(threads)
     bits = make_backend(name, ansatz, {"seed": 7, **kwargs}).sample(circuits(rows, ansatz), shots=2)
     return os.getpid(), bits.numpy()

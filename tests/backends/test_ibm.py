@@ -227,7 +227,7 @@ class Scripted:
 
 
 def hidden(error: Exception) -> Exception:
-    """As the runtime raises it: with the reason only in what it suppresses."""
+    """Raise an error as the runtime does, with the reason only in the suppressed exception."""
     try:
         try:
             raise error

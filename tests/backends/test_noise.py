@@ -222,7 +222,7 @@ def test_impossible_noise(noise: Any, message: str) -> None:
 
 
 def test_a_chip_writes_the_same_circuits() -> None:
-    """What is written for the chip, run without noise: chi-square against our own distribution."""
+    """Compare the circuits written for the chip, run without noise, with our own distribution by chi-square."""
     ansatz = PaperCircuit(4, 4)
     th.manual_seed(3)
     inputs = 3 * th.randn(3, ansatz.n_inputs)

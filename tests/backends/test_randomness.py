@@ -1,4 +1,4 @@
-"""Copies of a generator in other processes go on as other generators."""
+"""Copies of a generator in other processes draw different numbers."""
 
 import copy
 import multiprocessing
@@ -75,7 +75,7 @@ def load(state: dict[str, Any]) -> list[int]:
 
 
 def test_a_state_that_a_child_loads_is_what_it_goes_on_with() -> None:
-    """As a resumed training in a process of its own must."""
+    """A training resumed in a new process needs this."""
     stream = Stream(3)
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
         assert pool.submit(load, stream.get_state()).result() == draws(stream)

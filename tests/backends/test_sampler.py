@@ -149,7 +149,7 @@ class Flaky(BaseSamplerV2):
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What would have been waited, in seconds."""
+    """Record the waits, in seconds, instead of waiting."""
     waited: list[float] = []
     monkeypatch.setattr(JobBackend, "_sleep", staticmethod(waited.append))
     return waited
@@ -362,7 +362,7 @@ def test_missing_packages_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_training() -> None:
-    """As planned by the dry run, and the cache's hit rate is logged."""
+    """Usage is as the dry run plans it, and the cache's hit rate is logged."""
     model = pendulum(backend="sampler", backend_kwargs={"shots": 5}, learning_starts=10)
     plan = model.dry_run(30)
     model.learn(30)

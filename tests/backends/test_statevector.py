@@ -205,7 +205,7 @@ def test_copies_continue_the_generator(copy) -> None:
 
 
 def test_too_many_qubits_say_how_much_memory() -> None:
-    """Where all basis states are wanted; expected bits and samples are had block by block."""
+    """Only all basis states at once need it; expected bits and samples are computed block by block."""
     ansatz = BrickworkCircuit(60, 2)
     backend = StatevectorBackend(ansatz, engine="torch")
     with pytest.raises(ValueError, match=r"n_qubits=60 needs [\d,]+ GiB .* this machine has [\d,]+ GiB"):

@@ -1,4 +1,4 @@
-"""Circuits that are wider than any statevector, in torch's operations: by blocks, and in graphs that are recorded."""
+"""Circuits too wide for a statevector, in torch's operations: block by block, and in recorded graphs."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""127 and 156 qubits on Qiskit's simulators and chips: shots that agree with our engine, and what cannot be run by name."""
+"""127 and 156 qubits on Qiskit's simulators and chips: shots agree with our engine, and errors name what cannot run."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Numbers of numpy and torch are taken as Python's; what is refused is named with what is accepted."""
+"""Numbers of numpy and torch are accepted like Python's. An error names the value and what is accepted."""
 
 import json
 from collections.abc import Callable

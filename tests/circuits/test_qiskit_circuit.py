@@ -1,4 +1,4 @@
-"""Circuits of one's own: what comes in, as what it is stored, and what is refused."""
+"""Users' own circuits: what is accepted, how it is stored, and what is refused."""
 
 import json
 import math
@@ -42,7 +42,7 @@ def many_gates() -> QuantumCircuit:
 
 
 def program_bits(circuit: QiskitCircuit, inputs: th.Tensor) -> np.ndarray:
-    """What the program says, gate by gate with Qiskit's operators; independent of the engines."""
+    """Compute the bits of the program gate by gate with Qiskit's operators, independently of the engines."""
     from sb3_quantum.circuits.writer import write_program
 
     angles = circuit.gate_angles(inputs)
@@ -51,7 +51,7 @@ def program_bits(circuit: QiskitCircuit, inputs: th.Tensor) -> np.ndarray:
 
 
 def user_bits(circuit: QuantumCircuit, names: list[str], inputs: th.Tensor) -> np.ndarray:
-    """What the user's own circuit gives."""
+    """Compute the bits of the user's own circuit."""
     found = []
     for row in inputs.tolist():
         values = dict(zip(names, row, strict=True))
@@ -199,7 +199,7 @@ def test_names_and_order_of_parameters() -> None:
 
 
 def test_openqasm_2_by_way_of_qiskit() -> None:
-    """As PennyLane writes it: numbers, which become parameters."""
+    """PennyLane writes numbers, which become parameters."""
     text = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; rx(0.25) q[0]; cx q[0],q[1]; ry(0.5) q[1];'
     mine = qasm2.loads(text)
     angles = ParameterVector("x", 2)
@@ -346,7 +346,7 @@ def nested(levels: int, times: int) -> str:
     ids=lambda value: value[-30:] if isinstance(value, str) else None,
 )
 def test_text_that_asks_for_too_much_is_refused_at_once(text: str, message: str) -> None:
-    """As a stranger's model file may: short text whose circuit takes the machine's memory, or hours."""
+    """A stranger's model file may contain short text whose circuit takes all memory, or hours."""
     with pytest.raises(ValueError, match=message):
         QiskitCircuit(text)
 

@@ -1,4 +1,4 @@
-"""Only circuits, and the engines and priors made for one of them, know how a circuit's inputs are laid out."""
+"""Only circuits, and the engines and priors made for one of them, know the layout of a circuit's inputs."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Waiting says what it is for, once, and for about how long."""
+"""A message says once what the program waits for, and about how long."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""A replay buffer of one number of environments becomes one of another: what belonged together still does."""
+"""A replay buffer is rearranged for another number of environments, and what belongs together stays together."""
 
 from typing import Any
 

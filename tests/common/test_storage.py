@@ -102,7 +102,7 @@ def test_continued_from_an_older_save(tmp_path: Path) -> None:
 
 
 def test_a_last_row_that_is_changed_later(tmp_path: Path) -> None:
-    """As SB3 marks the end of an episode that a new training does not go on with, after it was saved."""
+    """SB3 marks the end of an episode that a new training does not continue after the row was saved."""
     buffer = make(QuantumReplayBuffer, storage="memmap")
     path, rows = tmp_path / "buffer.pkl", tmp_path / "rows"
     for number in range(7):
@@ -173,7 +173,7 @@ def test_damaged_files_are_named(array: str, damage: str, tmp_path: Path) -> Non
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    """What was saved before is as it was, and the next save has everything."""
+    """The earlier save is unchanged, and the next one is complete."""
     buffer = make(QuantumReplayBuffer, storage="memmap")
     fill(buffer, 15)
     save_buffer(buffer, tmp_path / "buffer.pkl")

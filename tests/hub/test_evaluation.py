@@ -1,4 +1,4 @@
-"""What is published of models that are not evaluated like others: wide circuits, and observations that were normalized."""
+"""What is published of models that need special evaluation: wide circuits, and normalized observations."""
 
 import json
 from pathlib import Path

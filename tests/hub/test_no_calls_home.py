@@ -1,4 +1,4 @@
-"""Nothing that a file names is asked: neither addresses nor chips nor accounts, unless the caller says so."""
+"""Loading contacts nothing that a file names, neither addresses nor chips nor accounts, unless the caller allows it."""
 
 import json
 import socket

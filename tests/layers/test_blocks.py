@@ -1,4 +1,4 @@
-"""The circuit's stand-ins: what each of them gives, and what its gradient is worth."""
+"""The blocks in the circuit's place: their outputs and the quality of their gradients."""
 
 import math
 from typing import Any

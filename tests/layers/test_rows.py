@@ -1,4 +1,4 @@
-"""Inputs of a quantum layer with other leading dimensions than one."""
+"""Inputs of a quantum layer with any number of leading dimensions."""
 
 import pytest
 import torch as th

@@ -1,4 +1,4 @@
-"""What is read of a run, and how several are drawn."""
+"""Reading a run, and drawing several."""
 
 import subprocess
 import sys

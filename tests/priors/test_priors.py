@@ -1,4 +1,4 @@
-"""Priors by name: what each of them knows, of whichever circuit, and what the qtDNN makes of it."""
+"""Priors by name: what each of them keeps, on every circuit, and how the qtDNN uses it."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property

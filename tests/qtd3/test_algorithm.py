@@ -112,7 +112,7 @@ def test_normalizer_knows_the_observations_that_were_acted_on() -> None:
 
 
 def test_the_actors_step_gives_the_critic_no_gradients() -> None:
-    """Nobody uses them; and the actor's are those of a backward pass through everything."""
+    """They would be unused. The actor's gradients are those of a full backward pass."""
     model = make()
     assert model.replay_buffer is not None
     data = model._sample_batch(64)

@@ -1,4 +1,4 @@
-"""An agent on circuits of every family: trained, saved in both forms, loaded, and the same."""
+"""Agents with circuits of every family are trained, saved in both forms, and unchanged after loading."""
 
 from pathlib import Path
 from typing import Any

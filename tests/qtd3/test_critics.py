@@ -1,4 +1,4 @@
-"""Critics of another kind: do they learn, are they saved, and are they what their papers say?"""
+"""The other critics: do they learn, are they saved, and do they follow their papers?"""
 
 from pathlib import Path
 from typing import Any

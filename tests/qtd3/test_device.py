@@ -1,4 +1,4 @@
-"""The path of other devices, without one: tensors on torch's meta device have no values, so whoever fetches one fails."""
+"""The code path of other devices, without one: tensors on torch's meta device have no values, so fetching one fails."""
 
 from typing import Any
 

@@ -97,7 +97,7 @@ def test_probing_beyond_the_circuit_budget() -> None:
 
 
 class Ended(BaseCallback):
-    """Whether the training ended as callbacks know it."""
+    """Record whether the training ended as callbacks expect."""
 
     ended = False
 

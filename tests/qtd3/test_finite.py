@@ -1,4 +1,4 @@
-"""A number that networks cannot compute with is refused by name, and what it came to stays finite."""
+"""A number with which networks cannot compute is refused by name, and everything it reached stays finite."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A training that ends before it should says so, and gives back what it held."""
+"""A training that ends early says so, and releases what it held."""
 
 import csv
 import signal

@@ -1,4 +1,4 @@
-"""A model goes on with another number of environments than it was saved with."""
+"""A model continues with another number of environments than it was saved with."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Output normalization: what it does to saturated actors, and that it is saved with them."""
+"""Output normalization: its effect on saturated actors, and that it is saved with them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Nothing is lost on the way through a file."""
+"""Saving and loading loses nothing."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor

@@ -40,7 +40,7 @@ def test_the_policys_state_holds_each_part_once() -> None:
 
 
 def test_a_state_without_its_shared_parts_says_so() -> None:
-    """As version 0.1.0 wrote them."""
+    """Version 0.1.0 wrote such states."""
     model = make(0)
     own = {key: value for key, value in model.actor.state_dict().items() if not key.startswith(("normalizer.", "qtdnn."))}
     with pytest.warns(UserWarning, match="has no (normalizer|qtdnn): it belongs to the policy") as caught:

@@ -1,4 +1,4 @@
-"""What becomes of a trained agent without what its block says."""
+"""Trained agents with the outputs of their block replaced."""
 
 import numpy as np
 import pytest

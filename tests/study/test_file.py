@@ -1,4 +1,4 @@
-"""What a study's file may say, and what is said of one that cannot be used."""
+"""What a study's file may contain, and the errors for one that cannot be used."""
 
 import copy
 import functools

@@ -1,4 +1,4 @@
-"""What a study will cost is said before it starts, from what is known."""
+"""The cost of a study is estimated before it starts."""
 
 import json
 from pathlib import Path

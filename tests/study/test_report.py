@@ -1,4 +1,4 @@
-"""The page says what the cells say."""
+"""The report agrees with the cells."""
 
 import csv
 import json

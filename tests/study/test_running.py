@@ -1,4 +1,4 @@
-"""Studies from the command line: in processes, through Ctrl-C and kills, and what is said at the end."""
+"""Studies from the command line: in processes, through Ctrl-C and kills, and their last message."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from tests.study.helpers import SMALL, fake_cells, small
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int | str:
-    """What the command exits with."""
+    """Run the command and return its exit status."""
     monkeypatch.setattr(sys, "argv", ["study", *map(str, words)])
     with pytest.raises(SystemExit) as caught:
         __main__.main()

@@ -1,4 +1,4 @@
-"""What is on the disk when, and what is noticed of damage."""
+"""When data reaches the disk, and which damage is detected."""
 
 import os
 import pickle
@@ -92,7 +92,7 @@ def test_damage_is_noticed(model: QuantumTD3, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [10, 5_000, 30_000])
 def test_a_full_disk_costs_no_checkpoint(model: QuantumTD3, tmp_path: Path, limit: int) -> None:
-    """Wherever in the checkpoint the disk is full, the one before stands, and nothing half written takes up place."""
+    """If the disk fills up anywhere in a checkpoint, the one before remains, and no half-written file takes up space."""
     older = write_checkpoint(model, tmp_path, "Counting")
     model.learn(10, reset_num_timesteps=False)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,4 +1,4 @@
-"""Misspelt hyperparameters are errors that name what was meant, before anything is made."""
+"""A misspelt hyperparameter raises an error that names the intended one, before anything is created."""
 
 import inspect
 import re

@@ -169,13 +169,13 @@ def test_films(folder: Path) -> None:
 
 
 def colored(picture: Path) -> int:
-    """How many pixels have the colour of the first line or bar."""
+    """Count the pixels in the colour of the first line or bar."""
     pixels = iio.imread(picture)[..., :3].astype(int)
     return int((np.abs(pixels - BLUE).max(-1) < 8).sum())
 
 
 def test_plots(folder: Path) -> None:
-    """What the zoo shows on a screen is saved instead, by a backend of matplotlib's."""
+    """A matplotlib backend saves what the zoo would show on a screen."""
     (folder / "to_files.py").write_text(
         "from matplotlib import pyplot as plt\n"
         "from matplotlib.backends.backend_agg import FigureCanvas\n"

@@ -32,7 +32,7 @@ FINDERS = "[type(f).__name__ for f in sys.meta_path if type(f).__module__ == 'sb
 
 
 def test_autoload_is_a_real_file_in_site_packages() -> None:
-    """So that a moved or broken checkout cannot break ``import torch``, also in editable installs."""
+    """Otherwise a moved or broken checkout could break ``import torch``, also in editable installs."""
     file = Path(run("import sb3_quantum_autoload\nprint(sb3_quantum_autoload.__file__)"))
     assert file.parent == Path(sysconfig.get_paths()["purelib"]) and not file.is_symlink()
 

@@ -1,4 +1,4 @@
-"""Faults of rl_zoo3's commands, and that they are mended. Where a test of ``without_us`` fails, upstream has mended it."""
+"""Faults of rl_zoo3's commands that this package repairs. If a test of ``without_us`` fails, upstream has repaired it."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What makes one run the same as another, and two processes that want the same one."""
+"""When two runs count as the same, and two processes that want the same run."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ SETTINGS: dict[str, Any] = {
     ],
 )
 def test_the_same_run(settings: dict[str, Any], args: dict[str, Any]) -> None:
-    """How long, where and how it is watched is no part of what a run is."""
+    """Its length, its folder and how it is watched do not distinguish a run."""
     assert not differences(identity(SETTINGS, ARGS), identity({**SETTINGS, **settings}, {**ARGS, **args}))
 
 
