@@ -102,7 +102,7 @@ def test_continued_from_an_older_save(tmp_path: Path) -> None:
 
 
 def test_a_last_row_that_is_changed_later(tmp_path: Path) -> None:
-    """SB3 marks the end of an episode that a new training does not continue after the row was saved."""
+    """If a new training does not continue an episode, SB3 marks its end after the row was saved."""
     buffer = make(QuantumReplayBuffer, storage="memmap")
     path, rows = tmp_path / "buffer.pkl", tmp_path / "rows"
     for number in range(7):
