@@ -9,6 +9,10 @@ bar adds this callback. Runs of other algorithms, such as TD3, are drawn with th
 Runs with the same label are seeds of one arm: their mean is drawn with its 95 % interval.
 
     python -m sb3_quantum.plot logs/qtd3/Pendulum-v1_* logs/td3/Pendulum-v1_* --labels qtd3 qtd3 qtd3 td3 td3 td3
+
+Folders that are named by a number, such as the cells of a study, need no labels: they are seeds of the folder above.
+
+    python -m sb3_quantum.plot logs/studies/pendulum_links_cut/{pqc,zeros}/*
 """
 
 import argparse
@@ -37,6 +41,20 @@ def unique_labels(folders: list[Path]) -> list[str]:
     return labels
 
 
+def default_labels(folders: list[Path]) -> list[str]:
+    """
+    Name runs without ``--labels``. Folders that are named by a number, as in a study (``pqc/0``, ``pqc/1``), are seeds of the
+    folder above.
+
+    :param folders: of the runs
+    :return: a name for each; equal names are seeds of one arm
+    """
+    resolved = [folder.resolve() for folder in folders]
+    if len(set(resolved)) > 1 and all(folder.name.isdecimal() for folder in resolved):
+        return unique_labels([folder.parent for folder in resolved])
+    return unique_labels(folders)
+
+
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(
@@ -49,7 +67,7 @@ def main() -> None:
     parser.add_argument("--title", default="")
     args = parser.parse_args()
     try:
-        labels = args.labels or unique_labels(args.runs)
+        labels = args.labels or default_labels(args.runs)
         if len(labels) != len(args.runs):
             raise ValueError(f"--labels needs one label for each of the {len(args.runs)} runs, got {len(labels)}")
         if args.output.suffix.lower() not in SUFFIXES:

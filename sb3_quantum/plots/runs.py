@@ -193,7 +193,7 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
 def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
     """
     Draw runs side by side: return, cosine of the gradients and circuits against environment steps, one colour per run. A run
-    is left out of panels for which it has no data.
+    is left out of panels for which it has no data, and a panel for which no run has any is left out.
 
     :param runs: at least one
     :param window: training episodes that the return is averaged over
@@ -207,36 +207,51 @@ def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
     from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-    figure = new_figure(8, 9, layout="constrained")
-    panels = figure.subplots(3, 1, sharex=True, height_ratios=(4, 3, 3))
-    returns, cosines, circuits = panels
+    wanted = {
+        "cosines": any(run.cosine is not None or run.prior is not None for run in runs),
+        "circuits": any(run.circuits is not None for run in runs),
+    }
+    with_returns = any(run.episodes or run.rollouts or run.evaluations for run in runs)
+    names = [name for name, has_data in {"returns": with_returns or not any(wanted.values()), **wanted}.items() if has_data]
+    heights = [4 if name == "returns" else 3 for name in names]
+    figure = new_figure(8, 0.9 * sum(heights), layout="constrained")
+    panels = dict(
+        zip(names, figure.subplots(len(names), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0], strict=True)
+    )
     shown: defaultdict[Any, dict[str, dict[str, Any]]] = defaultdict(dict)
     for place, run in enumerate(runs):
         look = look_of(place)
-        shown[returns].update(_draw_returns(returns, run, window, look))
-        shown[cosines].update(_draw_cosines(cosines, run, look))
+        if "returns" in panels:
+            shown["returns"].update(_draw_returns(panels["returns"], run, window, look))
+        if "cosines" in panels:
+            shown["cosines"].update(_draw_cosines(panels["cosines"], run, look))
         if run.circuits is not None:
             # Runs with the same settings run the same circuits: later lines are thinner, so that all are visible
             later = sum(other.circuits is not None for other in runs[place + 1 :])
             width = 1.5 + 1.5 * min(later, 4)
-            circuits.plot(*run.circuits, linewidth=width, **look)
-    returns.set_ylabel("return of an episode")
-    cosines.set_ylabel("cosine of the qtDNN's\nand the circuit's gradient")
-    low = min((float(line.get_ydata().min()) for line in cosines.lines if len(line.get_ydata()) > 0), default=0.0)
-    cosines.set_ylim(min(low - 0.05, -0.05), 1.05)
-    circuits.set_ylabel("circuits run in training")
-    circuits.set_xlabel("environment steps")
-    circuits.set_ylim(bottom=0)
-    circuits.set_xlim(left=0)
-    circuits.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    circuits.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    circuits.xaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
-    for axes in panels:
+            panels["circuits"].plot(*run.circuits, linewidth=width, **look)
+    if "returns" in panels:
+        panels["returns"].set_ylabel("return of an episode")
+    if "cosines" in panels:
+        cosines = panels["cosines"]
+        cosines.set_ylabel("cosine of the qtDNN's\nand the circuit's gradient")
+        low = min((float(line.get_ydata().min()) for line in cosines.lines if len(line.get_ydata()) > 0), default=0.0)
+        cosines.set_ylim(min(low - 0.05, -0.05), 1.05)
+    if "circuits" in panels:
+        panels["circuits"].set_ylabel("circuits run in training")
+        panels["circuits"].set_ylim(bottom=0)
+        panels["circuits"].yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    last = panels[names[-1]]
+    last.set_xlabel("environment steps")
+    last.set_xlim(left=0)
+    last.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    last.xaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
+    for name, axes in panels.items():
         tidy_axes(axes)
         if not axes.has_data():
             axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", va="center", color="0.4")
         # A grey legend explains the kinds of lines once; colours above the figure identify the runs
-        kinds = [Line2D([], [], label=name, **{"color": "0.35", **kind}) for name, kind in shown[axes].items()]
+        kinds = [Line2D([], [], label=label, **{"color": "0.35", **kind}) for label, kind in shown[name].items()]
         if kinds:
             axes.legend(handles=kinds, fontsize=9, framealpha=0.85)
     handles = [Line2D([], [], linewidth=2, **look_of(place)) for place in range(len(runs))]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sb3_quantum.plot import main, unique_labels
+from sb3_quantum.plot import default_labels, main, unique_labels
 from sb3_quantum.plots import Curve, Run, arms_figure
 from sb3_quantum.plots.arms import mean_and_interval
 from tests.plots.test_runs import write_monitor
@@ -60,6 +60,14 @@ def test_panels_and_names() -> None:
 def test_labels_tell_runs_apart() -> None:
     assert unique_labels([Path("logs/qtd3/A_1"), Path("logs/qtd3/A_2")]) == ["A_1", "A_2"]
     assert unique_labels([Path("logs/qtd3/A_1"), Path("logs/td3/A_1")]) == ["qtd3/A_1", "td3/A_1"]
+
+
+def test_folders_named_by_a_number_are_seeds() -> None:
+    cells = [Path("study") / arm / seed for arm in ("pqc", "fc") for seed in ("0", "1")]
+    assert default_labels(cells) == ["pqc", "pqc", "fc", "fc"]
+    assert default_labels([*cells, Path("other/pqc/0")])[::4] == ["study/pqc", "other/pqc"]
+    assert default_labels([Path("pqc/0"), Path("A_1")]) == ["0", "A_1"]
+    assert default_labels([Path("pqc/0")]) == ["0"]
 
 
 def test_command_groups_equal_labels(

@@ -85,7 +85,7 @@ def test_the_name_that_a_key_had_in_0_1_0_is_read(tmp_path: Path, file: str) -> 
     run = load_run(tmp_path)
     assert run.prior is not None and run.prior.steps.tolist() == list(values)
     assert run.prior.values.tolist() == [0.25, 0.75, 1.0][: len(values)]
-    labels = [text.get_text() for text in runs_figure([run]).axes[1].get_legend().get_texts()]  # type: ignore[union-attr]
+    labels = [text.get_text() for text in runs_figure([run]).axes[0].get_legend().get_texts()]  # type: ignore[union-attr]
     assert labels == ["prior alone, without a fit", "qtDNN"]
 
 
@@ -118,10 +118,19 @@ def test_every_run_is_drawn_with_what_it_has(trained: Path) -> None:
     assert cosines.get_ylim()[0] <= 0 and cosines.get_ylim()[1] > 1
 
 
-def test_an_empty_panel_says_so() -> None:
+def test_panels_without_data_are_left_out() -> None:
     curve = Curve(np.array([1.0, 2.0]), np.array([0.0, 1.0]))
-    figure = runs_figure([Run("a", rollouts=curve)])
-    assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [[], ["not recorded"], ["not recorded"]]
+    for runs, panels in (
+        ([Run("a", rollouts=curve)], ["return"]),
+        ([Run("a", circuits=curve)], ["circuits"]),
+        ([Run("a", rollouts=curve), Run("b", prior=curve)], ["return", "cosine"]),
+    ):
+        figure = runs_figure(runs)
+        assert [axes.get_ylabel().split()[0] for axes in figure.axes] == panels
+        assert figure.axes[-1].get_xlabel() == "environment steps"
+        assert not any(axes.texts for axes in figure.axes)
+    (nothing,) = runs_figure([Run("a")]).axes
+    assert [text.get_text() for text in nothing.texts] == ["not recorded"]
     # More runs than colours differ in their dashes
     many = runs_figure([Run(str(i), rollouts=curve) for i in range(9)])
     looks = {(line.get_color(), line.get_linestyle()) for line in many.axes[0].lines}
