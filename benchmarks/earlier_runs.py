@@ -74,7 +74,7 @@ def cells(study: Study) -> Iterator[Cell]:
     :param study: one of :data:`FILES`
     :return: its earlier runs
     """
-    for pattern in FILES[study.name]:
+    for pattern in FILES.get(study.name, ()):
         for path in sorted(RESULTS.glob(pattern)):
             figures = json.loads(path.read_text())
             name = arm_of(path, figures)
