@@ -77,7 +77,7 @@ def test_files_that_cannot_be_used(old: str, new: str, message: str | None) -> N
         ("pqc: {buffer_size: 0}", "buffer_size must be an integer >= 1, got 0"),
         ("pqc: {normalize: []}", "normalize must be true, false or keyword arguments"),
         ("td3: {algo: td3, train_freq: [1]}", "arm 'td3': "),
-        ("pqc: {learning_rate: 1e-3}", "learning_rate='1e-3'"),
+        ("pqc: {learning_rate: 1e-3}", "learning_rate must be a number >= 0"),
         ("pqc: {learning_rate: {start: 1.0, end: 0.1}}", "learning_rate needs start, end and steps"),
         ("pqc: {algo: qtd4}", "algo 'qtd4' is unknown, did you mean 'qtd3'?"),
         ("pqc: {normalize: {norm_rewards: true}}", "did you mean 'norm_reward'?"),
