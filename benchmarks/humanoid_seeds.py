@@ -12,6 +12,7 @@ and the curves in ``benchmarks/results/humanoid_recipe``.
 
 import argparse
 import csv
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ MARKS = (5, 7.5, 10, 12.5, 15, 20, 25, 30, 35, 40, 42.5, 45)
 #: the paper's return; that of the TQC agent in rl-zoo3's benchmark.md, after two million steps
 PAPER, TQC = 6011, 7239
 EPISODES = 100
+#: steps of averages of the actor's weights, with what they look back over; the first is the deployed one
+AVERAGES = {"0.003": "0.003 (shipped), 1,000 updates", "0.001": "0.001, 3,000", "0.0003": "0.0003, 10,000"}
 
 
 def curve(run: str) -> dict[float, dict[str, float]]:
@@ -148,12 +151,43 @@ def curves_table(arm: str) -> str:
     return "\n".join(lines)
 
 
+def averages_table() -> str:
+    """
+    :return: for each average of ``longer_averages.py`` and each seed, from minute 15 on, the largest fall of the return from
+        one evaluation to the next, and the last return
+    """
+    paths = sorted((CURVES / "averages").glob("*.csv"), key=lambda path: int(path.stem.rpartition("-")[2]))
+    seeds = [path.stem.rpartition("-")[2] for path in paths]
+    lines = [
+        "| step, looks back over | " + " | ".join(f"seed {seed}: largest fall, last" for seed in seeds) + " |",
+        "| --- " * (len(seeds) + 1) + "|",
+    ]
+    for tau, name in AVERAGES.items():
+        cells = []
+        for path in paths:
+            with path.open() as file:
+                rows = list(csv.DictReader(file))
+            deployed = curve(path.stem)
+            returns = [
+                (
+                    float(row[f"return_{tau}"])
+                    if f"return_{tau}" in row
+                    else deployed[round(float(row["cpu_minutes"]) / 2.5) * 2.5]["average_return"]
+                )
+                for row in rows
+            ]
+            fall = max(0.0, *(before - after for before, after in itertools.pairwise(returns)))
+            cells.append(f"{fall:,.0f}, {returns[-1]:,.0f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def tables() -> dict[str, str]:
     """
     :return: what stands in docs/humanoid.md, by the name of its place
     """
     known = json.loads(RETURNS.read_text())
-    return {"seeds": seeds_table(known), **{arm: curves_table(arm) for arm in ARMS}}
+    return {"seeds": seeds_table(known), **{arm: curves_table(arm) for arm in ARMS}, "averages": averages_table()}
 
 
 def fill(page: str) -> str:

@@ -6,11 +6,13 @@ import itertools
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 
 from sb3_quantum import QuantumTD3
 from sb3_quantum.qtd3.critics import check_critic
+from tests.qtd3.test_train import pendulum
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -152,3 +154,27 @@ def test_other_arms_run(arm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with path.open() as file:
         rows = list(csv.DictReader(file))
     assert float(rows[-1]["updates"]) > 0 and (rows[-1]["average_return"] == "nan") == ("algo" in settings)
+
+
+def test_longer_averages_follow_the_actor_and_leave_the_deployed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import longer_averages
+    import torch as th
+
+    monkeypatch.setattr(longer_averages, "FIRST", 0.0)
+    model = pendulum(policy_kwargs={"actor_average_tau": 0.5})
+    clock = longer_averages.Clock(tmp_path / "run-0.csv", 1e9, 1e9, None)
+    clock.init_callback(model)
+    clock._on_training_start()
+    deployed, weight = model.policy.actor_average, next(model.policy.actor.parameters())
+    for value in (1.0, 4.0):
+        with th.no_grad():
+            weight.fill_(value)
+        model.policy.update_average()
+    acting = []
+    monkeypatch.setattr(clock, "_returns", lambda: acting.append(model.policy.actor_average) or np.array([1.0, 3.0]))
+    clock.evaluate()
+    # Corrected at the start, a small step is nearly a plain mean; one of 0.5 is two thirds of the last
+    means = [float(next(networks.parameters()).mean()) for networks in acting[:3]]
+    assert means == pytest.approx([2.5, 2.5, 3.0], abs=2e-3) and acting[2] is deployed is model.policy.actor_average
+    (row,) = csv.DictReader((tmp_path / "run-0.averages.csv").open())
+    assert row["return_0.001"] == "2.0" and row["worst_0.0003"] == "1.0"

@@ -40,7 +40,7 @@ def make_backend(spec: "str | Backend", ansatz: Circuit, kwargs: dict[str, Any] 
             for name, backend in BACKENDS.items()
         ]
         raise ValueError(
-            f"backend={spec!r} is unknown, accepted are {', '.join(known)} or a Backend instance" f"{meant([spec], BACKENDS)}"
+            f"backend={spec!r} is unknown, accepted are {', '.join(known)} or a Backend instance{meant([spec], BACKENDS)}"
         )
     kwargs = check_keywords("backend_kwargs", kwargs)
     message = unknown_names(kwargs, set(parameters(BACKENDS[spec]) or kwargs) - {"ansatz"}, {})
