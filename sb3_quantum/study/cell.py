@@ -40,7 +40,7 @@ def identity(study: Study, arm: Arm, seed: int) -> dict[str, Any]:
         "study": study.name,
         "arm": arm.name,
         "seed": seed,
-        "environment": asdict(study.environment),
+        "environment": asdict(study.environment_of(arm)),
         "settings": arm.settings,
         "budget": asdict(arm.budget),
         "evaluation": asdict(study.evaluation),

@@ -10,7 +10,7 @@ from sb3_quantum.study.settings import merged
 from sb3_quantum.study.spec import ABLATIONS, UNITS, Arm, Budget, Comparison, Environment, Evaluation, Study, StudyError
 
 #: keys of an arm or a variant that are not settings
-ARM_KEYS = ("from", "note", "seeds", "budget", "variants")
+ARM_KEYS = ("from", "note", "seeds", "budget", "variants", "environment")
 _STUDY_KEYS = (
     "name", "question", "environment", "budget", "base", "seeds", "variants", "arms",
     "evaluation", "comparisons", "thresholds",
@@ -206,11 +206,18 @@ def _arms(data: dict[str, Any], where: str) -> tuple[Arm, ...]:
     for name in (*given, *variants):
         if not name.replace("_", "").isalnum():
             raise StudyError(f"{where}: names of arms and variants are letters, digits and underscores, got {name!r}")
+    for name, changes in variants.items():
+        misplaced = sorted({"from", "note", "variants"} & set(changes))
+        if misplaced:
+            raise StudyError(f"{where}: {misplaced[0]!r} in the variant {name!r} is a key of arms")
     base = _mapping(f"{where}: base", data.get("base") or {})
     for name, arm in given.items():
         _known("variant", _names(f"{where}: arm {name!r}", "variants", arm), variants, f"{where}: arm {name!r}")
+        if "environment" in arm:
+            raise StudyError(f"{where}: arm {name!r} has an environment; accepted is one of the study or of a variant")
     arms = []
     for variant, changes in (variants or {"": {}}).items():
+        environment = _environment(changes["environment"], f"variant {variant!r}") if "environment" in changes else None
         for name in given:
             if variant not in (given[name].get("variants") or (variant,)):
                 continue
@@ -232,6 +239,7 @@ def _arms(data: dict[str, Any], where: str) -> tuple[Arm, ...]:
                     _budget(budget, label),
                     _seeds(seeds, label),
                     " ".join(str(chain[0].get("note", "")).split()),
+                    environment,
                 )
             )
     return tuple(arms)
@@ -276,6 +284,10 @@ def _comparisons(value: Any, arms: tuple[Arm, ...], where: str) -> tuple[Compari
             found += [Comparison(*names, margin, claim) for names in pairs if set(names) <= set(full)]
         else:
             raise StudyError(f"{where}: a comparison names its variant in both arms or in none, got {shown(entry)}")
+    environments = {arm.name: arm.environment for arm in arms}
+    for each in found:
+        if environments[each.tested] != environments[each.against]:
+            raise StudyError(f"{where}: {each.tested} and {each.against} cannot be compared: their environments differ")
     asked = [frozenset((each.tested, each.against)) for each in found]
     twice = [sorted(pair) for pair in asked if asked.count(pair) > 1]
     if twice:

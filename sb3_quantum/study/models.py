@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from sb3_quantum import QuantumTD3
 from sb3_quantum.circuits.checks import check_choice, check_number
 from sb3_quantum.study.settings import BESIDE, NOISES, UNKNOWN_STEPS, algorithm_of, check_settings, n_envs_of, rate, steps_for
-from sb3_quantum.study.spec import Arm, Budget, Environment, StudyError
+from sb3_quantum.study.spec import Arm, Budget, Environment, Study, StudyError
 
 
 def maker(environment: Environment) -> Callable[[], gym.Env]:
@@ -56,7 +56,7 @@ def make_env(settings: dict[str, Any], environment: Environment, seed: int, stat
     Make the environments of a training.
 
     :param settings: of an arm
-    :param environment: of the study
+    :param environment: of the arm
     :param seed: of the environments
     :param statistics: statistics of ``VecNormalize`` to continue with
     :return: the environments
@@ -78,7 +78,7 @@ def make_model(arm: Arm, environment: Environment, seed: int, **changes: Any) ->
     Make an untrained model.
 
     :param arm: of a study
-    :param environment: of the study
+    :param environment: of the arm
     :param seed: seed of everything random
     :param changes: arguments of the algorithm that override the arm's
     :return: the model
@@ -125,7 +125,7 @@ def load_model(arm: Arm, environment: Environment, seed: int, path: Path, statis
     Load a model from its file.
 
     :param arm: of a study
-    :param environment: of the study
+    :param environment: of the arm
     :param seed: of the cell
     :param path: the zip file, which one of the user's cells wrote on this machine
     :param statistics: of ``VecNormalize``
@@ -135,12 +135,12 @@ def load_model(arm: Arm, environment: Environment, seed: int, path: Path, statis
     return algorithm_of(arm.settings).load(path, env=env, device="cpu")
 
 
-def check_arms(arms: list[Arm], environment: Environment) -> None:
+def check_arms(study: Study, arms: list[Arm]) -> None:
     """
     Make every arm's model once with a small replay buffer, to find wrong settings before anything runs.
 
-    :param arms: of a study
-    :param environment: of the study
+    :param study: the study
+    :param arms: some of its arms
     :raises StudyError: if there are any; the message names all of them
     """
     problems = []
@@ -148,7 +148,7 @@ def check_arms(arms: list[Arm], environment: Environment) -> None:
         try:
             # Names before numbers, including those that the study itself reads
             check_settings(arm.settings)
-            model = make_model(arm, environment, arm.seeds[0], buffer_size=2 * n_envs_of(arm.settings))
+            model = make_model(arm, study.environment_of(arm), arm.seeds[0], buffer_size=2 * n_envs_of(arm.settings))
             assert model.env is not None
             model.env.close()
         except StudyError as error:

@@ -17,7 +17,7 @@ from sb3_quantum.study.folder import find
 from sb3_quantum.study.models import check_arms, make_model, maker, total_steps
 from sb3_quantum.study.progress import duration
 from sb3_quantum.study.settings import n_envs_of, steps_for
-from sb3_quantum.study.spec import Arm, Study
+from sb3_quantum.study.spec import Arm, Environment, Study
 
 #: rollouts to time before and after learning starts, and rows to predict
 ROLLOUTS, ROWS = 30, 20
@@ -92,13 +92,13 @@ def measure(study: Study, arm: Arm) -> float:
     :return: minutes of a whole cell on one thread of this machine, if all evaluation episodes last until their time limit
     """
     evaluation = study.evaluation
-    model = make_model(arm, study.environment, 0, learning_starts=0, buffer_size=10_000)
+    model = make_model(arm, study.environment_of(arm), 0, learning_starts=0, buffer_size=10_000)
     if arm.budget.unit == "cpu_minutes":
         training = arm.budget.amount
     else:
         training = _training_minutes(study, arm, model)
     episodes = evaluation.episodes * (2 + len(evaluation.ablations)) + 2 * evaluation.points * evaluation.point_episodes
-    return training + episodes * _episode_seconds(study, model, evaluation) / 60
+    return training + episodes * _episode_seconds(study.environment_of(arm), model, evaluation) / 60
 
 
 def _training_minutes(study: Study, arm: Arm, small: OffPolicyAlgorithm) -> float:
@@ -108,7 +108,7 @@ def _training_minutes(study: Study, arm: Arm, small: OffPolicyAlgorithm) -> floa
     rollout = n_envs_of(arm.settings) * (frequency.frequency if by_steps else EPISODE // 5)  # type: ignore[union-attr]
     n, warm = (ROLLOUTS, 5) if by_steps else (3, 1)
     starts = rollout * (math.ceil(check_int("batch_size", small.batch_size) / rollout) + n)
-    model, watch = make_model(arm, study.environment, 0, learning_starts=starts, buffer_size=10_000), _Rollouts()
+    model, watch = make_model(arm, study.environment_of(arm), 0, learning_starts=starts, buffer_size=10_000), _Rollouts()
     model.learn(starts + rollout * (n + warm), watch, log_interval=10**9)
     without = [time for steps, updates, time in watch.times if steps > starts - rollout * n and updates == 0]
     updating = [(updates, time) for _, updates, time in watch.times if updates > 0][warm:]
@@ -130,9 +130,9 @@ def _training_seconds(arm: Arm, per_step: float, per_update: float, updates_per_
     return steps * per_step + max(0, steps - starts) * updates_per_step * per_update
 
 
-def _episode_seconds(study: Study, model: object, evaluation: object) -> float:
+def _episode_seconds(environment: Environment, model: object, evaluation: object) -> float:
     """Estimate the seconds of one episode among several in parallel."""
-    make_env = maker(study.environment)
+    make_env = maker(environment)
     env = make_env()
     steps = getattr(env.spec, "max_episode_steps", None) or EPISODE
     observation, _ = env.reset(seed=0)
@@ -168,7 +168,7 @@ def print_plan(study: Study, out: Path, workers: int) -> None:
     threads = th.get_num_threads()
     th.set_num_threads(1)
     try:
-        check_arms(list(study.arms), study.environment)
+        check_arms(study, list(study.arms))
         found = costs(study, out)
     finally:
         th.set_num_threads(threads)

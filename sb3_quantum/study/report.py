@@ -152,7 +152,8 @@ def _state(study: Study, found: Found) -> str:
     words += [f"{number} {status}" for status, number in counts.items() if number and status != "complete"]
     if taken:
         words.append(f"{taken} are runs of an earlier version that were taken over")
-    return f"{study.environment.id}. {'; '.join(words)}. Study `{study.hash}`."
+    where = dict.fromkeys(study.environment_of(arm).id for arm in study.arms)
+    return f"{', '.join(where)}. {'; '.join(words)}. Study `{study.hash}`."
 
 
 def _unfinished(found: Found) -> list[str]:

@@ -60,7 +60,7 @@ def prepare(
     keys = {(cell.arm, cell.seed) for cell in done}
     left = [(arm, seed) for arm, seed in cells if (arm.name, seed) not in keys]
     wanted = {(arm.name, seed) for arm, seed in cells}
-    check_arms(list({arm.name: arm for arm, _ in left}.values()), study.environment)
+    check_arms(study, list({arm.name: arm for arm, _ in left}.values()))
     return form, [cell for cell in done if (cell.arm, cell.seed) in wanted], left
 
 

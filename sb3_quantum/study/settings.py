@@ -39,7 +39,7 @@ _SHARES = ("gamma", "tau")
 #: arguments that the study itself passes to the algorithm
 _OURS = {
     "seed": "seeds are the study's",
-    "env": "the environment is the study's",
+    "env": "the environment is the study's or a variant's",
     "device": "every cell runs on one thread of a CPU",
     "verbose": "it changes no result",
     "tensorboard_log": "cells write curve.csv",

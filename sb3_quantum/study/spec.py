@@ -21,7 +21,7 @@ class StudyError(ValueError):
 @dataclass(frozen=True)
 class Environment:
     """
-    Where all arms learn.
+    Where arms learn.
 
     :param id: id for ``gymnasium.make``
     :param kwargs: keyword arguments of the environment
@@ -84,6 +84,7 @@ class Arm:
     :param budget: of each of its trainings
     :param seeds: of its trainings
     :param note: description for the report
+    :param environment: its variant's; ``None`` is the study's
     """
 
     name: str
@@ -92,6 +93,7 @@ class Arm:
     budget: Budget
     seeds: tuple[int, ...]
     note: str = ""
+    environment: Environment | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Study:
 
     :param name: of letters, digits and underscores
     :param question: its question
-    :param environment: where all arms learn
+    :param environment: where arms learn whose variant has no environment of its own
     :param evaluation: how all agents are evaluated
     :param arms: in the order of the file
     :param comparisons: asked of their final returns
@@ -138,7 +140,21 @@ class Study:
     @cached_property
     def hash(self) -> str:
         """Hash of everything except the file's comments and layout."""
-        return hash_of({key: value for key, value in asdict(self).items() if key != "text"})
+        everything = {key: value for key, value in asdict(self).items() if key != "text"}
+        # Folders of earlier versions name files after this hash: what is not given does not change it
+        for arm in everything["arms"]:
+            if arm["environment"] is None:
+                del arm["environment"]
+        return hash_of(everything)
+
+    def environment_of(self, arm: Arm) -> Environment:
+        """
+        Find out where an arm learns.
+
+        :param arm: one of the arms
+        :return: its variant's environment, or the study's
+        """
+        return arm.environment or self.environment
 
     def arm(self, name: str) -> Arm:
         """

@@ -125,9 +125,11 @@ def _locked(folder: Path, stop: Stop) -> Lock:
 def _train_and_evaluate(study: Study, arm: Arm, cell: Cell, stop: Stop, checkpoint_seconds: float) -> None:
     assert cell.folder is not None
     statistics = cell.folder / STATISTICS
-    make_env = maker(study.environment)
+    make_env = maker(study.environment_of(arm))
     if cell.manifest.get("trained"):
-        model = load_model(arm, study.environment, cell.seed, cell.folder / MODEL, statistics if statistics.exists() else None)
+        model = load_model(
+            arm, study.environment_of(arm), cell.seed, cell.folder / MODEL, statistics if statistics.exists() else None
+        )
     else:
         clock = Clock(
             cell.folder,
@@ -204,7 +206,9 @@ def _begun(study: Study, arm: Arm, cell: Cell, clock: Clock) -> tuple[OffPolicyA
             print(f"{damaged[needed[0]]}; {cell.label} begins anew", flush=True)
             continue
         statistics = checkpoint / "normalizer" / "vecnormalize.pkl"
-        model = load_model(arm, study.environment, cell.seed, checkpoint / MODEL, statistics if statistics.exists() else None)
+        model = load_model(
+            arm, study.environment_of(arm), cell.seed, checkpoint / MODEL, statistics if statistics.exists() else None
+        )
         clock.init_callback(model)
         noted = clock.go_on(checkpoint)
         try:
@@ -219,7 +223,7 @@ def _begun(study: Study, arm: Arm, cell: Cell, clock: Clock) -> tuple[OffPolicyA
             continuation.refill(model, missing)
         return model, True
     set_random_seed(cell.seed)
-    model = make_model(arm, study.environment, cell.seed)
+    model = make_model(arm, study.environment_of(arm), cell.seed)
     clock.init_callback(model)
     return model, False
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from sb3_quantum.study import StudyError, parse_study, read_study
+from sb3_quantum.study.cell import identity
 from sb3_quantum.study.file import shipped
 from sb3_quantum.study.models import check_arms, make_model, total_steps
 from sb3_quantum.study.settings import check_settings
@@ -41,6 +42,7 @@ def changed(old: str, new: str) -> str:
         ("pqc: {}", "pqc: {from: b}\n  b: {from: pqc}", "'pqc' is derived from itself: pqc from b from pqc"),
         ("pqc: {}", "p-c: {}", "names of arms and variants are letters"),
         ("pqc: {}", "pqc: {variants: [mean]}", "'mean' is unknown"),
+        ("seeds: 2", "seeds: 2\nvariants: {one: {from: pqc}}", "'from' in the variant 'one' is a key of arms"),
         ("budget: {steps: 60}", "budget: {step: 60}", "'step' is unknown, did you mean 'steps'?"),
         ("budget: {steps: 60}", "budget: {steps: 60, updates: 3}", "budget must be one of steps, updates, cpu_minutes"),
         ("budget: {steps: 60}", "budget: {cpu_minutes: .nan}", "cpu_minutes must be a number > 0"),
@@ -92,17 +94,17 @@ def test_settings_are_checked_before_anything_runs(arms: str, message: str) -> N
     study = parse_study(f"name: a\nenvironment: Pendulum-v1\nbudget: {{steps: 9}}\narms:\n  {arms}".replace(
         "budget: {steps: 9}\n" if "\nbudget" in arms else "\0", ""))  # fmt: skip
     with pytest.raises(StudyError) as caught:
-        check_arms(list(study.arms), study.environment)
+        check_arms(study, list(study.arms))
     assert message in str(caught.value)
 
 
 def test_environments_are_checked_before_anything_runs() -> None:
     study = small(environment="Pendulum-v17")
     with pytest.raises(StudyError, match="environment 'Pendulum-v17' is unknown"):
-        check_arms(list(study.arms), study.environment)
+        check_arms(study, list(study.arms))
     study = small(environment="{id: Pendulum-v1, packages: [no_such_package]}")
     with pytest.raises(StudyError, match="package 'no_such_package'"):
-        check_arms(list(study.arms), study.environment)
+        check_arms(study, list(study.arms))
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
@@ -147,8 +149,43 @@ def test_arms_are_changes_to_a_base() -> None:
     assert len(cells) == len(set(cells)) == 1 + 1 + 3 + 1 + 3
 
 
+VARIANTS = """
+variants:
+  near: {}
+  far: {environment: {id: MountainCarContinuous-v0, kwargs: {goal_velocity: 0.1}}}
+"""
+
+
+def test_a_variant_may_have_an_environment_of_its_own() -> None:
+    study = parse_study(SMALL + VARIANTS)
+    where = {arm.name: study.environment_of(arm).id for arm in study.arms}
+    assert where == {
+        "near-pqc": "Pendulum-v1", "near-zeros": "Pendulum-v1",
+        "far-pqc": "MountainCarContinuous-v0", "far-zeros": "MountainCarContinuous-v0",
+    }  # fmt: skip
+    model = make_model(study.arm("far-pqc"), study.environment_of(study.arm("far-pqc")), 0)
+    assert model.observation_space.shape == (2,)
+    near, far = (identity(study, study.arm(name), 0)["environment"] for name in ("near-pqc", "far-pqc"))
+    assert near == {"id": "Pendulum-v1", "kwargs": {}, "packages": []} and far["kwargs"] == {"goal_velocity": 0.1}
+    # Within a variant
+    assert [(each.tested, each.against) for each in study.comparisons] == [
+        ("near-pqc", "near-zeros"),
+        ("far-pqc", "far-zeros"),
+    ]
+    with pytest.raises(StudyError, match="near-pqc and far-pqc cannot be compared: their environments differ"):
+        parse_study(SMALL.replace("[pqc, zeros]", "[near-pqc, far-pqc]") + VARIANTS)
+    with pytest.raises(StudyError, match="arm 'pqc' has an environment; accepted is one of the study or of a variant"):
+        parse_study(SMALL.replace("pqc: {}", "pqc: {environment: Pendulum-v1}"))
+    with pytest.raises(StudyError, match=r"environment 'MountainCra-v0' is unknown: .*MountainCar"):
+        unknown = parse_study(SMALL + VARIANTS.replace("MountainCarContinuous-v0", "MountainCra-v0"))
+        check_arms(unknown, [unknown.arm("far-pqc")])
+
+
 def test_the_hash_is_that_of_what_is_said() -> None:
+    # Folders of earlier versions name their copies of a study after it
+    assert small().hash == "9782abb36ffa48b7"
     assert parse_study("# a comment\n" + SMALL).hash == small().hash
+    assert parse_study(SMALL + VARIANTS).hash != parse_study(SMALL + VARIANTS.replace("0.1", "0.2")).hash
     assert small(seeds="3").hash != small().hash != small(comparisons="[]\nquestion: x").hash
 
 
@@ -212,7 +249,7 @@ def test_whatever_stands_in_a_file_is_a_sentence() -> None:
     """Every value of a file by something else: it is accepted, or refused in one sentence."""
     whole = {
         **yaml.safe_load(SMALL),
-        "variants": {"one": {"tau": 0.1}},
+        "variants": {"one": {"tau": 0.1, "environment": "Pendulum-v1"}},
         "environment": {"id": "Pendulum-v1", "kwargs": {"g": 1.0}, "packages": ["math"]},
         "evaluation": {"episodes": 2, "ablations": ["zeros"], "deterministic": None, "fidelity": True},
         "comparisons": [["pqc", "zeros"], {"tested": "one-zeros", "against": "one-b", "margin": 1, "claim": "c"}],
