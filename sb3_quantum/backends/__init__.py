@@ -9,7 +9,7 @@ from sb3_quantum.backends.jobs import JobError
 from sb3_quantum.backends.sampler import SamplerBackend
 from sb3_quantum.backends.statevector import StatevectorBackend
 from sb3_quantum.circuits import Circuit
-from sb3_quantum.circuits.checks import check_keywords, meant, parameters, unknown_names
+from sb3_quantum.circuits.checks import check_keywords, meant, parameters, shown, unknown_names
 
 #: backends by name
 BACKENDS: dict[str, type[Backend]] = {
@@ -28,20 +28,17 @@ def make_backend(spec: "str | Backend", ansatz: Circuit, kwargs: dict[str, Any] 
     :param ansatz: the circuit it will run
     :param kwargs: keyword arguments of the backend's class
     :return: the backend
-    :raises ValueError: if the name is unknown, if an instance was made for another circuit, or if it does not run this one
+    :raises ValueError: if the name is unknown, if an instance was made for another circuit or comes with keyword arguments,
+        or if it does not run this circuit
     """
     if isinstance(spec, Backend):
         if spec.ansatz != ansatz:
             raise ValueError(f"backend was made for {spec.ansatz}, but the layer's circuit is {ansatz}")
+        if kwargs:
+            raise instance_with_kwargs(spec, kwargs)
         return spec
     if not isinstance(spec, str) or spec not in BACKENDS:
-        known = [
-            f"{name!r}" + (f' (pip install "sb3-quantum[{backend.extra}]")' if backend.extra else "")
-            for name, backend in BACKENDS.items()
-        ]
-        raise ValueError(
-            f"backend={spec!r} is unknown, accepted are {', '.join(known)} or a Backend instance{meant([spec], BACKENDS)}"
-        )
+        raise unknown_backend(spec)
     kwargs = check_keywords("backend_kwargs", kwargs)
     message = unknown_names(kwargs, set(parameters(BACKENDS[spec]) or kwargs) - {"ansatz"}, {})
     if message:
@@ -51,6 +48,35 @@ def make_backend(spec: "str | Backend", ansatz: Circuit, kwargs: dict[str, Any] 
     except TypeError as error:
         # Names only: a value may be a client that holds a token
         raise ValueError(f"backend_kwargs {sorted(kwargs)} do not fit the backend {spec!r}: {error}") from error
+
+
+def unknown_backend(spec: Any) -> ValueError:
+    """
+    Make the error for an unknown backend.
+
+    :param spec: the value received
+    :return: an error that says what is accepted, and which extra of this package it needs
+    """
+    known = [
+        f"{name!r}" + (f' (pip install "sb3-quantum[{backend.extra}]")' if backend.extra else "")
+        for name, backend in BACKENDS.items()
+    ]
+    own = isinstance(spec, type) and issubclass(spec, Backend)
+    hint = f"; this is a class, pass an instance: {spec.__name__}(circuit)" if own else ""
+    said = f"backend={shown(spec)} is unknown, accepted are {', '.join(known)} or a Backend instance"
+    return ValueError(f"{said}{hint}{meant([spec], BACKENDS)}")
+
+
+def instance_with_kwargs(backend: Backend, kwargs: dict[str, Any]) -> ValueError:
+    """
+    Make the error for keyword arguments beside an instance, which has its own.
+
+    :param backend: the instance
+    :param kwargs: ``backend_kwargs``; the message contains only the names, because a value may hold a token
+    :return: an error that says where they belong
+    """
+    named = f"backend_kwargs {sorted(kwargs)} need the name of a backend, but backend is an instance"
+    return ValueError(f"{named}; pass them to {type(backend).__name__}(...)")
 
 
 __all__ = [

@@ -9,6 +9,7 @@ import numpy as np
 import torch as th
 from torch._compile import _disable_dynamo  # torch.compiler.disable would import dynamo at once
 
+from sb3_quantum.backends.contract import check_declaration, check_measured
 from sb3_quantum.backends.randomness import Stream
 from sb3_quantum.circuits import CHIPS, ChipTimes, Circuit, PaperCircuit, job_seconds, shot_seconds
 from sb3_quantum.circuits.checks import check_instance, check_int, check_number, names_checked
@@ -77,6 +78,7 @@ class Backend(ABC):
     :param max_shots: limit of the measured bitstrings in all
     :param max_chip_seconds: limit of the chip time in all, in seconds
     :raises ValueError: if ``shots`` or a limit is not positive, or if the backend does not run such circuits
+    :raises TypeError: if a subclass lacks one of the class attributes, or ``_run`` returns other shapes than it must
     """
 
     #: the name under which the backend is registered
@@ -106,8 +108,10 @@ class Backend(ABC):
         max_chip_seconds: float | None = None,
     ):
         self.ansatz = check_instance("ansatz", ansatz, Circuit)
+        check_declaration(type(self))
         if not isinstance(ansatz, self.circuits):
-            names = ", ".join(repr(kind.family) if hasattr(kind, "family") else "all" for kind in self.circuits)
+            families = self.circuits if isinstance(self.circuits, tuple) else (self.circuits,)
+            names = ", ".join(repr(kind.family) if hasattr(kind, "family") else "all" for kind in families)
             raise ValueError(f"the backend {self.name!r} does not run {ansatz}, it runs circuits of the families {names}")
         self.shots = check_int("shots", shots)
         self.limits: dict[str, float] = {}
@@ -122,6 +126,7 @@ class Backend(ABC):
         self._jobs, self._chip_seconds = 0, 0.0
         self._timed: ChipTimes | None = None
         self._seconds = 0.0
+        self._run_checked = False
 
     @property
     def kwargs(self) -> dict[str, Any]:
@@ -231,6 +236,10 @@ class Backend(ABC):
             if self._jobs:
                 usage.jobs += self._jobs
                 usage.chip_seconds += self._chip_seconds
+        # Once per backend: a subclass that returns other shapes does so at once
+        if not self._run_checked:
+            check_measured(self, measured, rows, shots)
+            self._run_checked = True
         usage.circuits += rows
         usage.shots += rows * shots
         if rows and not self._jobs:

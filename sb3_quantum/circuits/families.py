@@ -64,6 +64,10 @@ def unknown_circuit(circuit: Any) -> ValueError:
     :return: an error that says what is accepted, and how to use a Qiskit circuit
     """
     known = ", ".join(map(repr, CIRCUITS))
-    hint = "; Qiskit's own come in as QiskitCircuit(circuit)" if type(circuit).__name__ == "QuantumCircuit" else ""
+    hint = ""
+    if type(circuit).__name__ == "QuantumCircuit":
+        hint = "; for a circuit of Qiskit's pass QiskitCircuit(circuit, inputs=..., weights=...)"
+    elif isinstance(circuit, type) and issubclass(circuit, Circuit):
+        hint = f"; this is a class, pass an instance: {circuit.__name__}(...)"
     said = f"circuit={shown(circuit)} is unknown, accepted are {known} or a Circuit instance"
     return ValueError(f"{said}{hint}{meant([circuit], CIRCUITS)}")

@@ -17,7 +17,7 @@ from stable_baselines3.common.type_aliases import TrainFreq
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from sb3_quantum.backends import BACKEND_ARGUMENTS, BACKENDS, Backend
+from sb3_quantum.backends import BACKEND_ARGUMENTS, BACKENDS, Backend, unknown_backend
 from sb3_quantum.circuits import CIRCUITS, Circuit
 from sb3_quantum.circuits.checks import (
     check_choice,
@@ -25,7 +25,6 @@ from sb3_quantum.circuits.checks import (
     check_int,
     check_number,
     check_widths,
-    meant,
     names_checked,
     parameters,
     plain_data,
@@ -186,14 +185,7 @@ def _action_noise(name: str, value: Any) -> Any:
 def _backend(name: str, value: Any) -> Any:
     if isinstance(value, Backend) or (isinstance(value, str) and value in BACKENDS):
         return value
-    known = [
-        f"{key!r}" + (f' (pip install "sb3-quantum[{backend.extra}]")' if backend.extra else "")
-        for key, backend in BACKENDS.items()
-    ]
-    raise ValueError(
-        f"{name}={shown(value)} is unknown, accepted are {', '.join(known)} or a Backend instance"
-        f"{meant([value], BACKENDS)}"
-    )
+    raise unknown_backend(value)
 
 
 def _device(name: str, value: Any) -> Any:

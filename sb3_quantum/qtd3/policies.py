@@ -79,7 +79,8 @@ class QuantumTD3Policy(TD3Policy):
     :param qtdnn_optimizer_kwargs: its keyword arguments, without the learning rate
     :param readout: readout of the acting policy: ``"sample"`` (the paper), ``"majority"`` or ``"mean"``
     :param eval_readout: readout of ``predict(deterministic=True)``
-    :param normalize_observations: whether to normalize observations by their running mean and variance
+    :param normalize_observations: whether to normalize observations by their running mean and variance; switch it off if a
+        ``VecNormalize`` around the environment does
     :param actor_average_tau: step of an exponential moving average of the actor's weights (Polyak averaging), with which
         ``predict`` acts; if ``None``, it acts with the actor's own weights
     :param output_normalization: whether to normalize the actor's outputs before tanh, against saturation (arXiv 1910.02208)

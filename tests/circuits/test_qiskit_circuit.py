@@ -369,7 +369,9 @@ def test_modifiers_within_the_limits_are_read(call: str, matrix: np.ndarray) -> 
 
 def test_a_circuit_of_qiskits_is_told_how_it_comes_in() -> None:
     for make in (make_circuit, lambda given: QuantumTD3("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(circuit=given))):
-        with pytest.raises(ValueError, match=r"or a Circuit instance; Qiskit's own come in as QiskitCircuit\(circuit\)"):
+        with pytest.raises(
+            ValueError, match=r"; for a circuit of Qiskit's pass QiskitCircuit\(circuit, inputs=..., weights=...\)"
+        ):
             make(rotated(X[0]))
 
 
