@@ -1,5 +1,9 @@
 """Sphinx configuration of the manual."""
 
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+
 import sb3_quantum
 
 project = "sb3-quantum"
@@ -22,3 +26,25 @@ html_title = f"sb3-quantum {release}"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
+# `activation_fn=nn.LeakyReLU` as in the source, not `<class 'torch.nn...'>`
+autodoc_preserve_defaults = True
+
+#: letters of a constant's value that are shown; longer ones are in the source, one click away
+LONGEST_VALUE = 80
+
+
+def shorten_api(app: Sphinx, doctree: nodes.document) -> None:
+    """Leave out of the API what nobody reads: ``Bases: object``, and values that are long or objects' addresses."""
+    for paragraph in list(doctree.findall(nodes.paragraph)):
+        if paragraph.astext() == "Bases: object":
+            paragraph.parent.remove(paragraph)
+    for signature in doctree.findall(addnodes.desc_signature):
+        for part in list(signature.findall(addnodes.desc_annotation)):
+            value = part.astext()
+            if value.startswith(" = ") and (len(value) > LONGEST_VALUE or "<" in value):
+                part.parent.remove(part)
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("doctree-read", shorten_api)
