@@ -21,6 +21,25 @@ def check_readout(name: str, value: str) -> str:
     return check_choice(name, value, READOUTS)
 
 
+def draw_bits(expected_bits: th.Tensor) -> th.Tensor:
+    """
+    Draw independent bits from a surrogate's expected bits p, with a gradient: that at the bits b times ``1 / (2 (1 - |b - p|))``.
+
+    It is unbiased for a loss that is quadratic in each bit. Source: ZGR, the mean of straight-through and DARN's estimators, of
+    Shekhovtsov 2023, "Cold analysis of Rao-Blackwellized straight-through Gumbel-softmax gradient estimator", PMLR 202:30931.
+
+    :param expected_bits: probabilities of reading 1, ``(batch, n_qubits)``
+    :return: zeros and ones of torch's generator, ``(batch, n_qubits)``
+    """
+    p = expected_bits.detach()
+    bits = th.bernoulli(p)
+    if not expected_bits.requires_grad:
+        return bits
+    # The probability of the drawn bit. Drawn from p it is positive; rounding in half the precision may make it zero
+    likelihood = (1 - (bits - p).abs()).clamp(min=th.finfo(p.dtype).eps)
+    return bits + (expected_bits - p) / (2 * likelihood)  # adds exactly zero
+
+
 def read(measurement: Measurement, readout: str) -> th.Tensor:
     """
     Apply a readout to a measurement.

@@ -279,6 +279,7 @@ POLICY: dict[str, Check] = {
     "qtdnn_optimizer_kwargs": _or_none(_dictionary),
     "readout": _choice(READOUTS),
     "eval_readout": _choice(READOUTS),
+    "surrogate_readout": _choice(("mean", "sample")),
     "normalize_observations": check_flag,
     "actor_average_tau": _or_none(_number(most=1, above=0)),
     "output_normalization": check_flag,

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from sb3_quantum.circuits import Circuit
 from sb3_quantum.common.normalization import ObservationNormalizer
 from sb3_quantum.layers import Block, make_block, make_encoding, mlp
+from sb3_quantum.layers.readout import draw_bits
 from sb3_quantum.qtd3.features import NormalizedFeatures
 from sb3_quantum.qtd3.output_normalization import OutputNormalization
 
@@ -67,6 +68,8 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
     :param block_kwargs: keyword arguments of the block
     :param readout: readout of the acting policy
     :param output_normalization: whether outputs are normalized before tanh
+    :param surrogate_readout: what the PostDNN sees in updates: the surrogate's expected bits (``"mean"``) or bits drawn from them
+        (``"sample"``)
     :raises ValueError: if ``output_normalization`` is asked for with a single action
     """
 
@@ -92,6 +95,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
         block_kwargs: dict[str, Any] | None = None,
         readout: str = "sample",
         output_normalization: bool = False,
+        surrogate_readout: str = "mean",
     ):
         super().__init__(
             observation_space,
@@ -113,9 +117,11 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
             block_kwargs=block_kwargs,
             readout=readout,
             output_normalization=output_normalization,
+            surrogate_readout=surrogate_readout,
         )
         self.ansatz = ansatz
         self.n_links = n_links
+        self.surrogate_readout = surrogate_readout
         self.share_normalizer(normalizer)
         self.pre = mlp(features_dim, ansatz.n_data + n_links, pre_arch, activation_fn)
         self.encoding = make_encoding(encoding, ansatz, encoding_kwargs)
@@ -202,7 +208,10 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
         :return: differentiable actions in [-1, 1], ``(batch, action_dim)``
         """
         inputs, links = self.encode(obs, normalized)
-        return self.decode(self.block.surrogate(inputs), links)
+        outputs = self.block.surrogate(inputs)
+        if self.surrogate_readout == "sample":
+            outputs = draw_bits(outputs)
+        return self.decode(outputs, links)
 
     def forward(self, obs: PyTorchObs, readout: str = "mean", generator: np.random.Generator | None = None) -> th.Tensor:
         """

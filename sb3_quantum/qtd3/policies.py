@@ -33,7 +33,7 @@ from sb3_quantum.qtd3.shared_block import make_shared_block
 from sb3_quantum.qtd3.walking import modules_of
 
 #: arguments of the policy that are the actor's too
-ACTOR_ARGUMENTS = ("n_links", "block", "block_kwargs", "encoding", "encoding_kwargs", "output_normalization")
+ACTOR_ARGUMENTS = ("n_links", "block", "block_kwargs", "encoding", "encoding_kwargs", "output_normalization", "surrogate_readout")
 
 SelfPolicy = TypeVar("SelfPolicy", bound="QuantumTD3Policy")
 
@@ -83,6 +83,8 @@ class QuantumTD3Policy(TD3Policy):
         ``VecNormalize`` around the environment does
     :param actor_average_tau: step of an exponential moving average of the actor's weights (Polyak averaging), with which
         ``predict`` acts; if ``None``, it acts with the actor's own weights
+    :param surrogate_readout: what updates put in place of the circuit's outputs: ``"mean"`` (the paper), the surrogate's expected
+        bits; or ``"sample"``, bits drawn from them, as the policy meets them if it acts on one sampled bitstring
     :param output_normalization: whether to normalize the actor's outputs before tanh, against saturation (arXiv 1910.02208)
     :param circuit: family of the circuit, a key of :data:`~sb3_quantum.circuits.CIRCUITS`, or an instance
     :param circuit_kwargs: keyword arguments of the family, such as ``n_cz``
@@ -138,6 +140,7 @@ class QuantumTD3Policy(TD3Policy):
         normalize_observations: bool = True,
         actor_average_tau: float | None = None,
         output_normalization: bool = False,
+        surrogate_readout: str = "mean",
         circuit: str | Circuit = "paper",
         circuit_kwargs: dict[str, Any] | None = None,
         backend: str | Backend = "statevector",
@@ -169,6 +172,7 @@ class QuantumTD3Policy(TD3Policy):
             normalize_observations=normalize_observations,
             actor_average_tau=actor_average_tau,
             output_normalization=output_normalization,
+            surrogate_readout=surrogate_readout,
             circuit=circuit,
             circuit_kwargs=circuit_kwargs,
         )
