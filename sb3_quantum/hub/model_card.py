@@ -158,6 +158,8 @@ def _circuit(model: QuantumTD3, diagram: bool) -> list[str]:
         "readout when acting in training": f"`{policy.readout}`",
         "readout of the deterministic policy": f"`{policy.eval_readout}`",
     }
+    if policy.quantum_kwargs["surrogate_readout"] == "sample":
+        readouts["in updates"] = "bits drawn from the surrogate's expected bits"
     links = {"classical links beside it": policy.quantum_kwargs["n_links"]}
     if block.backend is None:
         arguments = {name: f"`{value}`" for name, value in (policy.quantum_kwargs["block_kwargs"] or {}).items()}

@@ -71,6 +71,7 @@ class QuantumLayer(Block):
     shared_as = "quantum_layer"
     records = True
     of_policy = True
+    surrogate_is_probability = True
 
     backend: Backend
     optimizer: th.optim.Optimizer

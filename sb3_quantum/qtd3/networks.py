@@ -70,7 +70,8 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
     :param output_normalization: whether outputs are normalized before tanh
     :param surrogate_readout: what the PostDNN sees in updates: the surrogate's expected bits (``"mean"``) or bits drawn from them
         (``"sample"``)
-    :raises ValueError: if ``output_normalization`` is asked for with a single action
+    :raises ValueError: if ``output_normalization`` is asked for with a single action, or ``surrogate_readout="sample"`` with a
+        block that has no expected bits, or for a policy that acts on another readout
     """
 
     block: Block
@@ -129,6 +130,8 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
             self.block = make_block(block, ansatz, block_kwargs, readout)
         else:
             self.share_block(quantum_layer)
+        if surrogate_readout == "sample":
+            self._check_surrogate_readout(readout)
         action_dim = get_action_dim(self.action_space)
         self.post = mlp(self.block.n_outputs + n_links, action_dim, post_arch, activation_fn, squash_output=True)
         if output_normalization:
@@ -138,6 +141,17 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
                 )
             # Neither module has parameters, so the names of the parameters before them stay the same
             self.post.insert(len(self.post) - 1, OutputNormalization())
+
+    def _check_surrogate_readout(self, readout: str) -> None:
+        if readout != "sample":
+            raise ValueError(
+                f"surrogate_readout='sample' is for a policy that acts on bits, readout='sample', got readout={readout!r}"
+            )
+        if not self.block.surrogate_is_probability:
+            raise ValueError(
+                "surrogate_readout='sample' draws bits from a block's expected bits, which block='pqc' and block='mean_field' "
+                f"have, got block={self.block.name!r}"
+            )
 
     def share_block(self, block: Block) -> None:
         """

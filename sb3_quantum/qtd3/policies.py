@@ -33,7 +33,15 @@ from sb3_quantum.qtd3.shared_block import make_shared_block
 from sb3_quantum.qtd3.walking import modules_of
 
 #: arguments of the policy that are the actor's too
-ACTOR_ARGUMENTS = ("n_links", "block", "block_kwargs", "encoding", "encoding_kwargs", "output_normalization", "surrogate_readout")
+ACTOR_ARGUMENTS = (
+    "n_links",
+    "block",
+    "block_kwargs",
+    "encoding",
+    "encoding_kwargs",
+    "output_normalization",
+    "surrogate_readout",
+)
 
 SelfPolicy = TypeVar("SelfPolicy", bound="QuantumTD3Policy")
 

@@ -145,6 +145,7 @@ ROWS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "qtdnn_optimizer_kwargs": ((None, *KWARGS), NO_DICTIONARY),
     "readout": (("sample", "majority", "mean"), NO_CHOICE),
     "eval_readout": (("sample", "majority", "mean"), NO_CHOICE),
+    "surrogate_readout": (("sample", "mean"), (*NO_CHOICE, "majority")),
     "normalize_observations": ((True, False), NO_FLAG),
     "output_normalization": ((True, False), NO_FLAG),
     "actor_average_tau": ((None, *NUMBERS[1:4]), (*NO_NUMBER[1:], 0, 1.01)),

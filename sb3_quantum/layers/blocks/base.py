@@ -78,6 +78,8 @@ class Block(nn.Module, ABC):
     records: ClassVar[bool] = False
     #: whether it is built from the policy's own arguments (circuit, backend, ``qtdnn_...``) and takes no ``block_kwargs``
     of_policy: ClassVar[bool] = False
+    #: whether :meth:`surrogate` returns probabilities of reading 1, from which an actor may draw bits
+    surrogate_is_probability: ClassVar[bool] = False
     #: the backend of its circuits; ``None`` if it runs none
     backend: Backend | None = None
     #: the optimizer of :meth:`fit`

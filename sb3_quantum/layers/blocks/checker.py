@@ -99,7 +99,10 @@ def _check_outputs(block: Block) -> None:
                 (f"act(inputs, {readout!r}).outputs", block.act(inputs, readout).outputs),
             ):
                 _check_like(f"{what} of {rows} rows", found, inputs, block.n_outputs)
-        _check_like(f"surrogate(inputs) of {rows} rows", block.surrogate(inputs), inputs, block.n_outputs)
+        surrogate = block.surrogate(inputs)
+        _check_like(f"surrogate(inputs) of {rows} rows", surrogate, inputs, block.n_outputs)
+        if block.surrogate_is_probability:
+            assert bool(((surrogate >= 0) & (surrogate <= 1)).all()), "surrogate_is_probability, but outputs leave [0, 1]"
         assert th.equal(inputs, before), "inputs must not be changed in place"
     if not block.reads_inputs:
         # The actor then passes zeros, without computing inputs

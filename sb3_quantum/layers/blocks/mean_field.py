@@ -33,6 +33,7 @@ class MeanFieldBlock(RandomBlock):
     name = "mean_field"
     summary = "the circuit's mean field, a product state in closed form"
     claim = "exact"
+    surrogate_is_probability = True
 
     @names_checked({})
     def __init__(self, ansatz: Circuit):
