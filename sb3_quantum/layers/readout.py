@@ -23,10 +23,11 @@ def check_readout(name: str, value: str) -> str:
 
 def draw_bits(expected_bits: th.Tensor) -> th.Tensor:
     """
-    Draw independent bits from a surrogate's expected bits p, with a gradient: that at the bits b times ``1 / (2 (1 - |b - p|))``.
+    Draw independent bits b from a surrogate's expected bits p. Their gradient is that of the loss at b times
+    ``1 / (2 (1 - |b - p|))``, which is unbiased for a loss that is quadratic in each bit.
 
-    It is unbiased for a loss that is quadratic in each bit. Source: ZGR, the mean of straight-through and DARN's estimators, of
-    Shekhovtsov 2023, "Cold analysis of Rao-Blackwellized straight-through Gumbel-softmax gradient estimator", PMLR 202:30931.
+    Source: ZGR, the mean of the straight-through and DARN's estimators, Shekhovtsov 2023, "Cold analysis of Rao-Blackwellized
+    straight-through Gumbel-softmax gradient estimator", PMLR 202:30931.
 
     :param expected_bits: probabilities of reading 1, ``(batch, n_qubits)``
     :return: zeros and ones of torch's generator, ``(batch, n_qubits)``

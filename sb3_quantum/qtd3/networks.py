@@ -68,8 +68,8 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
     :param block_kwargs: keyword arguments of the block
     :param readout: readout of the acting policy
     :param output_normalization: whether outputs are normalized before tanh
-    :param surrogate_readout: what the PostDNN sees in updates: the surrogate's expected bits (``"mean"``) or bits drawn from them
-        (``"sample"``)
+    :param surrogate_readout: what the PostDNN sees in updates: the surrogate's expected bits (``"mean"``), or bits drawn
+        from them (``"sample"``)
     :raises ValueError: if ``output_normalization`` is asked for with a single action, or ``surrogate_readout="sample"`` with a
         block that has no expected bits, or for a policy that acts on another readout
     """
