@@ -18,6 +18,7 @@ from sb3_quantum.circuits import (
     training_runs,
     training_seconds,
 )
+from sb3_quantum.circuits.wording import counted
 
 YEAR = 365.25 * 24 * 3600
 #: smallest amount for a unit, and its seconds
@@ -88,15 +89,15 @@ def comparison(ansatz: PaperCircuit, plan: TrainingPlan) -> str:
     shot = duration(shot_seconds(ansatz, times))
     lines = ["The paper's argument, on its own chip (one update = one gradient of the actor):"]
     for title, method, product in (
-        ("The paper counts", "paper", f"{batch} rows x {ansatz.n_inputs} inputs x {m} outputs"),
-        ("The correct count is", "parameter_shift", f"{batch} rows x ({n} theta x 2 + {n} phi x 4)"),
+        ("The paper counts", "paper", f"{counted(batch, 'row')} x {ansatz.n_inputs} inputs x {counted(m, 'output')}"),
+        ("The correct count is", "parameter_shift", f"{counted(batch, 'row')} x ({n} theta x 2 + {n} phi x 4)"),
     ):
         seconds = gradient_seconds(ansatz, method, batch, shots, times)
         every, delayed = (duration(updates * seconds) for updates in (plan.critic_updates, plan.actor_updates))
         lines += [
-            f"  {title} {product} x {shots} shots x {shot} = {duration(seconds)} per update:",
-            f"    {every} for {plan.critic_updates:,} gradients, one in every update of the critics,",
-            f"    {delayed} for {plan.actor_updates:,} gradients at policy_delay={plan.policy_delay}; "
+            f"  {title} {product} x {counted(shots, 'shot')} x {shot} = {duration(seconds)} per update:",
+            f"    {every} for {counted(plan.critic_updates, 'gradient')}, one in every update of the critics,",
+            f"    {delayed} for {counted(plan.actor_updates, 'gradient')} at policy_delay={plan.policy_delay}; "
             f"ten years are reached after {math.ceil(10 * YEAR / seconds):,}.",
         ]
     qtdnn = training_runs(ansatz, "qtdnn", plan).acting
@@ -167,10 +168,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     own = {name: value for name in ("reset", "job") if (value := getattr(args, name)) is not None}
     print(
-        f"{ansatz.n_qubits} qubits, {ansatz.n_layers} layers: {ansatz.n_inputs} inputs, {ansatz.n_angles} of them angles.\n"
-        f"An update: the gradient of the actor, {plan.batch_size} rows, {plan.shots} shots per circuit.\n"
-        f"A training: {plan.steps:,} steps, each one job with one circuit, shots: {plan.acting_shots}; "
-        f"{plan.critic_updates:,} updates of the critics, {plan.actor_updates:,} of the actor.\n"
+        f"{counted(ansatz.n_qubits, 'qubit')}, {counted(ansatz.n_layers, 'layer')}: {ansatz.n_inputs} inputs, "
+        f"{ansatz.n_angles} of them angles.\n"
+        f"An update: the gradient of the actor, {counted(plan.batch_size, 'row')}, {counted(plan.shots, 'shot')} per "
+        f"circuit.\nA training: {counted(plan.steps, 'step')}, each one job with one circuit, shots: {plan.acting_shots}; "
+        f"{counted(plan.critic_updates, 'update')} of the critics, {plan.actor_updates:,} of the actor.\n"
     )
     chips = {name: replace(CHIPS[name], **own) for name in args.chip}
     for name, times in chips.items():

@@ -95,10 +95,13 @@ def main() -> None:
         sys.exit(f"error: --steps must be >= 1, got {args.steps}")
     import torch as th
 
+    from sb3_quantum.circuits.wording import counted
+
     # Threads gain nothing with networks this small, and on a busy machine they wait for each other
     th.set_num_threads(1)
     print(
-        f"{ENV}, {args.steps} steps, everything through 4 qubits. The first circuits are compiled, which takes some seconds."
+        f"{ENV}, {counted(args.steps, 'step')}, everything through 4 qubits. The first circuits are compiled, which takes "
+        "some seconds."
     )
     model = train(args.steps, args.seed, args.folder)
 

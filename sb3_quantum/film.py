@@ -13,6 +13,7 @@ from pathlib import Path
 
 import gymnasium as gym
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common.durable import replacing
 from sb3_quantum.plots.film import film_frames, write_film
 from sb3_quantum.qtd3 import QuantumTD3
@@ -61,7 +62,7 @@ def main() -> None:
             n_frames = write_film(frames, partial, args.fps)
     except (OSError, ImportError, ValueError, gym.error.Error) as error:
         sys.exit(f"error: {error}")
-    print(f"{args.output}: {n_frames} frames, {args.output.stat().st_size / 1e6:.1f} MB")
+    print(f"{args.output}: {counted(n_frames, 'frame')}, {args.output.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common.durable import replacing
 from sb3_quantum.plots import Run, arms_figure, load_run, runs_figure
 
@@ -69,7 +70,7 @@ def main() -> None:
     try:
         labels = args.labels or default_labels(args.runs)
         if len(labels) != len(args.runs):
-            raise ValueError(f"--labels needs one label for each of the {len(args.runs)} runs, got {len(labels)}")
+            raise ValueError(f"--labels needs one label for each run, which are {len(args.runs)}, got {len(labels)}")
         if args.output.suffix.lower() not in SUFFIXES:
             raise ValueError(f"--output must end with {', '.join(SUFFIXES)}, got {args.output}")
         if args.window < 1:
@@ -84,7 +85,7 @@ def main() -> None:
             figure.savefig(partial, dpi=150)
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    counts = [f"{len(runs)} run{'s' if len(runs) > 1 else ''}"] + [f"{len(arms)} arm{'s' if len(arms) > 1 else ''}"] * grouped
+    counts = [counted(len(runs), "run")] + [counted(len(arms), "arm")] * grouped
     print(f"{args.output}: {' in '.join(counts)}")
     if all(run.cosine is None for run in runs):
         print("no run has a gradient cosine: FidelityCallback records it, and so does a progress bar (--progress)")

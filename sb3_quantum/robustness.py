@@ -28,6 +28,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_quantum.backends import Backend
 from sb3_quantum.circuits.waiting import duration
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common import interquartile_mean, interval, returns_of
 from sb3_quantum.common.durable import replacing, write_text
 from sb3_quantum.common.evaluation import first_observations
@@ -66,7 +67,7 @@ def settings(shots: int, levels: list[float], chips: list[str]) -> dict[str, tup
     """
     return {
         "exact": ("statevector", {}),
-        f"{shots} shots": ("aer", {"shots": shots}),
+        counted(shots, "shot"): ("aer", {"shots": shots}),
         **{f"p = {p:g}": ("aer", {"shots": shots, "noise": {"depolarizing": {"r": p, "cz": p}}}) for p in levels},
         **{chip: ("sampler", {"shots": shots, "sampler": "fake", "chip": chip}) for chip in chips},
     }
@@ -108,8 +109,8 @@ def announce_cost(
         estimated[label] = (time.perf_counter() - start) * (steps or _STEPS) * n_readouts
         made[label] = model.policy.block.backend
     each = ", ".join(f"{label} {duration(seconds)}" for label, seconds in estimated.items())
-    length = f"of {steps:,} steps at most" if steps else f"if they last {_STEPS:,} steps"
-    print(f"about {duration(sum(estimated.values()))} for {episodes} episodes {length}: {each}", flush=True)
+    length = f"of {counted(steps, 'step')} at most" if steps else f"if they last {_STEPS:,} steps"
+    print(f"about {duration(sum(estimated.values()))} for {counted(episodes, 'episode')} {length}: {each}", flush=True)
     return made
 
 

@@ -9,7 +9,7 @@ from sb3_quantum.backends.jobs import JobError
 from sb3_quantum.backends.sampler import SamplerBackend
 from sb3_quantum.backends.statevector import StatevectorBackend
 from sb3_quantum.circuits import Circuit
-from sb3_quantum.circuits.checks import check_keywords, meant, parameters, shown, unknown_names
+from sb3_quantum.circuits.checks import check_keywords, keywords_checked, meant, parameters, shown, unknown_names
 
 #: backends by name
 BACKENDS: dict[str, type[Backend]] = {
@@ -20,6 +20,7 @@ BACKENDS: dict[str, type[Backend]] = {
 BACKEND_ARGUMENTS = tuple(sorted({name for cls in BACKENDS.values() for name in parameters(cls) or ()} - {"ansatz"}))
 
 
+@keywords_checked({name: "it belongs into kwargs" for name in BACKEND_ARGUMENTS})
 def make_backend(spec: "str | Backend", ansatz: Circuit, kwargs: dict[str, Any] | None = None) -> Backend:
     """
     Make a backend from its name and keyword arguments, or check an instance.

@@ -14,7 +14,7 @@ from sb3_quantum.backends.base import Backend
 from sb3_quantum.backends.noise import make_noise, plain_noise
 from sb3_quantum.backends.templates import TemplateCache
 from sb3_quantum.circuits import Circuit
-from sb3_quantum.circuits.checks import check_int, meant
+from sb3_quantum.circuits.checks import check_choice, check_int, meant
 
 if TYPE_CHECKING:
     from qiskit_aer import AerSimulator
@@ -195,8 +195,7 @@ class AerBackend(Backend):
             raise ValueError(
                 f"method={method!r} cannot be used, accepted are {', '.join(map(repr, methods))}{meant([method], methods)}"
             )
-        if precision not in ("double", "single"):
-            raise ValueError(f"precision={precision!r} is unknown, accepted are 'double' and 'single'")
+        check_choice("precision", precision, ("double", "single"))
         cache_size = check_int("cache_size", cache_size)
         self.max_job_size = None if max_job_size is None else check_int("max_job_size", max_job_size)
         self._spec: dict[str, Any] = {

@@ -10,11 +10,14 @@ import torch as th
 
 from sb3_quantum.backends.base import Backend, BudgetError, Usage
 from sb3_quantum.backends.statevector import StatevectorBackend
+from sb3_quantum.circuits.checks import keywords_checked
+from sb3_quantum.circuits.wording import counted
 
 #: circuits whose distribution is tested: two angle settings of one structure, and one of another
 DISTRIBUTIONS = 3
 
 
+@keywords_checked({})
 def check_backend(backend: Backend, shots: int = 2000, noisy: bool = False, false_alarm: float = 1e-6) -> None:
     """
     Check that a backend fulfils its contract.
@@ -163,7 +166,7 @@ def _check_distribution(backend: Backend, shots: int, false_alarm: float) -> Non
         p_value = float(chi2.sf(statistic, len(expected) - 1))
         assert p_value > false_alarm / DISTRIBUTIONS, (
             f"circuit {row} of a batch does not have its distribution: chi-square {statistic:.1f} with {len(expected) - 1} "
-            f"degrees of freedom over {shots} shots, p = {p_value:.1e}"
+            f"degrees of freedom over {counted(shots, 'shot')}, p = {p_value:.1e}"
         )
     if backend.exact:
         error = float((backend.expected_bits(inputs) - witness.expected_bits(inputs.double())).abs().max())

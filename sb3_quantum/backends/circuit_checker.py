@@ -9,11 +9,14 @@ import torch as th
 
 from sb3_quantum.backends.statevector import StatevectorBackend
 from sb3_quantum.circuits import CIRCUITS, Circuit, make_circuit
+from sb3_quantum.circuits.checks import keywords_checked
+from sb3_quantum.circuits.wording import counted
 
 #: number of circuits to compare
 ROWS = 3
 
 
+@keywords_checked({})
 def check_circuit(circuit: Circuit, tolerance: float = 1e-5, false_alarm: float = 1e-6) -> None:
     """
     Check that a circuit fulfils its contract.
@@ -56,11 +59,13 @@ def _check_columns(circuit: Circuit) -> None:
         assert column.kind == "angle" or not column.trained, f"{column.label} is an index and cannot be trained"
         assert column.period > 0, f"the period of {column.label} must be positive, got {column.period}"
     program = circuit.program
-    assert program.n_qubits == circuit.n_qubits, f"the program has {program.n_qubits} qubits, not {circuit.n_qubits}"
+    assert (
+        program.n_qubits == circuit.n_qubits
+    ), f"the program has {counted(program.n_qubits, 'qubit')}, not {circuit.n_qubits}"
     choices = {gate.choice for gate in program.gates} - {None}
     assert (
         2 * program.n_choices == circuit.n_indices
-    ), f"{circuit.n_indices} indices choose {program.n_choices} pairs of qubits"
+    ), f"{counted(circuit.n_indices, 'index chooses', 'indices choose')} {counted(program.n_choices, 'pair')} of qubits"
     assert choices <= set(range(program.n_choices)), f"gates have choices beyond n_choices={program.n_choices}"
 
 

@@ -9,6 +9,7 @@ from sb3_quantum.backends.jobs import JobBackend, changed
 from sb3_quantum.backends.sampler import fake_chip
 from sb3_quantum.circuits import CHIPS, Circuit
 from sb3_quantum.circuits.checks import check_number, meant
+from sb3_quantum.circuits.wording import counted
 
 if TYPE_CHECKING:
     from qiskit.primitives import BaseSamplerV2
@@ -120,7 +121,7 @@ class IBMBackend(JobBackend):
             return self._service.backend(self.chip)
         except QiskitBackendNotFoundError as error:
             raise ValueError(
-                f"no chip for chip={self.chip!r} and {self.ansatz.n_qubits} qubits in this account: {error}"
+                f"no chip for chip={self.chip!r} and {counted(self.ansatz.n_qubits, 'qubit')} in this account: {error}"
             ) from error
 
     def _sampler(self, seed: int, tag: str) -> "BaseSamplerV2":

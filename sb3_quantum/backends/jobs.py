@@ -13,6 +13,7 @@ from sb3_quantum.backends.base import Backend, BackendError, Usage
 from sb3_quantum.backends.templates import Bound, TemplateCache
 from sb3_quantum.circuits import ChipTimes, Circuit
 from sb3_quantum.circuits.checks import check_int, check_number
+from sb3_quantum.circuits.wording import counted
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -121,7 +122,7 @@ class JobBackend(Backend):
 
         needed, found = self.ansatz.n_qubits, target.num_qubits
         if found is not None and found < needed:
-            raise ValueError(f"chip {chip} has {found} qubits, but the circuit has {needed}")
+            raise ValueError(f"chip {chip} has {counted(found, 'qubit')}, but the circuit has {needed}")
         if "measure" not in target.operation_names:
             raise ValueError(f"chip {chip} cannot run the circuit: it has no measurement")
         self._pass_manager = generate_preset_pass_manager(
@@ -148,7 +149,7 @@ class JobBackend(Backend):
             pubs = [(part.circuit, part.values) for part in parts]
             results = self._collect(pubs, shots, self.estimate(len(inputs), shots), seed)
             if len(results) != len(parts):
-                raise RuntimeError(f"the sampler returned {len(results)} results for {len(parts)} PUBs")
+                raise RuntimeError(f"the sampler returned {counted(len(results), 'result')} for {len(parts)} PUBs")
             for part, result in zip(parts, results, strict=True):
                 bits[part.rows] = self._read(part, result, shots)
         return bits, bits.mean(1)
@@ -229,8 +230,8 @@ class JobBackend(Backend):
                     self._pause(attempt, job_ids, problem)
             jobs = f"jobs {', '.join(job_ids)}" if job_ids else "no job got through"
             raise JobError(
-                f"no result after {self.max_retries + 1} attempts ({jobs}): {problem}. The jobs were counted, none of their "
-                "samples was; a job that finishes later can be fetched by its id",
+                f"no result after {counted(self.max_retries + 1, 'attempt')} ({jobs}): {problem}. The jobs were "
+                "counted, none of their samples was; a job that finishes later can be fetched by its id",
                 job_ids,
             ) from problem
         finally:

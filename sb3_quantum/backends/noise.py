@@ -14,6 +14,7 @@ import numpy as np
 
 from sb3_quantum.circuits import Circuit
 from sb3_quantum.circuits.checks import meant
+from sb3_quantum.circuits.wording import counted
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -110,7 +111,9 @@ def make_noise(noise: dict[str, Any] | None, ansatz: Circuit) -> Noise:
     if "chip" in noise:
         chip, qubits = _chip_noise(noise["chip"])
         if qubits < ansatz.n_qubits:
-            raise ValueError(f"noise: chip={noise['chip']!r} has {qubits} qubits, but the circuit has {ansatz.n_qubits}")
+            raise ValueError(
+                f"noise: chip={noise['chip']!r} has {counted(qubits, 'qubit')}, but the circuit has {ansatz.n_qubits}"
+            )
         return chip
     if "model" in noise:
         model = _read_model(noise["model"])

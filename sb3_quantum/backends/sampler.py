@@ -38,6 +38,7 @@ def fake_chip(name: str) -> Any:
     if not (isinstance(found, type) and issubclass(found, BackendV2)):
         raise ValueError(
             f"chip={name!r} is not a fake chip; accepted are classes of qiskit_ibm_runtime.fake_provider: FakeManilaV2, ..."
+            + meant([name], [known for known in dir(fake_provider) if known.startswith("Fake")])
         )
     return found()
 

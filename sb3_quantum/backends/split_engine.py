@@ -11,6 +11,7 @@ from sb3_quantum.backends import split
 from sb3_quantum.backends.threads import in_shares, memory_bytes
 from sb3_quantum.circuits.program import KINDS, Program
 from sb3_quantum.circuits.waiting import PATIENCE, announce, duration
+from sb3_quantum.circuits.wording import counted
 
 #: nanoseconds of work that justify another thread
 THREAD_WORK = 250_000
@@ -185,7 +186,7 @@ class SplitEngine:
         if seconds > PATIENCE:
             announce(
                 "simulation",
-                f"exact simulation of {rows:,} circuits of {self.program.n_qubits} qubits at a time takes about "
+                f"exact simulation of {counted(rows, 'circuit')} of {self.program.n_qubits} qubits at a time takes about "
                 f"{duration(seconds)}, if gates join qubits at random; every qubit that gates join to the others doubles it",
             )
 

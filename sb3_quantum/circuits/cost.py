@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sb3_quantum.circuits.base import Circuit
-from sb3_quantum.circuits.checks import check_int
+from sb3_quantum.circuits.checks import check_choice, check_int, fields_checked, keywords_checked
 
 #: gradient methods whose chip time is counted, see :func:`gradient_circuits`
 COUNTED_GRADIENTS = ("qtdnn", "spsa", "finite_differences", "parameter_shift", "paper")
 
 
+@fields_checked
 @dataclass(frozen=True)
 class ChipTimes:
     """
@@ -114,6 +115,7 @@ def job_seconds(ansatz: Circuit, circuits: int, shots: int, times: ChipTimes, jo
     return circuits * shots * shot_seconds(ansatz, times) + jobs * times.job
 
 
+@keywords_checked({})
 def gradient_circuits(ansatz: Circuit, method: str, batch_size: int, n_directions: int = 1) -> int:
     """
     Count the circuits that one actor gradient runs on a chip, without the forward pass. A circuit gives all its expected bits
@@ -145,6 +147,7 @@ def gradient_circuits(ansatz: Circuit, method: str, batch_size: int, n_direction
     return batch_size * per_row[method]
 
 
+@keywords_checked({})
 def gradient_seconds(
     ansatz: Circuit, method: str, batch_size: int, shots: int, times: ChipTimes, n_directions: int = 1
 ) -> float:
@@ -165,6 +168,7 @@ def gradient_seconds(
     return job_seconds(ansatz, circuits, shots, times, jobs=int(circuits > 0))
 
 
+@fields_checked
 @dataclass(frozen=True)
 class TrainingPlan:
     """
@@ -219,6 +223,7 @@ class TrainingRuns(NamedTuple):
     jobs: int
 
 
+@keywords_checked({})
 def training_runs(ansatz: Circuit, method: str, plan: TrainingPlan) -> TrainingRuns:
     """
     Count what a training with :class:`~sb3_quantum.qtd3.QuantumTD3` runs on a chip.
@@ -240,6 +245,7 @@ def training_runs(ansatz: Circuit, method: str, plan: TrainingPlan) -> TrainingR
     return TrainingRuns(plan.steps, circuits, plan.steps + jobs)
 
 
+@keywords_checked({})
 def training_seconds(ansatz: Circuit, method: str, plan: TrainingPlan, times: ChipTimes) -> float:
     """
     Compute the chip time of a whole training, acting included.
@@ -258,5 +264,4 @@ def training_seconds(ansatz: Circuit, method: str, plan: TrainingPlan, times: Ch
 
 def _check_method(method: str) -> None:
     """Check the name of a method."""
-    if method not in COUNTED_GRADIENTS:
-        raise ValueError(f"method={method!r} is unknown, counted are {', '.join(map(repr, COUNTED_GRADIENTS))}")
+    check_choice("method", method, COUNTED_GRADIENTS)

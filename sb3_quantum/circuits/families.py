@@ -4,7 +4,7 @@ from typing import Any
 
 from sb3_quantum.circuits.base import Circuit
 from sb3_quantum.circuits.brickwork import BrickworkCircuit
-from sb3_quantum.circuits.checks import check_keywords, meant, parameters, shown, unknown_names
+from sb3_quantum.circuits.checks import check_keywords, keywords_checked, meant, parameters, shown, unknown_names
 from sb3_quantum.circuits.paper import PaperCircuit
 from sb3_quantum.circuits.qiskit_circuit import QiskitCircuit
 
@@ -12,6 +12,7 @@ from sb3_quantum.circuits.qiskit_circuit import QiskitCircuit
 CIRCUITS: dict[str, type[Circuit]] = {family.family: family for family in (PaperCircuit, BrickworkCircuit, QiskitCircuit)}
 
 
+@keywords_checked({"n_cz": "it belongs into circuit_kwargs"})
 def make_circuit(
     circuit: str | Circuit = "paper",
     n_qubits: int | None = None,

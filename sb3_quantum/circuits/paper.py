@@ -10,6 +10,7 @@ import torch as th
 from sb3_quantum.circuits.base import Circuit, Column
 from sb3_quantum.circuits.checks import check_int, fields_checked
 from sb3_quantum.circuits.program import Gate, Program, rotation_layer
+from sb3_quantum.circuits.wording import counted
 
 
 @fields_checked
@@ -129,5 +130,5 @@ class PaperCircuit(Circuit):
         return angles[..., 0], angles[..., 1], self.round_indices(indices).unflatten(1, (self.n_layers, self.n_cz, 2))
 
     def describe(self) -> dict[str, str]:
-        gates = f"{self.n_qubits * self.n_layers} rotations R(theta, phi), {self.n_layers * self.n_cz} CZ"
+        gates = f"{counted(self.n_qubits * self.n_layers, 'rotation')} R(theta, phi), {self.n_layers * self.n_cz} CZ"
         return {**super().describe(), "gates": gates}

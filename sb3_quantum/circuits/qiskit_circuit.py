@@ -15,6 +15,7 @@ from sb3_quantum.circuits.program import Program
 from sb3_quantum.circuits.reader import Reading, read_gates, with_standard_gates
 from sb3_quantum.circuits.shift_rule import common_periods
 from sb3_quantum.circuits.text import read_text
+from sb3_quantum.circuits.wording import counted
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
@@ -86,9 +87,9 @@ class QiskitCircuit(Circuit):
         self.__dict__["_circuit"] = with_standard_gates(again)
 
     def __repr__(self) -> str:
-        gates = len(self.program.gates)
-        weights = f", {len(self.weights)} weights" if self.weights else ""
-        return f"QiskitCircuit({self.n_qubits} qubits, {gates} gates, {len(self.inputs)} inputs{weights})"
+        parts = [(self.n_qubits, "qubit"), (len(self.program.gates), "gate"), (len(self.inputs), "input")]
+        parts += [(len(self.weights), "weight")] if self.weights else []
+        return f"QiskitCircuit({', '.join(counted(*part) for part in parts)})"
 
     @property
     def kwargs(self) -> dict[str, Any]:

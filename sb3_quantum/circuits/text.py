@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sb3_quantum.circuits.wording import counted
+
 if TYPE_CHECKING:
     from openqasm3 import ast
     from qiskit import QuantumCircuit
@@ -107,7 +109,9 @@ class _Extent:
         parts = [self._call(step) for step in gate.body if isinstance(step, ast.QuantumGate | ast.QuantumPhase)]
         gates, levels = sum(part.gates for part in parts), 1 + max((part.levels for part in parts), default=0)
         if levels > MOST_LEVELS:
-            raise ValueError(f"the gate {gate.name.name!r} nests {levels} definitions, accepted are at most {MOST_LEVELS}")
+            raise ValueError(
+                f"the gate {gate.name.name!r} nests {counted(levels, 'definition')}, accepted are at most {MOST_LEVELS}"
+            )
         self.defined[gate.name.name] = _Size(max(1, gates), levels, any(part.by_matrix for part in parts))
 
     def _call(self, call: "ast.QuantumGate | ast.QuantumPhase") -> _Size:

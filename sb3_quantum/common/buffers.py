@@ -13,6 +13,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from sb3_quantum.circuits import Circuit
+from sb3_quantum.circuits.checks import check_choice, names_checked
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common.circuit_field import CircuitField
 from sb3_quantum.common.copying import to_device
 from sb3_quantum.common.row_files import RowFiles
@@ -89,6 +91,7 @@ class QuantumReplayBuffer(ReplayBuffer):
     #: files of the rows, if they were saved or loaded with ``storage="memmap"``
     row_files: RowFiles | None = None
 
+    @names_checked({})
     def __init__(
         self,
         buffer_size: int,
@@ -102,8 +105,7 @@ class QuantumReplayBuffer(ReplayBuffer):
         storage: str = "ram",
         **kwargs: Any,
     ):
-        if storage not in STORAGES:
-            raise ValueError(f"storage must be one of {', '.join(map(repr, STORAGES))}, got {storage!r}")
+        storage = check_choice("storage", storage, STORAGES)
         super().__init__(buffer_size, _as_float32(observation_space), action_space, device=device, n_envs=n_envs, **kwargs)
         self.observation_space = observation_space
         self.ansatz = ansatz
@@ -197,7 +199,10 @@ class QuantumReplayBuffer(ReplayBuffer):
         """
         free = self.held_out()
         if len(free) == 0:
-            raise ValueError(f"all {self.size() * self.n_envs} transitions were in the last mini-batch, none is left")
+            raise ValueError(
+                f"the buffer has no held-out row: each of its {counted(self.size() * self.n_envs, 'transition')} was in the "
+                "last mini-batch"
+            )
         rows, envs = free[generator.integers(len(free), size=n_states)].T
         if isinstance(self.observations, dict):
             gathered: Any = {key: array[rows, envs] for key, array in self.observations.items()}

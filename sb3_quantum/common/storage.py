@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common.durable import sync
 
 #: accepted values of a replay buffer's ``storage``
@@ -118,7 +119,7 @@ def check_rows(folder: Path, saved: SavedRows, arrays: Mapping[str, np.ndarray])
         with _naming(path):
             expected, found = saved.size * _row_bytes(array), path.stat().st_size
         if expected != found:
-            raise StorageError(f"{path} is damaged: it has {found} bytes, and was written with {expected}")
+            raise StorageError(f"{path} is damaged: it has {counted(found, 'byte')}, and was written with {expected}")
     for piece in saved.segments:
         for name, array in arrays.items():
             path = folder / saved.stream / str(piece.lap) / _file_name(name)

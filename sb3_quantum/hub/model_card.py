@@ -10,6 +10,7 @@ import torch as th
 from huggingface_hub import EvalResult, ModelCardData, constants
 
 from sb3_quantum import __version__
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common import interquartile_mean, interval
 from sb3_quantum.hub.report import Report
 from sb3_quantum.layers import CLAIMS
@@ -215,8 +216,8 @@ def _weights(model: QuantumTD3) -> str:
         return "the actor's own, after its last update"
     n_averaged, tau = policy.averaging.n_averaged, policy.averaging.tau
     return (
-        f"the actor's, averaged over its {n_averaged:,} updates (exponentially, `actor_average_tau={tau}`); in training "
-        "it acted with its own"
+        f"the actor's, averaged over its {counted(n_averaged, 'update')} (exponentially, `actor_average_tau={tau}`); in "
+        "training it acted with its own"
     )
 
 

@@ -11,6 +11,7 @@ import torch as th
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecVideoRecorder
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common import interquartile_mean, interval, warn_if_not_normalized
 from sb3_quantum.layers import CLAIMS
 from sb3_quantum.qtd3 import QuantumTD3, measure_fidelity
@@ -86,7 +87,7 @@ def evaluate(model: QuantumTD3, env: VecEnv, n_eval_episodes: int, first_seed: i
     """
     if env.num_envs != 1 or n_eval_episodes < 1:
         raise ValueError(
-            f"an evaluation needs one environment and n_eval_episodes >= 1, got {env.num_envs} environments "
+            f"an evaluation needs one environment and n_eval_episodes >= 1, got {counted(env.num_envs, 'environment')} "
             f"and n_eval_episodes={n_eval_episodes}"
         )
     warn_if_not_normalized(model, env)

@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, is_vecenv_wra
 from sb3_quantum import __version__
 from sb3_quantum.backends import Backend, BackendError
 from sb3_quantum.backends.saved import asked_backend
-from sb3_quantum.circuits.checks import parameters, unknown_names
+from sb3_quantum.circuits.checks import keywords_checked
 from sb3_quantum.common.durable import replacing, sync
 from sb3_quantum.hub.codec import encode, encode_space
 from sb3_quantum.hub.shapes import DTYPES
@@ -43,6 +43,7 @@ from sb3_quantum.hub.validation import (
     normalized_parts,
 )
 from sb3_quantum.qtd3 import QuantumTD3
+from sb3_quantum.qtd3.arguments import unknown_to_load
 
 WEIGHTS, CONFIG = "model.safetensors", "model.json"
 
@@ -58,6 +59,7 @@ def _safetensors() -> Any:
     return safetensors.torch
 
 
+@keywords_checked({})
 def save_safe(model: QuantumTD3, folder: str | Path) -> None:
     """
     Write a model as ``model.safetensors`` and ``model.json``. Neither contains paths of this machine. An older model is
@@ -185,8 +187,8 @@ def load_safe(
     """
     safetensors = _safetensors()
     folder = Path(folder)
-    if message := unknown_names(kwargs, parameters(QuantumTD3) or (), {}):
-        raise ValueError(f"QuantumTD3: {message}")
+    if message := unknown_to_load(QuantumTD3, load_safe, kwargs):
+        raise ValueError(f"load_safe: {message}")
     config = read_json(folder / CONFIG)
     if config.get("format") != FORMAT:
         raise ModelFileError(f"{folder / CONFIG} is not a model file of sb3-quantum")

@@ -13,11 +13,13 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.type_aliases import GymEnv
 
 from sb3_quantum.circuits.checks import keywords_checked
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common import trained_with_vec_normalize
 from sb3_quantum.common.quiet import quiet
 from sb3_quantum.hub.safe_files import CONFIG, WEIGHTS, load_safe, save_safe
 from sb3_quantum.layers import can_be_simulated
 from sb3_quantum.qtd3 import QuantumTD3
+from sb3_quantum.qtd3.arguments import unknown_to_load
 
 try:
     from huggingface_hub import HfApi, constants, get_token
@@ -123,11 +125,11 @@ def _prepare(
     published = load_safe(folder, env=env, buffer_size=1, use_saved_backend=True, **_simulator(model))
     normalized = published.get_env()
     assert normalized is not None
-    print(f"Evaluating {n_eval_episodes} episodes of {env_id} ...", flush=True)
+    print(f"Evaluating {counted(n_eval_episodes, 'episode')} of {env_id} ...", flush=True)
     report = evaluate(published, normalized, n_eval_episodes, first_seed)
     print(f"Mean return {report.mean:.2f} +/- {report.std:.2f}", flush=True)
     if video_length:
-        print(f"Filming {video_length:,} steps ...", flush=True)
+        print(f"Filming {counted(video_length, 'step')} ...", flush=True)
         with quiet():
             film(published, normalized, folder / VIDEO, video_length, first_seed)
     diagram = draw(published, folder / DIAGRAM)
@@ -190,7 +192,10 @@ def load_from_hub(
     :raises HubError: if there is no such repository, no model in it, only a pickle, or the Hub cannot be reached
     :raises ModelFileError: if the files are damaged, or not a model of this algorithm; it is a ``ValueError``
     :raises ValueError: if ``env`` has other spaces than the model, or a zip is of another algorithm
+    :raises TypeError: if there is no such argument
     """
+    if message := unknown_to_load(QuantumTD3, load_from_hub, kwargs):
+        raise TypeError(f"load_from_hub: {message}")
     kwargs.setdefault("backend", "statevector")
     api, config = HfApi(token=token), None
     # The repository exists: RemoteEntryNotFoundError has no other cause

@@ -14,6 +14,7 @@ from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.policies import BasePolicy
 
 from sb3_quantum.backends.threads import memory_bytes
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.hub.codec import decode, decode_space
 from sb3_quantum.hub.shapes import check_optimizer, check_state, circuit_of, networks
@@ -287,7 +288,7 @@ def _check_noise(data: dict[str, Any], where: Path | str) -> None:
     vectorized = isinstance(noise, VectorizedActionNoise)
     parts = [noise.base_noise, *noise.noises] if isinstance(noise, VectorizedActionNoise) else [noise]
     if vectorized and len(parts) != data["n_envs"] + 1:
-        raise ModelFileError(f"{where}: action_noise is for {len(parts) - 1} environments, not {data['n_envs']}")
+        raise ModelFileError(f"{where}: action_noise is for {counted(len(parts) - 1, 'environment')}, not {data['n_envs']}")
     for part in parts:
         values = [getattr(part, key, None) for key in ("_mu", "_sigma", "initial_noise", "noise_prev")]
         try:
@@ -305,14 +306,18 @@ def _check_policy_kwargs(kwargs: dict[str, Any], entries: dict[str, Entry], wher
         if kwargs.get(count) is not None and not is_integer(kwargs[count], 1, 2**31):
             raise ModelFileError(f"{where}: {count}={str(kwargs[count])[:100]}, accepted is an integer >= 1")
     if kwargs.get("n_critics", 1) > most:
-        raise ModelFileError(f"{where}: n_critics={kwargs['n_critics']}, and there are {len(entries)} tensors in all")
+        raise ModelFileError(
+            f"{where}: n_critics={kwargs['n_critics']}, and the file has {counted(len(entries), 'tensor')} in all"
+        )
     _check_circuit_size(kwargs, entries, where)
     while level:
         parts: list[Any] = []
         for item in level:
             if isinstance(item, dict | list | tuple):
                 if len(item) > most:
-                    raise ModelFileError(f"{where}: policy_kwargs lists {len(item):,} things for {len(entries)} tensors")
+                    raise ModelFileError(
+                        f"{where}: policy_kwargs lists {counted(len(item), 'value')} for {counted(len(entries), 'tensor')}"
+                    )
                 parts += item.values() if isinstance(item, dict) else item
             elif isinstance(item, int) and abs(item) > 2**31:
                 raise ModelFileError(f"{where}: policy_kwargs holds the number {item}, and no network is that wide")
@@ -328,7 +333,9 @@ def _check_circuit_size(kwargs: dict[str, Any], entries: dict[str, Entry], where
     inputs = 2 * given.get("n_layers", 1) * max(given.get("n_qubits", 1), given.get("n_cz", 1))
     widest = max((side for entry in entries.values() for side in entry.shape), default=0)
     if inputs > widest:
-        raise ModelFileError(f"{where}: {given} is a circuit of {inputs:,} inputs, and no tensor of the file is that wide")
+        raise ModelFileError(
+            f"{where}: {given} is a circuit of {counted(inputs, 'input')}, and no tensor of the file is that wide"
+        )
 
 
 def _check_flags(flags: Any, space: spaces.Space, where: Path | str) -> dict[str, Any]:

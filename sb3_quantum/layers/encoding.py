@@ -13,9 +13,10 @@ from sb3_quantum.circuits.checks import (
     check_instance,
     check_keywords,
     check_number,
-    meant,
+    keywords_checked,
     names_checked,
     parameters,
+    unknown_names,
 )
 from sb3_quantum.circuits.fused import is_fused
 from sb3_quantum.circuits.jit import jit
@@ -254,6 +255,7 @@ def _encode_backward(outputs, factors, is_angle, scales, gradient, result):
 ENCODINGS: dict[str, type[Encoding]] = {"raw": RawEncoding, "rms": RMSEncoding}
 
 
+@keywords_checked({})
 def make_encoding(name: str, ansatz: Circuit, kwargs: dict[str, Any] | None = None) -> nn.Module:
     """
     Make an encoding from its name.
@@ -267,8 +269,6 @@ def make_encoding(name: str, ansatz: Circuit, kwargs: dict[str, Any] | None = No
     encoding = ENCODINGS[check_choice("encoding", name, ENCODINGS)]
     kwargs = check_keywords("encoding_kwargs", kwargs)
     accepted = (parameters(encoding) or [])[1:]
-    wrong = sorted(kwargs.keys() - set(accepted))
-    if wrong:
-        hint = meant(wrong, accepted)
-        raise ValueError(f"encoding_kwargs {wrong} do not fit encoding={name!r}, accepted are {accepted}{hint}")
+    if wrong := unknown_names(kwargs, accepted, {}):
+        raise ValueError(f"encoding_kwargs do not fit encoding={name!r}: {wrong}")
     return encoding(ansatz, **kwargs)

@@ -12,6 +12,7 @@ from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.backends.split_graph import blocks, partition
 from sb3_quantum.backends.threads import memory_bytes
 from sb3_quantum.circuits import Circuit
+from sb3_quantum.circuits.checks import keywords_checked
 from sb3_quantum.layers.blocks.base import Block
 from sb3_quantum.layers.gradients import parameter_shift
 
@@ -33,6 +34,7 @@ def can_be_simulated(ansatz: Circuit, inputs: th.Tensor) -> bool:
     return amplitudes <= min(_AMPLITUDES, memory_bytes() // (4 * _BYTES))
 
 
+@keywords_checked({})
 def gradient_fidelity(
     layer: Block,
     inputs: th.Tensor,
@@ -66,6 +68,7 @@ def gradient_fidelity(
     }
 
 
+@keywords_checked({})
 def shot_fidelity(
     layer: Block,
     inputs: th.Tensor,

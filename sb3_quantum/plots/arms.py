@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sb3_quantum.circuits.checks import keywords_checked
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.plots.figure import new_figure, tidy_axes
 from sb3_quantum.plots.runs import Curve, Run, look_of, running_mean
 
@@ -49,6 +51,7 @@ def mean_and_interval(curves: list[Curve]) -> tuple[np.ndarray, np.ndarray, np.n
     return steps, mean, mean - half, mean + half
 
 
+@keywords_checked({})
 def arms_figure(arms: dict[str, list[Run]], window: int = 20, title: str = "") -> "Figure":
     """
     Draw arms side by side: the mean over an arm's runs as a thick line, its interval as a band, and every run as a thin line.
@@ -65,7 +68,7 @@ def arms_figure(arms: dict[str, list[Run]], window: int = 20, title: str = "") -
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     panels = {
-        f"return (mean of {window} episodes)": {
+        f"return (mean of {counted(window, 'episode')})": {
             arm: [curve for run in runs if (curve := return_curve(run, window)) is not None] for arm, runs in arms.items()
         },
         "cosine of the qtDNN's\nand the circuit's gradient": {
@@ -92,7 +95,7 @@ def arms_figure(arms: dict[str, list[Run]], window: int = 20, title: str = "") -
     column[-1].xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     column[-1].xaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
     handles = [Line2D([], [], linewidth=2, **look_of(place)) for place in range(len(arms))]
-    names = [f"{arm} ({len(runs)} run{'s' if len(runs) > 1 else ''})" for arm, runs in arms.items()]
+    names = [f"{arm} ({counted(len(runs), 'run')})" for arm, runs in arms.items()]
     columns = max(1, min(len(arms), 72 // (max(map(len, names)) + 8)))
     figure.legend(handles, names, loc="outside upper center", ncols=columns, title=title or None)
     return figure

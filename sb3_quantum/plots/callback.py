@@ -9,6 +9,7 @@ from stable_baselines3.common.logger import CSVOutputFormat, HumanOutputFormat, 
 from stable_baselines3.common.type_aliases import PyTorchObs
 
 from sb3_quantum.circuits.checks import names_checked
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.plots.circuit import circuit_figure
 from sb3_quantum.plots.figure import new_figure
 from sb3_quantum.plots.runs import Curve, Run, runs_figure
@@ -112,7 +113,7 @@ class FigureCallback(HarmlessCallback):
         model = self.model
         assert isinstance(model, QuantumTD3) and self._obs is not None
         rows = {key: Curve(*np.array(row, dtype=float).T) for key, row in self._rows.items() if row}
-        title = f"after {model.num_timesteps:,d} steps"
+        title = f"after {counted(model.num_timesteps, 'step')}"
         figures = {"curves": runs_figure([Run(type(model).__name__, **rows)], self.window, title)}  # type: ignore[arg-type]
         block = model.policy.block
         if block.backend is not None:

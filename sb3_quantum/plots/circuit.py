@@ -6,6 +6,7 @@ import numpy as np
 import torch as th
 
 from sb3_quantum.circuits import Circuit
+from sb3_quantum.circuits.checks import keywords_checked
 from sb3_quantum.plots.figure import new_figure
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _HEAD = 0.75
 _MIN_WIDTH = 6.2
 
 
+@keywords_checked({})
 def circuit_figure(ansatz: Circuit, inputs: "th.Tensor | np.ndarray", title: str = "", layers_per_row: int = 5) -> "Figure":
     """
     Draw one circuit with Qiskit's drawer: a box for every rotation, with its angles in radians to two decimals, and a line for
@@ -52,7 +54,7 @@ def circuit_figure(ansatz: Circuit, inputs: "th.Tensor | np.ndarray", title: str
     whole, caption = ansatz.to_qiskit(inputs, measure=False, layers=True), _CAPTION
     drawn = whole if ansatz.n_qubits <= MAX_QUBITS else _part(whole)
     if drawn is not whole:
-        caption = f"{drawn.num_qubits} of {ansatz.n_qubits} qubits are drawn, those that gates join. {_CAPTION}"
+        caption = f"Drawn are {drawn.num_qubits} of {ansatz.n_qubits} qubits, those that gates join. {_CAPTION}"
     rows = []
     for row, circuit in enumerate(_rows(drawn, layers_per_row)):
         axes = figure.add_axes((0, 0, 1, 1), label=str(row))

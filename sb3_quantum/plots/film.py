@@ -11,6 +11,8 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.circuits import Circuit
+from sb3_quantum.circuits.checks import keywords_checked
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common.evaluation import reset, step
 from sb3_quantum.plots.figure import new_figure
 from sb3_quantum.qtd3 import QuantumTD3
@@ -104,6 +106,7 @@ def _columns(ansatz: Circuit) -> tuple[list[int], int]:
     return columns, max(free)
 
 
+@keywords_checked({})
 def film_frames(
     model: QuantumTD3,
     make_env: Callable[[], gym.Env | VecEnv],
@@ -163,6 +166,7 @@ def _frames(
             obs, total, step_of_episode = reset(env, seed), 0.0, 0
 
 
+@keywords_checked({})
 def write_film(frames: Iterator[np.ndarray], path: str | Path, fps: int) -> int:
     """
     Write frames as a film.
@@ -215,7 +219,9 @@ class _Scene:
         self._image: Any = None
         right = self.figure.add_axes((0.52, 0.1, 0.47, 0.76))
         self._panel = CircuitPanel(ansatz, right)
-        self.figure.text(0.53, 0.91, f"the circuit of this step: {ansatz.n_qubits} qubits", fontsize=9.5, weight="bold")
+        self.figure.text(
+            0.53, 0.91, f"the circuit of this step: {counted(ansatz.n_qubits, 'qubit')}", fontsize=9.5, weight="bold"
+        )
         self.figure.text(
             0.53, 0.04, "squares: rotation angles    orange: CZ    bars: expected bits", fontsize=7.5, color="0.3"
         )

@@ -9,6 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from sb3_quantum.circuits.checks import fields_checked, keywords_checked
 from sb3_quantum.plots.figure import new_figure, tidy_axes
 from sb3_quantum.qtd3.callbacks import FIDELITY_FILE, RENAMED_KEYS
 
@@ -37,6 +38,7 @@ class Curve(NamedTuple):
     values: np.ndarray
 
 
+@fields_checked
 @dataclass
 class Run:
     """
@@ -62,6 +64,7 @@ class Run:
     circuits: Curve | None = None
 
 
+@keywords_checked({})
 def load_run(folder: str | Path, label: str | None = None) -> Run:
     """
     Read a run from the files in its folder: monitor files, ``evaluations.npz``, ``fidelity.csv`` and ``progress.csv``, and
@@ -190,6 +193,7 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
+@keywords_checked({})
 def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
     """
     Draw runs side by side: return, cosine of the gradients and circuits against environment steps, one colour per run. A run

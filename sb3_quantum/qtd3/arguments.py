@@ -3,7 +3,7 @@
 import functools
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import gymnasium as gym
@@ -385,25 +385,25 @@ def check_model(model: BaseAlgorithm) -> None:
     model.action_noise = make_action_noise(model.action_noise, model.action_space.shape)  # type: ignore[arg-type]
 
 
-def check_load(cls: type, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def unknown_to_load(cls: type, function: Callable[..., Any], given: Mapping[str, Any], saved: Collection[str] = ()) -> str:
     """
-    Refuse keyword arguments of ``load`` that nothing reads. SB3 would turn even a misspelt one into an attribute.
+    Write a message about keyword arguments that nothing reads when a model is loaded. SB3 would turn even a misspelt one into
+    an attribute.
 
     :param cls: the algorithm
-    :param saved: the file's settings, which can be changed too
+    :param function: the function that loads, which has arguments of its own
     :param given: the keyword arguments
-    :raises TypeError: if one is unknown; the message suggests the nearest known name
+    :param saved: the file's settings, which can be changed too
+    :return: a sentence with the nearest known names; empty if all names are known
     """
-    own = [name for name in inspect.signature(BaseAlgorithm.load).parameters if name not in ("path", "kwargs")]
+    own = [name for name in inspect.signature(function).parameters if name not in ("path", "kwargs")]
     arguments = set(parameters(cls) or ALGORITHM) | set(own)
     elsewhere = {
         **{name: "it is among the file's policy_kwargs, which cannot be changed" for name in POLICY},
         **{name: "it belongs into backend_kwargs" for name in BACKEND_ARGUMENTS},
     }
     elsewhere = {name: hint for name, hint in elsewhere.items() if name not in arguments}
-    message = unknown_names(given.keys() - saved.keys(), arguments, elsewhere)
-    if message:
-        raise TypeError(f"{cls.__name__}.load: {message}")
+    return unknown_names(given.keys() - set(saved), arguments, elsewhere)
 
 
 ELSEWHERE = {

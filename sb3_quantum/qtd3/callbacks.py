@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.nn import functional as F
 
 from sb3_quantum.backends import StatevectorBackend
-from sb3_quantum.circuits.checks import names_checked
+from sb3_quantum.circuits.checks import keywords_checked, names_checked
 from sb3_quantum.common.buffers import QuantumReplayBuffer
 from sb3_quantum.layers import (
     CLAIMS,
@@ -38,6 +38,7 @@ FIDELITY_FILE = "fidelity.csv"
 RENAMED_KEYS = {"qtdnn/cosine_mean_field": "qtdnn/cosine_prior"}
 
 
+@keywords_checked({})
 def measure_fidelity(
     model: QuantumTD3,
     observations: PyTorchObs,

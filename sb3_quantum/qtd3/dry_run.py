@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from sb3_quantum.backends import BudgetError, Usage
 from sb3_quantum.circuits.checks import check_number
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.layers import FITTED_GRADIENTS, circuits_per_gradient
 
 if TYPE_CHECKING:
@@ -78,8 +79,9 @@ def check_training(model: "QuantumTD3", total_timesteps: int, reset_num_timestep
         )
     elif model._n_updates > 0 and reset_num_timesteps and model.learning_starts > 0 and _is_empty(model):
         warnings.warn(
-            f"this model has made {model._n_updates:,} updates, and will act at random for learning_starts="
-            f"{model.learning_starts:,} steps first; learn(..., reset_num_timesteps=False) continues with its own actions",
+            f"this model has made {counted(model._n_updates, 'update')}, and will act at random for learning_starts="
+            f"{counted(model.learning_starts, 'step')} first; learn(..., reset_num_timesteps=False) continues with its own "
+            "actions",
             stacklevel=4,
         )
     backend = model.policy.block.backend

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EventCallback, ProgressBarCallback
 
 from sb3_quantum.backends import BackendError
+from sb3_quantum.circuits.wording import counted
 
 
 def reason_of(num_timesteps: int, total_timesteps: int, error: BaseException) -> str:
@@ -18,7 +19,7 @@ def reason_of(num_timesteps: int, total_timesteps: int, error: BaseException) ->
     :return: one sentence
     """
     why = str(error) if isinstance(error, BackendError) else f"{type(error).__name__}: {error}".removesuffix(": ")
-    return f"training ends at {num_timesteps} of {total_timesteps} steps: {why}"
+    return f"training ends at {num_timesteps:,} of {counted(total_timesteps, 'step')}: {why}"
 
 
 def walk(callback: BaseCallback) -> Iterator[BaseCallback]:

@@ -11,6 +11,11 @@ from sb3_quantum.qtd3.callbacks import FidelityCallback, walk
 from sb3_quantum.qtd3.harmless import HarmlessCallback, harmless
 from sb3_quantum.qtd3.qtd3 import QuantumTD3
 
+#: columns of a terminal in which the bar has its full form
+WIDE = 120
+#: columns that its short form takes beside the steps and the numbers of the training: percentage, bar, times, rate, spaces
+NARROW = 4 + 4 + 7 + 1 + 7 + 11 + 7
+
 
 class QuantumProgressBarCallback(HarmlessCallback, ProgressBarCallback):
     """
@@ -25,11 +30,15 @@ class QuantumProgressBarCallback(HarmlessCallback, ProgressBarCallback):
         super().__init__()
         #: text after the bar
         self.figures = ""
+        #: characters for that text
+        self._room = math.inf
         self._fidelity: FidelityCallback | None = None
 
     @harmless
     def _on_training_start(self) -> None:
-        from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        import rich
+        from rich.progress import BarColumn, ProgressColumn, Task, TimeElapsedColumn, TimeRemainingColumn
+        from rich.table import Column
         from rich.text import Text
         from tqdm.rich import RateColumn, tqdm
 
@@ -43,21 +52,32 @@ class QuantumProgressBarCallback(HarmlessCallback, ProgressBarCallback):
             def render(self, task: Task) -> Text:
                 return Text(outer.figures)
 
+        class Count(ProgressColumn):
+            """The steps so far and in all. Unlike tqdm's, the numbers are not cut in a narrow terminal."""
+
+            def render(self, task: Task) -> Text:
+                write = _short if narrow else "{:,.0f}".format
+                return Text(f"{write(task.completed)}/{write(task.total or 0)}", style="progress.download")
+
+        width = rich.get_console().width
+        narrow = width < WIDE
+        steps = self.locals["total_timesteps"] - self.model.num_timesteps
+        # The steps so far may take more characters than those in all: 12.3k/1M
+        self._room = width - NARROW - len(f"{_short(steps)}/{'12.3k' if steps >= 1000 else steps}") if narrow else math.inf
         self.figures = self._write()
         self.pbar = tqdm(
-            total=self.locals["total_timesteps"] - self.model.num_timesteps,
+            total=steps,
             # Checks the clock in every step, and draws at most ten times per second
             miniters=1,
             progress=(
                 "[progress.percentage]{task.percentage:>3.0f}%",
-                BarColumn(bar_width=16),
-                # Unlike tqdm's, it is not cut in a narrow terminal
-                TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-                TimeElapsedColumn(),
+                BarColumn(bar_width=4 if narrow else 16),
+                Count(Column(no_wrap=True)),
+                TimeElapsedColumn(Column(no_wrap=True)),
                 "<",
-                TimeRemainingColumn(),
+                TimeRemainingColumn(table_column=Column(no_wrap=True)),
                 RateColumn(unit="steps"),
-                Figures(),
+                Figures(Column(no_wrap=True, overflow="ellipsis")),
             ),
         )
 
@@ -88,11 +108,22 @@ class QuantumProgressBarCallback(HarmlessCallback, ProgressBarCallback):
             parts.append(f"return {safe_mean([episode['r'] for episode in self.model.ep_info_buffer]):.1f}")
         if self._fidelity is not None:
             cosine = self._fidelity.latest.get("qtdnn/cosine", math.nan)
-            parts.append("cosine -" if math.isnan(cosine) else f"cosine {cosine:.3f}")
+            parts.append("cosine -" if math.isnan(cosine) else f"cosine {cosine:.{3 if self._room == math.inf else 2}f}")
         usage = self.model.policy.block.usage()
         if "circuits" in usage:
             parts.append(f"circuits {usage['circuits']:,d}")
+        # The first ones say most
+        while len(parts) > 1 and len("  ".join(parts)) > self._room:
+            del parts[-1]
         return "  ".join(parts)
+
+
+def _short(number: float) -> str:
+    """Write a number of steps with at most five characters."""
+    for divisor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= divisor:
+            return f"{number / divisor:.1f}".removesuffix(".0")[:4].removesuffix(".") + unit
+    return f"{number:.0f}"
 
 
 def with_progress(model: QuantumTD3, callback: MaybeCallback, progress_bar: bool) -> MaybeCallback:

@@ -22,7 +22,7 @@ from sb3_quantum.common.finite import check_loss
 from sb3_quantum.common.saving import DurableSaves
 from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.common.updates import soft_update
-from sb3_quantum.qtd3.arguments import ALGORITHM, ELSEWHERE, SHARED, check_load, check_model, checked
+from sb3_quantum.qtd3.arguments import ALGORITHM, ELSEWHERE, SHARED, check_model, checked, unknown_to_load
 from sb3_quantum.qtd3.critics import Critic
 from sb3_quantum.qtd3.dry_run import check_training, training_usage
 from sb3_quantum.qtd3.inputs import CheckedTD3
@@ -299,7 +299,8 @@ class QuantumTD3(DurableSaves, CheckedTD3):
             file.close()
         if "qtdnn_learning_rate" not in saved:
             raise ValueError(f"{path} is not a model of QuantumTD3, but of another algorithm")
-        check_load(cls, saved, kwargs)
+        if message := unknown_to_load(cls, super().load, kwargs, saved):
+            raise TypeError(f"{cls.__name__}.load: {message}")
         return super().load(path, *args, **zip_arguments(path, saved, args, kwargs))
 
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:

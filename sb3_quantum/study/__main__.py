@@ -14,6 +14,7 @@ import os
 import sys
 from pathlib import Path
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.study.file import read_study, shipped
 from sb3_quantum.study.spec import Study, StudyError
 
@@ -65,7 +66,7 @@ def _list(args: argparse.Namespace) -> int:
     if args.study is None:
         for name, path in shipped().items():
             study = read_study(path)
-            print(f"{name:22s} {len(study.cells()):4d} cells  {study.question}")
+            print(f"{name:22s} {counted(len(study.cells()), 'cell'):>10s}  {study.question}")
         return 0
     from sb3_quantum.study.folder import find
 
@@ -106,7 +107,7 @@ def _pack(args: argparse.Namespace) -> int:
     from sb3_quantum.study.packed import pack
 
     study = read_study(args.study)
-    print(f"{pack(study, _folder(args, study), args.file)} cells are in {args.file}")
+    print(f"{counted(pack(study, _folder(args, study), args.file), 'cell is', 'cells are')} in {args.file}")
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sb3_quantum.circuits.checks import keywords_checked
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.study.spec import Arm, Study, hash_of
 
@@ -189,6 +190,7 @@ def _checksums(folder: Path) -> dict[str, int]:
     return {name: zlib.crc32((folder / name).read_bytes()) for name in (CURVE, EVALUATION) if (folder / name).is_file()}
 
 
+@keywords_checked({})
 def read_cell(folder: str | Path) -> Cell:
     """
     Read a cell from its folder.

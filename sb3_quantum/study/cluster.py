@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.study.cell import folder_of
 from sb3_quantum.study.processes import STOPPED, cell_on_worker
@@ -106,14 +107,17 @@ def _run(
             progress.tick()
     except KeyboardInterrupt:
         alive.unlink(missing_ok=True)
-        print(f"\nStopping: {len(progress.running)} cells write a checkpoint", flush=True)
+        print(f"\nStopping: {counted(len(progress.running), 'cell writes', 'cells write')} a checkpoint", flush=True)
         _cancel(client, futures)
-        print(f"{progress.n_done} cells are complete; the same command continues with the rest", flush=True)
+        print(
+            f"{counted(progress.n_done, 'cell is', 'cells are')} complete; the same command continues with the rest",
+            flush=True,
+        )
         return STOPPED
     except StudyError as error:
         raise StudyError(
-            f"the Dask scheduler is gone ({error}); {progress.n_done} cells are complete, the others continue from their "
-            "checkpoints with the same command"
+            f"the Dask scheduler is gone ({error}); {counted(progress.n_done, 'cell is', 'cells are')} complete, the others "
+            "continue from their checkpoints with the same command"
         ) from error
     return 1 if progress.n_failed else 0
 

@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from sb3_quantum.circuits.checks import check_flag, check_int, check_number, shown, unknown_names
+from sb3_quantum.circuits.checks import check_flag, check_int, check_number, keywords_checked, shown, unknown_names
 from sb3_quantum.study.settings import merged
 from sb3_quantum.study.spec import ABLATIONS, UNITS, Arm, Budget, Comparison, Environment, Evaluation, Study, StudyError
 
@@ -29,6 +29,7 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yml"))}
 
 
+@keywords_checked({})
 def read_study(source: str | Path) -> Study:
     """
     Read a study's file.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.study.cell import Cell, DamagedCellError, folder_of, put_aside, read_cell
 from sb3_quantum.study.file import parse_study
@@ -129,8 +130,9 @@ def check_void(study: Study, out: Path, renew: bool) -> None:
         return
     which = ", ".join(cell.label for cell, _ in void[:6]) + (f" and {len(void) - 6} more" if len(void) > 6 else "")
     raise StudyError(
-        f"the study was changed after it was begun, and {len(void)} of its cells are void: {which} ({void[0][1][0]}). "
-        "Undo the change, name another folder (--out), or put the void cells aside and begin them anew (--renew)"
+        f"the study was changed after it was begun, and {counted(len(void), 'cell of it is', 'cells of it are')} void: "
+        f"{which} ({void[0][1][0]}). Undo the change, name another folder (--out), "
+        "or put the void cells aside and begin them anew (--renew)"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common.durable import replacing, write_text
 from sb3_quantum.study.cell import (
     COLUMNS,
@@ -119,7 +120,7 @@ def take(study: Study, out: Path, path: Path) -> list[str]:
             taken += 1
         else:
             sentences.append(f"{cell.label} is there already")
-    return [*sentences, *found.sentences(), f"{taken} cells were taken over from {path}"]
+    return [*sentences, *found.sentences(), f"{counted(taken, 'cell was', 'cells were')} taken over from {path}"]
 
 
 def put(out: Path, cell: Cell, source: str) -> bool:

@@ -12,6 +12,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import TrainFrequencyUnit
 
 from sb3_quantum.circuits.checks import check_int
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.study.agents import acts_deterministically
 from sb3_quantum.study.folder import find
 from sb3_quantum.study.models import check_arms, make_model, maker, total_steps
@@ -75,7 +76,7 @@ def costs(study: Study, out: Path) -> list[Cost]:
             if cell.manifest.get("wall_minutes") and not cell.manifest.get("taken_over")
         ]
         if minutes:
-            result.append(Cost(arm, left, float(np.mean(minutes)), f"{len(minutes)} complete cells"))
+            result.append(Cost(arm, left, float(np.mean(minutes)), counted(len(minutes), "complete cell")))
         elif left:
             result.append(Cost(arm, left, measure(study, arm), "a few updates"))
         else:
@@ -181,4 +182,7 @@ def print_plan(study: Study, out: Path, workers: int) -> None:
     # A schedule cannot be shorter than its longest cell
     longest = max((cost.minutes for cost in found if cost.left), default=0.0)
     wall = max(minutes / workers, longest)
-    print(f"{cells} cells, {minutes / 60:.1f} core hours; about {wall / 60:.1f} hours with {workers} workers")
+    print(
+        f"{counted(cells, 'cell')}, {minutes / 60:.1f} core hours; about {wall / 60:.1f} hours with "
+        f"{counted(workers, 'worker')}"
+    )

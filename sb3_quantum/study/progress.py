@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.study.cell import PROGRESS, Cell, folder_of
 
 #: an arm's name and a seed
@@ -117,7 +118,7 @@ class Progress:
         """Print the line."""
         self._last = time.monotonic()
         minutes = self.minutes_left()
-        parts = [f"{self.n_done} of {self._total} cells"]
+        parts = [f"{self.n_done} of {counted(self._total, 'cell')}"]
         if self.n_failed:
             parts.append(f"{self.n_failed} failed")
         running = [f"{arm} {seed} {part_done(folder_of(self.out, arm, seed)):.0%}" for arm, seed in self.running]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.study import figures
 from sb3_quantum.study.cell import Cell
@@ -148,10 +149,10 @@ def _state(study: Study, found: Found) -> str:
         for status in ("complete", "running", "failed", "budget")
     }
     taken = sum(bool(cell.manifest.get("taken_over")) for cell in found.cells.values())
-    words = [f"{counts['complete']} of {len(study.cells())} cells are complete"]
+    words = [f"{counts['complete']} of {counted(len(study.cells()), 'cell is', 'cells are')} complete"]
     words += [f"{number} {status}" for status, number in counts.items() if number and status != "complete"]
     if taken:
-        words.append(f"{taken} are runs of an earlier version that were taken over")
+        words.append(f"{counted(taken, 'is a run', 'are runs')} of an earlier version, taken over")
     where = dict.fromkeys(study.environment_of(arm).id for arm in study.arms)
     return f"{', '.join(where)}. {'; '.join(words)}. Study `{study.hash}`."
 
@@ -307,8 +308,8 @@ def _method(study: Study, groups: dict[str, dict[str, list[Cell]]]) -> str:
     worth = ", ".join(f"{BOOTSTRAP_COVERAGE[n][0]:.0%} with {n} seeds" for n in known)
     at = study.evaluation
     return (
-        f"A run counts once, with the mean return of {at.episodes} episodes (reset seeds from {at.first_seed}). All "
-        "intervals are 95 %: Student's for trimmed means for the interquartile mean, Student's for the mean, Yuen's for "
+        f"A run counts once, with the mean return of {counted(at.episodes, 'episode')} (reset seeds from {at.first_seed}). "
+        "All intervals are 95 %: Student's for trimmed means for the interquartile mean, Student's for the mean, Yuen's for "
         "differences, Newcombe's for the probability of improvement. Holm's correction covers the comparisons of one table of "
         "arms. "
         "In simulations with 3 to 10 seeds, of normal, skewed, heavy-tailed and sometimes failing runs, the interval of the "

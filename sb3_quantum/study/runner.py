@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.study.cell import Cell, DamagedCellError, folder_of, read_cell
 from sb3_quantum.study.folder import check_void, find, keep_form
 from sb3_quantum.study.models import check_arms
@@ -135,8 +136,14 @@ def run_locally(
                     progress.end(key, None if failed else cell)
             progress.tick()
     except KeyboardInterrupt:
-        print(f"\nStopping: {len(processes)} cells write a checkpoint; again to stop at once", flush=True)
+        print(
+            f"\nStopping: {counted(len(processes), 'cell writes', 'cells write')} a checkpoint; again to stop at once",
+            flush=True,
+        )
         end_processes(list(processes.values()))
-        print(f"{progress.n_done} cells are complete; the same command continues with the rest", flush=True)
+        print(
+            f"{counted(progress.n_done, 'cell is', 'cells are')} complete; the same command continues with the rest",
+            flush=True,
+        )
         return STOPPED
     return 1 if progress.n_failed else 0

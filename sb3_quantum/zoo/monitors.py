@@ -19,6 +19,7 @@ from typing import Any
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common.durable import replacing
 
 #: column that marks episodes cut by an interruption
@@ -125,7 +126,9 @@ def rewind(
         position = Position(**noted[index]) if index < len(noted) else None
         header, names, rows, problem = _read(path, None if position is None else position.rows)
         if problem is not None:
-            warnings.warn(f"{path} {problem}: {len(rows)} episodes of it are kept", stacklevel=2)
+            warnings.warn(
+                f"{path} {problem}: {counted(len(rows), 'episode of it is', 'episodes of it are')} kept", stacklevel=2
+            )
         if position is None:
             done, kept = 0, []
             for row in rows:

@@ -11,6 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.zoo.search import sample_qtd3_params
 
 #: user attribute of a study for the process of a trial, followed by the trial's number. rl_zoo3 prints the best trial's own
@@ -124,7 +125,7 @@ def check_trial_id(manager: Any) -> None:
         raise ValueError(f"There is no study {name!r} in {storage}")
     trials = study.get_trials(deepcopy=False)
     if not 0 <= number < len(trials):
-        raise ValueError(f"--trial-id {number}: the study {name!r} has {len(trials)} trials, counted from 0")
+        raise ValueError(f"--trial-id {number}: the study {name!r} has {counted(len(trials), 'trial')}, counted from 0")
     check_trial(trials[number])
     manager.trial_id = _Given(number)
 

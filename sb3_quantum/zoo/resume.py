@@ -21,6 +21,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.zoo import continuation, monitors, runs
 from sb3_quantum.zoo.checkpoints import checkpoints, damaged_files, restore_generators
 from sb3_quantum.zoo.evaluations import write_beside
@@ -322,7 +323,8 @@ class ResumableExperimentManager(ExperimentManager):
             model.replay_buffer = empty
             missing = continuation.missing_transitions(model, self.n_timesteps)
             warnings.warn(
-                f"{problem}; the run continues with an empty one, and collects {missing} transitions " f"before it learns",
+                f"{problem}; the run continues with an empty one, and collects {counted(missing, 'transition')} before it "
+                "learns",
                 stacklevel=2,
             )
 
@@ -361,7 +363,7 @@ class ResumableExperimentManager(ExperimentManager):
         """Train the rest of the total, if there is any."""
         total = self.n_timesteps
         if model.num_timesteps >= total:
-            print(f"Nothing left to do: {model.num_timesteps} of {total} steps are done")
+            print(f"Nothing left to do: {model.num_timesteps:,} of {counted(total, 'step is', 'steps are')} done")
             # Of a larger total than asked for now
             if getattr(model, "interruption", None) is not None:
                 setattr(model, "interruption", None)  # noqa: B010

@@ -8,6 +8,7 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.zoo.checkpoints import write_checkpoint
 from sb3_quantum.zoo.continuation import generator_state
 from sb3_quantum.zoo.monitors import positions
@@ -81,7 +82,7 @@ class CheckpointWriter(BaseCallback):
         texts = {CONTINUATION: self._last_noted or self._note()}
         path = write_checkpoint(self.model, self.run, self.env_name, texts)
         if self.model.verbose > 0:
-            print(f"Checkpoint at {self.model.num_timesteps} steps: {path}")
+            print(f"Checkpoint at {counted(self.model.num_timesteps, 'step')}: {path}")
 
     def _note(self) -> str:
         """Return the state of the run beside the model."""

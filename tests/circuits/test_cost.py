@@ -158,7 +158,7 @@ def test_times_refuse(value: Any) -> None:
 
 
 def test_unknown_method() -> None:
-    with pytest.raises(ValueError, match="method='adjoint' is unknown, counted are 'qtdnn', 'spsa'"):
+    with pytest.raises(ValueError, match="method='adjoint' is unknown, accepted are 'qtdnn', 'spsa'"):
         gradient_circuits(PAPER_CIRCUIT, "adjoint", 1)
 
 
@@ -217,8 +217,8 @@ def test_command_prints_both_counts(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     text = capsys.readouterr().out
     for figure in (
-        "256 rows x 220 inputs x 10 outputs x 1000 shots x 0.5 us = 281.6 s per update",
-        "256 rows x (100 theta x 2 + 100 phi x 4) x 1000 shots x 0.5 us = 76.8 s per update",
+        "256 rows x 220 inputs x 10 outputs x 1,000 shots x 0.5 us = 281.6 s per update",
+        "256 rows x (100 theta x 2 + 100 phi x 4) x 1,000 shots x 0.5 us = 76.8 s per update",
         "17.85 years for 2,000,000 gradients",
         "8.923 years for 1,000,000 gradients at policy_delay=2; ten years are reached after 1,120,654.",
         "all marginals come from the same shots",

@@ -235,5 +235,5 @@ def test_models_train_alike_with_either_storage(dictionary: bool, n_steps: int, 
 
 
 def test_the_storage_is_checked() -> None:
-    with pytest.raises(ValueError, match="storage must be one of 'ram', 'memmap', got 'disk'"):
+    with pytest.raises(ValueError, match="storage='disk' is unknown, accepted are 'ram', 'memmap'"):
         make(QuantumReplayBuffer, storage="disk")

@@ -143,7 +143,7 @@ def test_makers_name_what_is_accepted() -> None:
         make_block("pqs", PaperCircuit(3, 2))
     with pytest.raises(
         ValueError,
-        match=r"encoding_kwargs \['angle'\] do not fit encoding='rms', accepted are \['angle_scale'.*mean 'angle_scale'",
+        match=r"encoding_kwargs do not fit encoding='rms': 'angle' is unknown, did you mean 'angle_scale'",
     ):
         make_encoding("rms", PaperCircuit(3, 2), {"angle": 1})
 

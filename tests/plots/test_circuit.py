@@ -69,7 +69,7 @@ def test_of_a_wide_circuit_the_joined_qubits_are_drawn(n_qubits: int) -> None:
     wanted = circuit.wrap_angles(angles).reshape(2, n_qubits, 2)[:, [5, n_qubits - 1]].reshape(4, 2)
     assert np.allclose(turns, wanted, atol=1e-6)
     figure = circuit_figure(circuit, inputs, "Wide")
-    assert f"2 of {n_qubits} qubits are drawn" in figure.texts[0].get_text() and figure.get_figheight() < 5
+    assert f"Drawn are 2 of {n_qubits} qubits" in figure.texts[0].get_text() and figure.get_figheight() < 5
     # Without a gate of two qubits, and with too many of them
     assert _part(PaperCircuit(n_qubits, 1, 0).to_qiskit(angles[:, : 2 * n_qubits], measure=False)).num_qubits == 24
     ring = BrickworkCircuit(n_qubits, 1)

@@ -90,7 +90,7 @@ def test_held_out_states_are_not_those_just_fitted() -> None:
     rows = {tuple(row) for row in held_out}
     assert rows <= {tuple(row) for row in buffer.observations[30:40, 0]} and len(rows) == 10
     buffer._get_samples(np.arange(40))
-    with pytest.raises(ValueError, match="all 40 transitions were in the last mini-batch"):
+    with pytest.raises(ValueError, match="each of its 40 transitions was in the last mini-batch"):
         buffer.sample_held_out(1, np.random.default_rng(0))
 
 

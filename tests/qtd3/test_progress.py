@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList, Progr
 
 from sb3_quantum import FidelityCallback
 from sb3_quantum.qtd3.callbacks import walk
-from sb3_quantum.qtd3.progress import QuantumProgressBarCallback, with_progress
+from sb3_quantum.qtd3.progress import QuantumProgressBarCallback, _short, with_progress
 from tests.qtd3.test_train import equal, pendulum, weights
 
 
@@ -104,3 +104,25 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sb3_callbacks, "tqdm", None)
     with pytest.raises(ImportError, match="You must install tqdm and rich"):
         pendulum().learn(10, progress_bar=True)
+
+
+@pytest.mark.parametrize(("number", "text"), [(7, "7"), (999, "999"), (1_000, "1k"), (12_345, "12.3k"), (999_999, "1000k"),
+                                              (1_000_000, "1M"), (123_456_789, "123M"), (2.5e9, "2.5G")])  # fmt: skip
+def test_steps_are_short_in_a_narrow_terminal(number: float, text: str) -> None:
+    assert _short(number) == text and len(text) <= 5
+
+
+def test_it_takes_one_line_of_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a million steps, five-digit returns and a cosine: what does not fit is left out, and nothing wraps."""
+    monkeypatch.setattr(rich, "_console", None)
+    monkeypatch.setenv("COLUMNS", "80")
+    fidelity = FidelityCallback(freq=100, n_states=16)
+
+    class Stop(BaseCallback):
+        def _on_step(self) -> bool:
+            return self.n_calls < 210
+
+    pendulum(learning_starts=50).learn(1_000_000, callback=CallbackList([fidelity, Stop()]), progress_bar=True)
+    shown = capsys.readouterr().out
+    lines = [line.rstrip() for line in shown.splitlines() if line.strip()]
+    assert len(lines) == 1 and re.search(r"210/1M .* return -\d+\.\d  cosine [01]\.\d\d$", lines[0]), shown

@@ -200,7 +200,7 @@ def test_a_changed_study_says_which_cells_are_void(change: dict[str, str], claus
     study = small(**change)
     ((cell, changes),) = find(study, copy).void
     assert changes == [clause] and cell.label == "pqc seed 0"
-    with pytest.raises(StudyError, match="1 of its cells are void: pqc seed 0") as caught:
+    with pytest.raises(StudyError, match="1 cell of it is void: pqc seed 0") as caught:
         check_void(study, copy, renew=False)
     assert clause in str(caught.value) and "--renew" in str(caught.value)
     with pytest.raises(StudyError, match="cell pqc seed 0 is void"):

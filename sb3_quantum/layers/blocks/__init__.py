@@ -7,7 +7,8 @@ from typing import Any
 import torch as th
 
 from sb3_quantum.circuits import Circuit
-from sb3_quantum.circuits.checks import check_choice, check_keywords, parameters, shown, unknown_names
+from sb3_quantum.circuits.checks import check_choice, check_keywords, keywords_checked, parameters, shown, unknown_names
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.layers.blocks.base import CLAIMS, Block, BlockStep, Pairs
 from sb3_quantum.layers.blocks.bernoulli import ESTIMATORS, BernoulliBlock
 from sb3_quantum.layers.blocks.fc import FCBlock
@@ -73,6 +74,7 @@ def check_block_kwargs(block: "str | type[Block] | Block", kwargs: dict[str, Any
     return kwargs
 
 
+@keywords_checked({})
 def make_block(
     block: "str | type[Block] | Block",
     ansatz: Circuit,
@@ -99,10 +101,11 @@ def make_block(
     else:
         made = block_class(block).for_policy(ansatz, {"readout": readout, **(settings or {})}, **kwargs)
     if made.n_inputs != ansatz.n_inputs:
-        raise ValueError(f"block={made.name!r} has {made.n_inputs} inputs, and {ansatz} has {ansatz.n_inputs}")
+        raise ValueError(f"block={made.name!r} has {counted(made.n_inputs, 'input')}, and {ansatz} has {ansatz.n_inputs}")
     if made.records and made.n_outputs != ansatz.n_qubits:
         raise ValueError(
-            f"block={made.name!r} has {made.n_outputs} outputs, and recorded pairs have {ansatz.n_qubits}, one a qubit"
+            f"block={made.name!r} has {counted(made.n_outputs, 'output')}, and recorded pairs have {ansatz.n_qubits}, "
+            "one a qubit"
         )
     made.readout = readout
     return made

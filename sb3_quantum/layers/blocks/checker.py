@@ -9,6 +9,8 @@ import cloudpickle
 import numpy as np
 import torch as th
 
+from sb3_quantum.circuits.checks import keywords_checked
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.layers.blocks.base import CLAIMS, Block, Pairs
 from sb3_quantum.layers.readout import READOUTS
 
@@ -18,6 +20,7 @@ STEP = 1e-5
 ROWS = 16
 
 
+@keywords_checked({})
 def check_block(block: Block, tolerance: float = 1e-4, draws: int = 4000, false_alarm: float = 1e-6) -> None:
     """
     Check that a block fulfils the contract and its own claims.
@@ -98,9 +101,9 @@ def _check_outputs(block: Block) -> None:
                 (f"run(inputs, {readout!r}, generator)", block.run(inputs, readout, generator)),
                 (f"act(inputs, {readout!r}).outputs", block.act(inputs, readout).outputs),
             ):
-                _check_like(f"{what} of {rows} rows", found, inputs, block.n_outputs)
+                _check_like(f"{what} of {counted(rows, 'row')}", found, inputs, block.n_outputs)
         surrogate = block.surrogate(inputs)
-        _check_like(f"surrogate(inputs) of {rows} rows", surrogate, inputs, block.n_outputs)
+        _check_like(f"surrogate(inputs) of {counted(rows, 'row')}", surrogate, inputs, block.n_outputs)
         if block.surrogate_is_probability:
             assert bool(((surrogate >= 0) & (surrogate <= 1)).all()), "surrogate_is_probability, but outputs leave [0, 1]"
         assert th.equal(inputs, before), "inputs must not be changed in place"
