@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from sb3_quantum.plots.figure import new_figure, tidy_axes
+from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
 from sb3_quantum.plots.runs import COLOURS
 
 #: what a kind of inputs is called above a map
 INPUTS = {
-    "trained": "10 qubits, before any fit, angles spread by 0.5 rad",
-    "uniform": "10 qubits, before any fit, uniform angles",
+    "trained": "10 qubits, before any fit,\nangles spread by 0.5 rad",
+    "uniform": "10 qubits, before any fit,\nuniform angles",
 }
 FAMILIES = {(10, 1): "10 layers, 1 CZ (the paper)", (5, 5): "5 layers, 5 CZ", (10, 5): "10 layers, 5 CZ"}
 GROWING = {"paper": "paper, 10 layers", "matching": "matching, 5 layers", "bricks": "bricks, 8 layers"}
@@ -29,15 +29,16 @@ def draw_map(rows: list[dict[str, Any]], kind: str, path: Path) -> None:
     """
     chosen = [row for row in rows if row["qubits"] == 10 and row["inputs"] == kind]
     layers, gates = sorted({row["layers"] for row in chosen}), sorted({row["n_cz"] for row in chosen})
-    maps: dict[str, Callable[[dict[str, Any]], float]] = {
-        "Mean field: cosine": lambda row: row["cosine"]["mean_field"]["0"],
-        "Pair correlations: cosine": lambda row: row["cosine"]["pair_correlations"]["0"],
-        "Norm of the exact gradient": lambda row: row["gradient_norm"],
-        "Spread of an expected bit": lambda row: row["marginal_std"],
+    # What is drawn, and its decimals
+    maps: dict[str, tuple[Callable[[dict[str, Any]], float], int]] = {
+        "mean field: cosine": (lambda row: row["cosine"]["mean_field"]["0"], 2),
+        "pairs: cosine": (lambda row: row["cosine"]["pair_correlations"]["0"], 2),
+        "norm of the gradient": (lambda row: row["gradient_norm"], 1),
+        "spread of a bit": (lambda row: row["marginal_std"], 2),
     }
-    figure = new_figure(7, 6.2, layout="constrained")
+    figure = new_figure(WIDTH, 5.2, layout="constrained")
     panels = figure.subplots(2, 2)
-    for place, (axes, (title, value)) in enumerate(zip(panels.flat, maps.items(), strict=True)):
+    for place, (axes, (title, (value, decimals))) in enumerate(zip(panels.flat, maps.items(), strict=True)):
         grid = np.array(
             [
                 [np.mean([value(row) for row in chosen if (row["layers"], row["n_cz"]) == (n, c)] or [np.nan]) for n in layers]
@@ -48,20 +49,32 @@ def draw_map(rows: list[dict[str, Any]], kind: str, path: Path) -> None:
         axes.imshow(grid, origin="lower", aspect="auto", cmap="cividis", vmin=0, vmax=high)
         for (y, x), number in np.ndenumerate(grid):
             colour = "white" if number < 0.5 * high else "black"
-            axes.text(x, y, f"{number:.2f}", ha="center", va="center", color=colour, fontsize=10)
+            axes.text(x, y, shown(number, decimals), ha="center", va="center", color=colour)
         if 10 in layers and 1 in gates:
             frame = (layers.index(10) - 0.46, gates.index(1) - 0.46)
             axes.add_patch(_frame(frame))
         axes.set_xticks(range(len(layers)), [str(n) for n in layers])
         axes.set_yticks(range(len(gates)), [str(n) for n in gates])
-        axes.set_title(title, fontsize=11)
+        axes.set_title(title, loc="left", fontsize="medium")
         axes.label_outer()
     for axes in panels[-1]:
         axes.set_xlabel("layers")
     for axes in panels[:, 0]:
         axes.set_ylabel("CZ gates per layer")
-    figure.suptitle(f"{INPUTS[kind]}. Framed: the paper's circuit", fontsize=11)
-    figure.savefig(path, dpi=150)
+    figure.suptitle(f"{INPUTS[kind]}; framed: the paper's circuit", fontsize="medium")
+    figure.savefig(path)
+
+
+def shown(number: float, decimals: int) -> str:
+    """
+    Write a number in as few letters as a cell has room for.
+
+    :param number: not negative
+    :param decimals: digits after the point
+    :return: without a leading zero; a cosine that rounds to one is "1"
+    """
+    text = f"{number:.{decimals}f}"
+    return "1" if text == "1.00" else text.removeprefix("0") if decimals > 1 else text
 
 
 def _frame(corner: tuple[float, float]) -> Any:
@@ -82,8 +95,8 @@ def draw_growth(growth: list[dict[str, Any]], curves: list[dict[str, Any]], path
     """
     from matplotlib.lines import Line2D
 
-    figure = new_figure(7, 6.4, layout="constrained")
-    panels = figure.subplot_mosaic([["cosines", "cosines"], ["costs", "fits"]])
+    figure = new_figure(WIDTH, 8, layout="constrained")
+    panels = figure.subplot_mosaic([["cosines"], ["costs"], ["fits"]])
     cosines, costs, fits = (panels[name] for name in ("cosines", "costs", "fits"))
     for colour, (name, label) in zip(COLOURS, GROWING.items(), strict=False):
         rows = sorted((row for row in growth if row["circuit"] == name), key=lambda row: row["qubits"])
@@ -110,18 +123,19 @@ def draw_growth(growth: list[dict[str, Any]], curves: list[dict[str, Any]], path
             curve = row["cosine"][prior]
             fits.plot([steps.index(int(step)) for step in curve], list(curve.values()), style, color=colour, label=label)
     for axes, title, label in (
-        (cosines, "Cosine before any fit", "qubits"),
-        (costs, "Operations, 5 layers, matching", "qubits"),
-        (fits, "Cosine over fits, 10 qubits", "fits"),
+        (cosines, "cosine before any fit", "qubits"),
+        (costs, "operations, 5 layers, matching", "qubits"),
+        (fits, "cosine over fits, 10 qubits", "fits"),
     ):
-        axes.set_title(title, fontsize=11)
+        axes.set_title(title, loc="left", fontsize="medium")
         tidy_axes(axes, label)
     costs.set_yscale("log")
-    costs.legend(fontsize=9, frameon=False)
+    costs.legend(frameon=False)
     for axes, styles in ((cosines, ("pairs", "mean field")), (fits, ("prior of pairs", "no prior"))):
         axes.set_ylim(-0.05, 1.05)
         kinds = [Line2D([], [], color="0.3", linestyle=("-", "--" if axes is cosines else ":")[n]) for n in range(2)]
         handles, labels = axes.get_legend_handles_labels()
-        place: dict[str, Any] = dict(loc="lower center", ncols=2) if axes is cosines else dict(loc="center right")
-        axes.legend([*handles, *kinds], [*labels, *styles], fontsize=8, framealpha=0.85, **place)
-    figure.savefig(path, dpi=150)
+        axes.legend(
+            [*handles, *kinds], [*labels, *styles], frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.45, -0.24)
+        )
+    figure.savefig(path)

@@ -45,7 +45,7 @@ from simulator_parts import arithmetic, seconds
 from splitting_forms import SPLITTING_FORMS, PyQrackHybrid
 
 from sb3_quantum.common.durable import write_text
-from sb3_quantum.plots.figure import new_figure, tidy_axes
+from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
 from sb3_quantum.plots.runs import COLOURS, STYLES
 
 FORMS = [*STATEVECTOR_FORMS, *SPLITTING_FORMS]
@@ -253,8 +253,8 @@ def plot(figures: dict[str, dict[str, float]], path: Path) -> None:
     :param figures: with construction, as from :func:`table`
     :param path: of the image
     """
-    figure = new_figure(7, 5.2, layout="constrained")
-    sizes_of, batches_of = figure.subplots(1, 2, sharey=True)
+    figure = new_figure(WIDTH, 5.2, layout="constrained")
+    sizes_of, batches_of = figure.subplots(1, 2, sharey=True, width_ratios=(5, 3))
     peers = [engine for engine in figures if engine not in ("ours", "full")]
     colours = [colour for colour in COLOURS if colour != "#000000"]
     for engine, sizes in figures.items():
@@ -271,15 +271,15 @@ def plot(figures: dict[str, dict[str, float]], path: Path) -> None:
         batches_of.plot([p[1] for p in batches], [p[2] for p in batches], **style)
     for axes, label, ticks in (
         (sizes_of, "qubits (batch 1)", [2, 4, 8, 16, 30, 60, 127]),
-        (batches_of, "circuits in a batch (10 qubits)", [1, 4, 16, 64, 256]),
+        (batches_of, "batch (10 qubits)", [1, 4, 16, 64, 256]),
     ):
         axes.set(xscale="log", yscale="log")
         axes.minorticks_off()
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         tidy_axes(axes, label)
-    sizes_of.set_ylabel("microseconds per circuit, with construction")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    figure.savefig(path, dpi=150)
+    sizes_of.set_ylabel("microseconds per circuit,\nwith construction")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(path)
 
 
 def report(results: dict[str, Any], missing: dict[str, str]) -> None:

@@ -31,7 +31,7 @@ from gymnasium import spaces
 from sb3_quantum import PAPER, MlpPolicy, QuantumTD3
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.layers import circuit_statistics, gradient_fidelity
-from sb3_quantum.plots.figure import new_figure, tidy_axes
+from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
 from sb3_quantum.plots.runs import COLOURS
 from sb3_quantum.zoo import hyperparams_path
 
@@ -295,7 +295,7 @@ def plot(figures: dict[str, Any], path: Path) -> None:
     :param figures: everything that was measured
     :param path: of the image
     """
-    figure = new_figure(7, 6, layout="constrained")
+    figure = new_figure(WIDTH, 5, layout="constrained")
     panels = figure.subplot_mosaic([["live", "live"], ["random", "trained"]], height_ratios=(3, 2.4), sharey=True)
     label = "cosine with the\nexact gradient"
     for name, rows in figures["live_runs"].items():
@@ -303,18 +303,18 @@ def plot(figures: dict[str, Any], path: Path) -> None:
         style = "--" if seed != "seed 0" else "-"
         steps, cosines = [row["step"] / 1000 for row in rows], [row["cosine"] for row in rows]
         panels["live"].plot(steps, cosines, style, label=name, marker="o", markersize=4, color=RECIPE_COLOURS[recipe])
-    panels["live"].set_title("In training on Humanoid-v4", fontsize=11)
+    panels["live"].set_title("in training on Humanoid-v4", loc="left", fontsize="medium")
     tidy_axes(panels["live"], "thousand environment steps", label)
     panels["live"].legend(frameon=False, loc="center right")
     for states in ("random", "trained"):
         for recipe, part in figures["offline"][states].items():
             seconds, cosines = [point["ms"] / 1000 for point in part["curve"]], [point["cosine"] for point in part["curve"]]
             panels[states].plot(seconds, cosines, "o-", markersize=4, label=recipe, color=RECIPE_COLOURS[recipe])
-        panels[states].set_title(f"Offline, states of a {states} policy", fontsize=11)
+        panels[states].set_title(f"offline, {states} policy", loc="left", fontsize="medium")
         tidy_axes(panels[states], "seconds of fitting", label if states == "random" else "")
     panels["random"].legend(frameon=False, loc="center right", bbox_to_anchor=(1, 0.7))
     panels["live"].set_ylim(-0.1, 1.05)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path)
 
 
 def collect(default: Path, paper: Path) -> None:

@@ -28,7 +28,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sb3_quantum import PAPER, QuantumTD3
 from sb3_quantum.common.durable import write_text
-from sb3_quantum.plots.figure import new_figure, tidy_axes
+from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
 from sb3_quantum.plots.runs import COLOURS
 from sb3_quantum.study import make_model, read_study
 
@@ -212,20 +212,20 @@ def draw(results: dict[int, dict[str, dict[str, float]]], path: Path) -> None:
     :param results: of :func:`measure`, by threads
     :param path: where the picture goes
     """
-    figure = new_figure(7, 3.6, layout="constrained")
-    panels = figure.subplots(1, len(results), sharey=True, squeeze=False)[0]
+    figure = new_figure(WIDTH, 1.2 + 2.3 * len(results), layout="constrained")
+    panels = figure.subplots(len(results), 1, squeeze=False)[:, 0]
     for axes, (threads, ms) in zip(panels, results.items(), strict=True):
         left = np.zeros(len(ms))
         for (label, phases), colour in zip(DRAWN.items(), [*COLOURS, "#999999"], strict=True):
             widths = np.array([sum(row.get(phase, 0.0) for phase in phases) for row in ms.values()])
             axes.barh([NAMES.get(name, name) for name in ms], widths, left=left, color=colour, label=label)
             left += widths
-        axes.set_title(f"{threads} thread{'s' * (threads > 1)}", fontsize=11)
+        axes.set_title(f"{threads} thread{'s' * (threads > 1)}", loc="left", fontsize="medium")
+        axes.invert_yaxis()
         tidy_axes(axes, "ms per environment step")
         axes.grid(visible=False, axis="y")
-    panels[0].invert_yaxis()  # of all panels, which share it
-    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, fontsize=9, loc="outside lower center", ncols=4)
-    figure.savefig(path, dpi=150)
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
+    figure.savefig(path)
 
 
 def profile(path: Path) -> None:

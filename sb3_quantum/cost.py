@@ -2,9 +2,11 @@
 
 import argparse
 import math
+import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from sb3_quantum.circuits import (
     CHIPS,
@@ -111,6 +113,27 @@ def comparison(ansatz: PaperCircuit, plan: TrainingPlan) -> str:
     return "\n".join(lines)
 
 
+def draw(ansatz: PaperCircuit, plan: TrainingPlan, chips: dict[str, ChipTimes], path: Path) -> None:
+    """
+    Draw the chip time of a training.
+
+    :param ansatz: the circuit
+    :param plan: how much is trained
+    :param chips: times by the chip's name
+    :param path: of the image
+    :raises SystemExit: if matplotlib is missing, or the file cannot be written
+    """
+    from sb3_quantum.common.durable import replacing
+    from sb3_quantum.plots import cost_figure
+
+    try:
+        figure = cost_figure(ansatz, plan, chips)
+        with replacing(path) as partial:
+            figure.savefig(partial)
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
 def _at_least(kind: Callable[[str], float], least: float) -> Callable[[str], float]:
     """Make a type for argparse: a finite number with a lower bound."""
 
@@ -160,6 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("--job", "of overhead per job, instead of the chips' own"),
     ):
         parser.add_argument(option, type=_at_least(float, 0), metavar="SECONDS", help="Seconds " + text)
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="Also draw the chip time of a training here")
     args = parser.parse_args(arguments)
 
     ansatz = PaperCircuit(args.n_qubits, args.n_layers)
@@ -181,6 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, times in chips.items():
         changed = f" (changed: {', '.join(own)})" if own else ""
         print(textwrap.fill(f"{name}: {times.source}{changed}", 120, initial_indent="  ", subsequent_indent="    "))
+    if args.plot is not None:
+        draw(ansatz, plan, chips, args.plot)
 
 
 if __name__ == "__main__":

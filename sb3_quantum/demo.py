@@ -74,11 +74,12 @@ def draw(model: Any, folder: Path) -> list[Path]:
     from sb3_quantum.plots import circuit_figure, load_run, runs_figure
 
     runs, circuit = folder / "runs.png", folder / "circuit.png"
-    runs_figure([load_run(folder, "QuantumTD3, links cut")], title=ENV).savefig(runs, dpi=150)
+    runs_figure([load_run(folder, "QuantumTD3, links cut")], title=ENV).savefig(runs)
     obs, _ = model.policy.obs_to_tensor(model.env.observation_space.sample())
     inputs, _ = model.actor.encode(obs)
-    figure = circuit_figure(model.policy.quantum_layer.ansatz, inputs.detach(), "The circuit of one observation")
-    figure.savefig(circuit, dpi=150)
+    ansatz = model.policy.quantum_layer.ansatz
+    figure = circuit_figure(ansatz, inputs.detach(), "The circuit of one observation", layers_per_row=2)
+    figure.savefig(circuit)
     return [runs, circuit]
 
 

@@ -82,7 +82,7 @@ def main() -> None:
         grouped = len(arms) < len(runs)
         with replacing(args.output) as partial:
             figure = arms_figure(arms, args.window, args.title) if grouped else runs_figure(runs, args.window, args.title)
-            figure.savefig(partial, dpi=150)
+            figure.savefig(partial)
     except (ImportError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     counts = [counted(len(runs), "run")] + [counted(len(arms), "arm")] * grouped

@@ -33,7 +33,7 @@ from sb3_quantum.common import interquartile_mean, interval, returns_of
 from sb3_quantum.common.durable import replacing, write_text
 from sb3_quantum.common.evaluation import first_observations
 from sb3_quantum.layers import READOUTS
-from sb3_quantum.plots.figure import new_figure, tidy_axes
+from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
 from sb3_quantum.plots.runs import COLOURS
 from sb3_quantum.qtd3 import QuantumTD3
 from sb3_quantum.zoo.environments import add_environment_arguments, environment_of
@@ -177,7 +177,7 @@ def evaluate(
     return rows
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
+def plot(rows: list[dict[str, Any]], path: str | Path) -> None:
     """
     Plot return against noise, one line per readout; backends without a noise level are markers at the sides.
 
@@ -186,7 +186,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     :raises ImportError: if matplotlib is missing
     """
     labels = list(dict.fromkeys(row["label"] for row in rows))
-    figure = new_figure(1.5 + 0.9 * len(labels), 4.2, layout="constrained")
+    figure = new_figure(max(WIDTH, 0.7 + 0.65 * len(labels)), 3.6, layout="constrained")
     axes = figure.add_subplot()
     readouts = list(dict.fromkeys(row["readout"] for row in rows))
     for shift, readout in enumerate(readouts):
@@ -198,10 +198,10 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         label = f'readout "{readout}"'
         axes.errorbar(places, middles, errors, marker="o", capsize=3, linewidth=1, color=COLOURS[shift], label=label)
     axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
-    tidy_axes(axes, ylabel="return: interquartile mean and 95 % interval")
+    tidy_axes(axes, ylabel="return: interquartile mean\nand its 95 % interval")
     axes.legend(frameon=False)
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=150)
+    with replacing(Path(path)) as partial:
+        figure.savefig(partial)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 from sb3_quantum.plots.arms import arms_figure
 from sb3_quantum.plots.callback import FigureCallback
 from sb3_quantum.plots.circuit import circuit_figure
+from sb3_quantum.plots.cost import cost_figure
 from sb3_quantum.plots.film import film_frames, write_film
 from sb3_quantum.plots.runs import Curve, Run, load_run, runs_figure
 
@@ -10,6 +11,7 @@ __all__ = [
     "Run",
     "arms_figure",
     "circuit_figure",
+    "cost_figure",
     "film_frames",
     "load_run",
     "runs_figure",

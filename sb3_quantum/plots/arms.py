@@ -6,7 +6,7 @@ import numpy as np
 
 from sb3_quantum.circuits.checks import keywords_checked
 from sb3_quantum.circuits.wording import counted
-from sb3_quantum.plots.figure import new_figure, tidy_axes
+from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
 from sb3_quantum.plots.runs import Curve, Run, look_of, running_mean
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def arms_figure(arms: dict[str, list[Run]], window: int = 20, title: str = "") -
     panels = {label: curves for label, curves in panels.items() if any(curves.values())}
     if not panels:
         raise ValueError("these runs have neither returns nor cosines")
-    figure = new_figure(8, 0.8 + 3.6 * len(panels), layout="constrained")
+    figure = new_figure(WIDTH, 0.6 + 2.3 * len(panels), layout="constrained")
     column = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (label, curves) in zip(column, panels.items(), strict=True):
         for place, these in enumerate(curves.values()):
@@ -93,10 +93,10 @@ def arms_figure(arms: dict[str, list[Run]], window: int = 20, title: str = "") -
     column[-1].set_xlabel("environment steps")
     column[-1].set_xlim(left=0)
     column[-1].xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    column[-1].xaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
+    column[-1].xaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
     handles = [Line2D([], [], linewidth=2, **look_of(place)) for place in range(len(arms))]
     names = [f"{arm} ({counted(len(runs), 'run')})" for arm, runs in arms.items()]
-    columns = max(1, min(len(arms), 72 // (max(map(len, names)) + 8)))
+    columns = max(1, min(len(arms), 48 // (max(map(len, names)) + 8)))
     figure.legend(handles, names, loc="outside upper center", ncols=columns, title=title or None)
     return figure
 

@@ -1,5 +1,6 @@
 """Drawings of circuits."""
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch as th
 
 from sb3_quantum.circuits import Circuit
 from sb3_quantum.circuits.checks import keywords_checked
-from sb3_quantum.plots.figure import new_figure
+from sb3_quantum.plots.figure import WIDTH, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,19 +17,18 @@ if TYPE_CHECKING:
 #: inches per column and per qubit of Qiskit's drawing
 _INCHES = 0.66
 #: fonts, in points, that fit the boxes at that size
-_FONTS = {"fontsize": 10.5, "subfontsize": 7.5}
+_FONTS = {"fontsize": 14.5, "subfontsize": 11.3}
 _STYLE = {
     **_FONTS,
     "barrierfacecolor": "#EEEEEE",
     "displaycolor": {"r": ("#DCE9F5", "#000000"), "cz": ("#D55E00", "#D55E00")},
 }
 #: caption of the drawing
-_CAPTION = "Angles in radians; CZ in orange; every qubit is measured at the end"
+_CAPTION = "Angles in radians; CZ in orange; all qubits are measured"
 #: maximum number of qubits in a drawing; more would fill many pages
 MAX_QUBITS = 24
-#: inches for title and caption
-_HEAD = 0.75
-_MIN_WIDTH = 6.2
+#: letters of the title and the caption in an inch, at 11 points
+_LETTERS = 12.5
 
 
 @keywords_checked({})
@@ -66,15 +66,18 @@ def circuit_figure(ansatz: Circuit, inputs: "th.Tensor | np.ndarray", title: str
     # Qiskit scales its fonts to the figure's width; here every column has the same width, in every row
     widths = [_INCHES * float(np.ptp(axes.get_xlim())) for axes in rows]
     heights = [_INCHES * float(np.ptp(axes.get_ylim())) for axes in rows]
-    width, height = max(*widths, _MIN_WIDTH), sum(heights) + _HEAD
-    top = height - _HEAD
+    width = max(*widths, WIDTH)
+    head = "\n".join(textwrap.fill(text, int(_LETTERS * width)) for text in (title, caption) if text)
+    head_height = 0.2 + 0.23 * len(head.splitlines())
+    height = sum(heights) + head_height
+    top = height - head_height
     for axes, row_width, row_height in zip(rows, widths, heights, strict=True):
         for text in axes.texts:
             text.set_fontsize(float(text.get_fontsize()) * row_width / figure.get_figwidth())
         top -= row_height
         axes.set_position((0, top / height, row_width / width, row_height / height))
     figure.set_size_inches(width, height)
-    figure.text(0.15 / width, 1 - 0.15 / height, f"{title}\n{caption}".strip(), va="top", fontsize=11, linespacing=1.4)
+    figure.text(0.15 / width, 1 - 0.15 / height, head, va="top", fontsize=11, linespacing=1.4)
     return figure
 
 

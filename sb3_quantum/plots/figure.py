@@ -6,6 +6,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: of a figure in inches: matplotlib's 10 points are 7 where it is printed in a column of 3.3 inches
+WIDTH = 4.7
+#: dots per inch of a picture of that width, which is about 1,000 pixels wide
+DPI = 220
+
 
 def new_figure(width: float, height: float, **kwargs: Any) -> "Figure":
     """
@@ -13,7 +18,7 @@ def new_figure(width: float, height: float, **kwargs: Any) -> "Figure":
 
     :param width: in inches
     :param height: in inches
-    :param kwargs: further arguments of ``matplotlib.figure.Figure``
+    :param kwargs: further arguments of ``matplotlib.figure.Figure``; ``dpi`` is :data:`DPI` by default
     :return: the figure
     :raises ImportError: if matplotlib is missing
     """
@@ -21,7 +26,7 @@ def new_figure(width: float, height: float, **kwargs: Any) -> "Figure":
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('pictures need matplotlib: pip install "sb3-quantum[plots]"') from error
-    return Figure(figsize=(width, height), **kwargs)
+    return Figure(figsize=(width, height), **{"dpi": DPI, **kwargs})
 
 
 def tidy_axes(axes: "Axes", xlabel: str = "", ylabel: str = "") -> None:

@@ -217,20 +217,18 @@ class _Scene:
         self._left = self.figure.add_axes((0.0, 0.0, 0.5, 1.0))
         self._left.axis("off")
         self._image: Any = None
-        right = self.figure.add_axes((0.52, 0.1, 0.47, 0.76))
+        right = self.figure.add_axes((0.52, 0.17, 0.47, 0.69))
         self._panel = CircuitPanel(ansatz, right)
-        self.figure.text(
-            0.53, 0.91, f"the circuit of this step: {counted(ansatz.n_qubits, 'qubit')}", fontsize=9.5, weight="bold"
-        )
-        self.figure.text(
-            0.53, 0.04, "squares: rotation angles    orange: CZ    bars: expected bits", fontsize=7.5, color="0.3"
-        )
+        # In points; half the film's width holds about 27 letters of this size, which are 7 points in a column of 3.3 inches
+        size = 15.3 * width / 720
+        self.figure.text(0.53, 0.89, f"this step's circuit: {counted(ansatz.n_qubits, 'qubit')}", fontsize=size)
+        self.figure.text(0.53, 0.025, "squares: angles, lines: CZ,\nbars: expected bits", fontsize=size, linespacing=1.1)
         self._text = self._left.text(
             0.03,
             0.96,
             "",
             transform=self._left.transAxes,
-            fontsize=9.5,
+            fontsize=size,
             va="top",
             bbox=dict(facecolor="white", edgecolor="none"),
         )

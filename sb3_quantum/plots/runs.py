@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from sb3_quantum.circuits.checks import fields_checked, keywords_checked
-from sb3_quantum.plots.figure import new_figure, tidy_axes
+from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
 from sb3_quantum.qtd3.callbacks import FIDELITY_FILE, RENAMED_KEYS
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
     with_returns = any(run.episodes or run.rollouts or run.evaluations for run in runs)
     names = [name for name, has_data in {"returns": with_returns or not any(wanted.values()), **wanted}.items() if has_data]
     heights = [4 if name == "returns" else 3 for name in names]
-    figure = new_figure(8, 0.9 * sum(heights), layout="constrained")
+    figure = new_figure(WIDTH, 0.6 * sum(heights) + 0.5, layout="constrained")
     panels = dict(
         zip(names, figure.subplots(len(names), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0], strict=True)
     )
@@ -249,7 +249,7 @@ def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
     last.set_xlabel("environment steps")
     last.set_xlim(left=0)
     last.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    last.xaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
+    last.xaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
     for name, axes in panels.items():
         tidy_axes(axes)
         if not axes.has_data():
@@ -257,7 +257,7 @@ def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
         # A grey legend explains the kinds of lines once; colours above the figure identify the runs
         kinds = [Line2D([], [], label=label, **{"color": "0.35", **kind}) for label, kind in shown[name].items()]
         if kinds:
-            axes.legend(handles=kinds, fontsize=9, framealpha=0.85)
+            axes.legend(handles=kinds, framealpha=0.85)
     handles = [Line2D([], [], linewidth=2, **look_of(place)) for place in range(len(runs))]
     figure.legend(handles, [run.label for run in runs], loc="outside upper center", ncols=_columns(runs), title=title or None)
     return figure
@@ -313,4 +313,4 @@ def _marker(curve: Curve) -> str:
 
 def _columns(runs: list[Run]) -> int:
     """Number of the legend's columns that fit the figure's width."""
-    return max(1, min(len(runs), 72 // (max(len(run.label) for run in runs) + 8)))
+    return max(1, min(len(runs), 48 // (max(len(run.label) for run in runs) + 8)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sb3_quantum.common.durable import replacing
-from sb3_quantum.plots.figure import new_figure, tidy_axes
+from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
 from sb3_quantum.plots.runs import COLOURS, STYLES
 from sb3_quantum.study.cell import Cell
 from sb3_quantum.study.statistics import iqm, profile
@@ -23,6 +23,16 @@ def _look(place: int) -> dict[str, str]:
     return {"color": COLOURS[place % len(COLOURS)], "linestyle": STYLES[place // len(COLOURS) % len(STYLES)]}
 
 
+def _legend_height(variants: dict[str, Groups]) -> float:
+    """Inches that the legend of the variant with the most arms takes, in two columns."""
+    return 0.1 * max(len(groups) for groups in variants.values()) + 0.1
+
+
+def _legend_below(axes: "Axes") -> None:
+    """Name the lines below the axes, where no line is hidden."""
+    axes.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.45, -0.2))
+
+
 def write(figure: "Figure", path: Path) -> None:
     """
     Write a figure on white, which is readable on paper and on a dark page.
@@ -31,7 +41,7 @@ def write(figure: "Figure", path: Path) -> None:
     :param path: the PNG file
     """
     with replacing(path) as partial:
-        figure.savefig(partial, dpi=150, facecolor="white")
+        figure.savefig(partial, facecolor="white")
 
 
 def seeds_figure(variants: dict[str, Groups], places: dict[str, int]) -> "Figure":
@@ -43,7 +53,7 @@ def seeds_figure(variants: dict[str, Groups], places: dict[str, int]) -> "Figure
     :return: the figure
     """
     heights = [max(len(groups), 1) for groups in variants.values()]
-    figure = new_figure(8, 1.2 + 0.38 * sum(heights) + 0.5 * len(heights), layout="constrained")
+    figure = new_figure(WIDTH, 0.7 + 0.32 * sum(heights) + 0.5 * len(heights), layout="constrained")
     panels = figure.subplots(len(variants), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (variant, groups) in zip(panels, variants.items(), strict=True):
         for row, (arm, cells) in enumerate(groups.items()):
@@ -55,10 +65,10 @@ def seeds_figure(variants: dict[str, Groups], places: dict[str, int]) -> "Figure
             axes.errorbar(middle, row, xerr=errors, marker="D", capsize=3, color=look["color"])
         axes.set_yticks(range(len(groups)), [arm.removeprefix(f"{variant}-") for arm in groups])
         axes.invert_yaxis()
-        axes.set_title(variant, loc="left", fontsize=10)
+        axes.set_title(variant, loc="left", fontsize="medium")
         tidy_axes(axes)
         _clip(axes, groups)
-    panels[-1].set_xlabel("mean return of a run (dots), interquartile mean and 95 % interval (diamonds)")
+    panels[-1].set_xlabel("return: runs (dots), interquartile mean\nand its 95 % interval (diamonds)")
     return figure
 
 
@@ -79,7 +89,7 @@ def curves_figure(variants: dict[str, Groups], places: dict[str, int], hours: bo
     :param hours: whether to draw against CPU hours instead of environment steps
     :return: the figure
     """
-    figure = new_figure(8, 0.8 + 3.4 * len(variants), layout="constrained")
+    figure = new_figure(WIDTH, (2.9 + _legend_height(variants)) * len(variants), layout="constrained")
     panels = figure.subplots(len(variants), 1, squeeze=False)[:, 0]
     column, scale = ("cpu_minutes", 60.0) if hours else ("steps", 1000.0)
     for axes, (variant, groups) in zip(panels, variants.items(), strict=True):
@@ -97,10 +107,10 @@ def curves_figure(variants: dict[str, Groups], places: dict[str, int], hours: bo
             axes.fill_between(
                 along / scale, values.min(0), values.max(0), color=_look(places[arm])["color"], alpha=0.12, linewidth=0
             )
-        axes.set_title(variant, loc="left", fontsize=10)
+        axes.set_title(variant, loc="left", fontsize="medium")
         tidy_axes(axes, "CPU hours of one core" if hours else "thousand environment steps", "return")
         if axes.lines:
-            axes.legend(fontsize=8, frameon=False, ncols=2)
+            _legend_below(axes)
         else:
             axes.text(0.5, 0.5, "no curves", transform=axes.transAxes, ha="center", color="0.4")
     return figure
@@ -114,7 +124,7 @@ def profiles_figure(variants: dict[str, Groups], places: dict[str, int]) -> "Fig
     :param places: in the order of colours, by arm
     :return: the figure
     """
-    figure = new_figure(8, 0.8 + 3.4 * len(variants), layout="constrained")
+    figure = new_figure(WIDTH, (2.9 + _legend_height(variants)) * len(variants), layout="constrained")
     panels = figure.subplots(len(variants), 1, squeeze=False)[:, 0]
     for axes, (variant, groups) in zip(panels, variants.items(), strict=True):
         every = np.concatenate([cell.returns for cells in groups.values() for cell in cells] or [np.zeros(1)])
@@ -125,7 +135,8 @@ def profiles_figure(variants: dict[str, Groups], places: dict[str, int]) -> "Fig
                 axes.plot(thresholds, share, label=arm, **_look(places[arm]))
                 axes.fill_between(thresholds, low, high, color=_look(places[arm])["color"], alpha=0.12, linewidth=0)
         axes.set_ylim(-0.02, 1.02)
-        axes.set_title(variant, loc="left", fontsize=10)
+        axes.set_title(variant, loc="left", fontsize="medium")
         tidy_axes(axes, "return", "share of episodes with more")
-        axes.legend(fontsize=8, frameon=False, ncols=2)
+        if axes.lines:
+            _legend_below(axes)
     return figure

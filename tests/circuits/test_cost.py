@@ -29,6 +29,7 @@ from sb3_quantum.circuits import (
 )
 from sb3_quantum.cost import YEAR, duration, main
 from sb3_quantum.layers.gradients import circuits_per_gradient, parameter_shift, spsa
+from sb3_quantum.plots import cost_figure
 from tests.qtd3.test_train import pendulum
 
 PAPER_CIRCUIT, PAPER_CHIP = PaperCircuit(10, 10), CHIPS["paper"]
@@ -241,6 +242,21 @@ def test_command_prints_both_counts(capsys: pytest.CaptureFixture[str]) -> None:
 def test_manual_shows_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     assert capsys.readouterr().out in (Path(__file__).parents[2] / "docs" / "cost.md").read_text()
+
+
+def test_the_table_is_drawn(tmp_path: Path) -> None:
+    """A mark for every method and chip, at the table's times; a folder that is not there is named."""
+    plan = TrainingPlan(steps=1000)
+    (axes,) = cost_figure(PaperCircuit(2, 3), plan, CHIPS).axes
+    drawn = {line.get_label(): line.get_xdata() for line in axes.lines}
+    assert list(drawn) == ["qtdnn", "spsa", "finite differences", "parameter shift", "paper's count"]
+    found = [training_seconds(PaperCircuit(2, 3), "parameter_shift", plan, times) for times in CHIPS.values()]
+    assert list(drawn["parameter shift"]) == found
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(CHIPS)
+    main(["--chip", "paper", "--plot", str(tmp_path / "cost.png")])
+    assert (tmp_path / "cost.png").stat().st_size > 5000
+    with pytest.raises(SystemExit, match="nowhere"):
+        main(["--plot", str(tmp_path / "nowhere" / "cost.png")])
 
 
 def test_command_takes_sizes_and_chips(capsys: pytest.CaptureFixture[str]) -> None:

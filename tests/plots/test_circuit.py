@@ -40,7 +40,7 @@ def test_every_angle_is_legible(shape: tuple[int, int]) -> None:
     angles = [text for text in texts if "," in text.get_text()]
     assert len(angles) == ansatz.n_qubits * ansatz.n_layers
     sizes = {round(text.get_fontsize(), 3) for text in angles}
-    assert len(sizes) == 1 and 6 <= sizes.pop() <= 9
+    assert len(sizes) == 1 and 10 <= sizes.pop() <= 11
     width, height = canvas.get_width_height()
     for text in [*texts, *figure.texts]:
         box = text.get_window_extent(renderer)

@@ -144,7 +144,7 @@ def test_command(trained: Path, tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     picture = imread(tmp_path / "runs.png")
-    assert picture.shape[:2] == (1350, 1200) and 0.005 < (picture[..., :3] < 0.9).any(-1).mean() < 0.5
+    assert picture.shape[:2] == (1430, 1034) and 0.005 < (picture[..., :3] < 0.9).any(-1).mean() < 0.5
     assert (tmp_path / "runs.svg").read_text().startswith("<?xml") and (tmp_path / "runs.pdf").read_bytes()[:4] == b"%PDF"
 
 
