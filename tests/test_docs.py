@@ -2,12 +2,14 @@
 
 import importlib
 import inspect
+import json
 import re
 import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -190,10 +192,35 @@ def anchors(page: Path) -> set[str]:
     )
 
 
-@each_page
+#: everything that has links: the pages, the API's, the models' cards, forms and templates, and the text of the notebooks
+LINKING = sorted(
+    [
+        *PAGES,
+        *(ROOT / "docs" / "api").glob("*.md"),
+        *(ROOT / "docs" / "tutorials").glob("*"),
+        *(ROOT / "models").glob("*/README.md"),
+        *(ROOT / ".github").rglob("*.md"),
+    ]
+)
+each_linking_page = pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@cache
+def linking_prose(page: Path) -> str:
+    if page.suffix != ".ipynb":
+        return prose(page)
+    cells = json.loads(text_of(page))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+def targets(page: Path) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", linking_prose(page))
+
+
+@each_linking_page
 def test_links_lead_somewhere(page: Path) -> None:
     broken = []
-    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+    for target in targets(page):
         if re.match(r"\w+:", target):
             continue
         path, _, anchor = target.partition("#")
@@ -201,6 +228,68 @@ def test_links_lead_somewhere(page: Path) -> None:
         if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
             broken.append(target)
     assert broken == []
+
+
+#: well-known addresses, and how they are written
+FORMS = {
+    "arxiv.org": r"/abs/\d{4}\.\d{5}|/abs/\d{4}\.\d{4}",
+    "doi.org": r"/10\.\d{4,}/\S+",
+    "openreview.net": r"/forum\?id=\w{10}",
+    "github.com": r"/[\w-]+/[\w.-]+(/(issues|blob/main/.+|tree/main/.+|actions/workflows/.+))?",
+}
+
+
+def fault_of_an_address(address: str) -> str:
+    """What is wrong with the form of an address of the web, if anything."""
+    parts = urlsplit(address)
+    if parts.scheme != "https" or not re.fullmatch(r"([a-z0-9-]+\.)+[a-z]{2,}", parts.netloc):
+        return "not an https address of a host"
+    tail = parts.path + (f"?{parts.query}" if parts.query else "")
+    if not re.fullmatch(FORMS.get(parts.netloc, ".*"), tail):
+        return f"not as {parts.netloc} writes its addresses"
+    ours = re.fullmatch(r"/sb3-quantum/sb3-quantum/(?:blob|tree)/main/(.+)", parts.path)
+    if ours and not (ROOT / ours[1]).exists():
+        return "not in the repository"
+    workflow = re.match(r"/sb3-quantum/sb3-quantum/actions/workflows/([\w.-]+)", parts.path)
+    if workflow and not (ROOT / ".github" / "workflows" / workflow[1]).exists():
+        return "no such workflow"
+    return ""
+
+
+def addresses() -> list[tuple[str, str]]:
+    """Every address of the web in pages, sources and metadata, with the file that it stands in."""
+    files = [*LINKING, *(ROOT / "sb3_quantum").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py"), ROOT / "CITATION.cff"]
+    found = []
+    for file in [*files, ROOT / "setup.cfg", ROOT / "pyproject.toml"]:
+        text = linking_prose(file) if file in LINKING else text_of(file)
+        for address in re.findall(r"https?://[^\s)>\]\"'`]+", text):
+            if "{" not in address and not re.match(r"https?://(127\.|localhost)", address):
+                found.append((str(file.relative_to(ROOT)), address.rstrip(".,;:")))
+    return found
+
+
+def test_addresses_of_the_web_are_well_formed() -> None:
+    """The network is not asked."""
+    found = addresses()
+    assert len(found) > 30
+    assert [(*place, fault) for place in found if (fault := fault_of_an_address(place[1]))] == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://arxiv.org/abs/2503.09119",
+        "https://arxiv.org/abs/250309119",
+        "https://arxiv.org/pdf/2503.09119v1.pdf",
+        "https://doi.org/1137/0330046",
+        "https://github.com/DLR-RM",
+        "https://github.com/sb3-quantum/sb3-quantum/blob/main/docs/gone.md",
+        "https://github.com/sb3-quantum/sb3-quantum/actions/workflows/gone.yml/badge.svg",
+        "https://nowhere/page",
+    ],
+)
+def test_a_malformed_address_is_found(address: str) -> None:
+    assert fault_of_an_address(address)
 
 
 def test_the_order_of_the_layers_is_the_contracts() -> None:
