@@ -72,7 +72,7 @@ def add_rows(buffer: QuantumReplayBuffer, transitions: int) -> None:
     Write random rows, as if they had been added one by one.
 
     :param buffer: the buffer
-    :param transitions: how many
+    :param transitions: number of transitions
     """
     generator = np.random.default_rng(buffer.n_added)
     for row in np.arange(buffer.n_added, buffer.n_added + transitions // N_ENVS) % buffer.buffer_size:
@@ -102,7 +102,7 @@ def write(folder: Path, rows: int, checkpoints: int) -> dict[str, Any]:
 
     :param folder: the run's folder
     :param rows: transitions of the ring
-    :param checkpoints: how many after the first
+    :param checkpoints: number of checkpoints after the first
     :return: figures
     """
     model = make(rows, "memmap")
@@ -156,7 +156,7 @@ def compare(rows: int, folder: Path, rounds: int) -> dict[str, Any]:
 
     :param rows: transitions of the ring, all written
     :param folder: an empty folder
-    :param rounds: how many times
+    :param rounds: number of rounds
     :return: figures
     """
     models = {}

@@ -45,7 +45,7 @@ POINTERS += ("angles", "outputs", "angle_bias", "index_bias", "is_angle", "facto
 
 def type_of(name: str) -> str:
     """
-    :param name: of a kernel's argument
+    :param name: name of a kernel's argument
     :return: its type, as Triton spells it
     """
     if name in ("uniforms", "choices"):
@@ -59,7 +59,7 @@ def compiled(kernel: Any, capability: int, warps: int, **constants: Any) -> str:
 
     :param kernel: the kernel
     :param capability: compute capability, times ten
-    :param warps: of a block
+    :param warps: number of warps of a block
     :param constants: compile-time constants
     :return: a line with the result
     """

@@ -44,8 +44,8 @@ LINKS_CUT = {
 
 def arm_of(path: Path, figures: dict[str, Any]) -> str:
     """
-    :param path: of a run's figures
-    :param figures: what is in it
+    :param path: path of a run's figures
+    :param figures: its contents
     :return: the arm's name today
     """
     arm = figures["arm"]
@@ -56,7 +56,7 @@ def arm_of(path: Path, figures: dict[str, Any]) -> str:
 
 def curve_of(figures: dict[str, Any]) -> dict[str, np.ndarray]:
     """
-    :param figures: of a run
+    :param figures: figures of a run
     :return: its curve, with the evaluation at the end; empty if there is none
     """
     if "curve" not in figures:
@@ -87,9 +87,9 @@ def cells(study: Study) -> Iterator[Cell]:
 def cell_of(study: Study, arm: Arm, path: Path, figures: dict[str, Any]) -> Cell:
     """
     :param study: one of :data:`FILES`
-    :param arm: of the run
-    :param path: of the run's figures
-    :param figures: what is in it
+    :param arm: arm of the run
+    :param path: path of the run's figures
+    :param figures: its contents
     :return: the run as a cell
     """
     manifest = {

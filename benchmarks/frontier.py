@@ -54,7 +54,7 @@ def trained_inputs(circuit: PaperCircuit, rows: int, rng: np.random.Generator) -
     """
     :param circuit: the circuit
     :param rows: states
-    :param rng: where the randomness comes from
+    :param rng: source of randomness
     :return: circuit inputs as a trained policy with the rms encoding spreads them, ``(rows, n_inputs)``
     """
 
@@ -74,7 +74,7 @@ def uniform_inputs(circuit: PaperCircuit, rows: int, rng: np.random.Generator) -
     """
     :param circuit: the circuit
     :param rows: states
-    :param rng: where the randomness comes from
+    :param rng: source of randomness
     :return: circuit inputs without any order, ``(rows, n_inputs)``
     """
     angles = rng.uniform(-np.pi, np.pi, (rows, circuit.n_angles))
@@ -93,9 +93,9 @@ def measure_circuit(
 
     :param shape: qubits, layers, CZ gates a layer
     :param kind: a key of INPUTS
-    :param priors: to be measured
+    :param priors: names of the priors to measure
     :param fits: numbers of fits, in rising order, 0 first
-    :param seed: of everything
+    :param seed: seed of everything
     :return: plain data
     """
     circuit, rng = PaperCircuit(*shape), np.random.default_rng(seed)
@@ -233,8 +233,8 @@ def missing(part: str, args: argparse.Namespace, rows: list[dict[str, Any]]) -> 
     Measure the rows that are missing.
 
     :param part: one of PARTS
-    :param args: of the command
-    :param rows: what there is
+    :param args: arguments of the command
+    :param rows: the existing rows
     :return: the other rows, one after the other
     """
     if part == "growth":

@@ -23,9 +23,9 @@ def draw_map(rows: list[dict[str, Any]], kind: str, path: Path) -> None:
     Draw four maps for 10 qubits, layers across and CZ gates per layer upwards: cosine of the mean field and pairs before any
     fit; below them, norm of the exact gradient and spread of the expected bits. The paper's circuit is framed.
 
-    :param rows: what ``measure_circuit`` returned, over all shapes and seeds; means over the seeds are drawn
-    :param kind: of inputs, a key of INPUTS
-    :param path: of the picture
+    :param rows: return value of ``measure_circuit``, over all shapes and seeds; means over the seeds are drawn
+    :param kind: kind of inputs, a key of INPUTS
+    :param path: path of the picture
     """
     chosen = [row for row in rows if row["qubits"] == 10 and row["inputs"] == kind]
     layers, gates = sorted({row["layers"] for row in chosen}), sorted({row["n_cz"] for row in chosen})
@@ -89,9 +89,9 @@ def draw_growth(growth: list[dict[str, Any]], curves: list[dict[str, Any]], path
     Draw three panels: cosine of both priors over qubits, their operations beside those of exact simulation, and the cosine
     over the fits with the best prior and with none.
 
-    :param growth: what ``measure_growth`` returned
-    :param curves: what ``measure_circuit`` returned with fits
-    :param path: of the picture
+    :param growth: return value of ``measure_growth``
+    :param curves: return value of ``measure_circuit`` with fits
+    :param path: path of the picture
     """
     from matplotlib.lines import Line2D
 

@@ -27,7 +27,7 @@ def gait(model: QuantumTD3, env_id: str, seed: int, steps: int = 1000) -> dict[s
     :param model: a trained model
     :param env_id: a walking environment of MuJoCo
     :param seed: reset seed
-    :param steps: at most
+    :param steps: maximum number of steps
     :return: steps, mean velocity in m/s, sums of the reward's parts, and the share of actions at their limits
     """
     env = gym.make(env_id)

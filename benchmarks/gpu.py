@@ -66,7 +66,7 @@ class HumanoidShaped(gym.Env[np.ndarray, np.ndarray]):
 def make(algorithm: type[OffPolicyAlgorithm], device: str, batch_size: int = BATCH, **kwargs: Any) -> OffPolicyAlgorithm:
     """
     :param algorithm: TD3 or QuantumTD3
-    :param device: where its networks are
+    :param device: device of its networks
     :param batch_size: rows of a mini-batch
     :param kwargs: further arguments
     :return: a model with the paper's networks, or SB3's of the same widths, whose buffer holds enough rows
@@ -104,7 +104,7 @@ def counted() -> dict[str, dict[str, Any]]:
 
 def print_counted(found: dict[str, dict[str, Any]]) -> None:
     """
-    :param found: of :func:`counted`
+    :param found: results of :func:`counted`
     """
     print(f"Counted, not measured: an update at batch {BATCH}, the mean of one with and one without the actor's step")
     print(f"{'':14s}{'launches':>9s}{'copies':>8s}{'waits':>7s}" + "".join(f"{part:>9s}" for part in PARTS))
@@ -115,7 +115,7 @@ def print_counted(found: dict[str, dict[str, Any]]) -> None:
 
 def seconds_a_call(call: Callable[[], Any], least: float) -> float:
     """
-    :param call: what is timed, several calls between two waits for the device
+    :param call: the calls to time, several calls between two waits for the device
     :param least: seconds to spend on it
     :return: median seconds of a call
     """
@@ -257,7 +257,7 @@ def _profile(model: OffPolicyAlgorithm, batch_size: int) -> dict[str, float]:
 
 def training(seconds: float) -> dict[str, Any]:
     """
-    :param seconds: to train on each device
+    :param seconds: seconds of training on each device
     :return: environment steps per second with the shipped settings, on the GPU and on this machine's CPU
     """
     study = read_study("wall_clock")

@@ -64,7 +64,7 @@ def runs(arm: str) -> list[str]:
 
 def evaluate(path: Path, minutes: float) -> dict[str, Any]:
     """
-    :param path: of a model
+    :param path: path of a model
     :param minutes: CPU time of its training
     :return: its returns, one decimal each, and what it was trained with
     """
@@ -209,7 +209,7 @@ def draw(path: Path) -> None:
     """
     Draw the averaged weights' return over CPU minutes, a line for each seed.
 
-    :param path: of the picture
+    :param path: path of the picture
     """
     figure = new_figure(WIDTH, 4, layout="constrained")
     axes = figure.subplots()

@@ -31,7 +31,7 @@ def live(model: QuantumTD3, env_id: str, n_states: int = 256, episodes: int = 4)
     Measure the priors on states that a trained policy visits.
 
     :param model: a trained model
-    :param env_id: what it plays
+    :param env_id: id of the environment
     :param n_states: states, drawn of those of its episodes
     :param episodes: that it plays
     :return: for each prior the cosine between its gradient and the exact one, of the actor loss; the same for the qtDNN

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 def load(name: str) -> Any:
     """
-    :param name: of a benchmark
+    :param name: name of a benchmark
     :return: what it wrote
     """
     return json.loads((RESULTS / f"{name}.json").read_text())
@@ -35,7 +35,7 @@ def load(name: str) -> Any:
 
 def shown(value: Any) -> Any:
     """
-    :param value: of a cell
+    :param value: value of a cell
     :return: the same, floats with five significant digits
     """
     return float(f"{value:.5g}") if isinstance(value, float) else value
@@ -159,7 +159,7 @@ def wall_clock_curves() -> str:
 
 def runs_of(name: str) -> str:
     """
-    :param name: of a study
+    :param name: name of a study
     :return: its runs in this repository, a row for each seed, as in the study's report
     """
     study = read_study(name)

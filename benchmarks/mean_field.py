@@ -30,7 +30,7 @@ FITS = (0, 200, 1000, 4000)
 
 def depth(n_layers: int) -> dict[str, float]:
     """
-    :param n_layers: of circuits with ten qubits
+    :param n_layers: number of layers of circuits with ten qubits
     :return: entanglement and the mean field's fidelity
     """
     th.manual_seed(0)

@@ -19,8 +19,8 @@ from sb3_quantum.circuits import Circuit, PaperCircuit, QiskitCircuit
 
 def both(n_qubits: int, n_layers: int) -> tuple[PaperCircuit, th.Tensor, QiskitCircuit]:
     """
-    :param n_qubits: of the circuits
-    :param n_layers: of the circuits
+    :param n_qubits: number of qubits of the circuits
+    :param n_layers: number of layers of the circuits
     :return: the family, one row of its CZ indices, ``(1, n_indices)``, and the same circuit with these as Qiskit's
     """
     family, generator = PaperCircuit(n_qubits, n_layers), th.Generator().manual_seed(0)
@@ -35,7 +35,7 @@ def milliseconds(circuits: dict[Circuit, th.Tensor], gradient: bool, rounds: int
     """
     :param circuits: and their inputs
     :param gradient: expected bits and their gradient, or the bits alone
-    :param rounds: of each
+    :param rounds: number of rounds of each
     :return: the fastest of each
     """
 

@@ -42,7 +42,7 @@ def make_case(
 ) -> tuple[Circuit, th.Tensor, Pairs]:
     """
     :param kind: ``"free"``, ``"matching"`` or ``"bricks"``
-    :param spread: of the angles over the rows, in radians
+    :param spread: spread of the angles over the rows, in radians
     :return: circuit, inputs ``(rows, n_inputs)``, and each layer's pairs of qubits, which are the same in all rows
     """
     generator = th.Generator().manual_seed(seed)

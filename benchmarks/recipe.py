@@ -67,8 +67,8 @@ class Clock(BaseCallback):
     """
     Evaluate and checkpoint during a training, and end it after a number of CPU minutes.
 
-    :param path: of the CSV file; the checkpoint lies beside it
-    :param minutes: of CPU time, evaluations excluded
+    :param path: path of the CSV file; the checkpoint lies beside it
+    :param minutes: minutes of CPU time, evaluations excluded
     :param every: minutes between two evaluations
     :param checkpoint: minutes between two checkpoints, none if ``None``
     """
@@ -168,7 +168,7 @@ def own_weights(model: OffPolicyAlgorithm) -> Iterator[None]:
 
 def algorithm_of(settings: dict[str, Any]) -> type[OffPolicyAlgorithm]:
     """
-    :param settings: of :func:`settings_of`
+    :param settings: settings of :func:`settings_of`
     :return: the class that the arm trains
     :raises ImportError: if it is sb3-contrib's, and that is not installed
     """
@@ -180,8 +180,8 @@ def algorithm_of(settings: dict[str, Any]) -> type[OffPolicyAlgorithm]:
 
 def make_model(settings: dict[str, Any], seed: int) -> OffPolicyAlgorithm:
     """
-    :param settings: of :func:`settings_of`
-    :param seed: of everything
+    :param settings: settings of :func:`settings_of`
+    :param seed: seed of everything
     :return: the model, not trained yet
     """
     settings, algorithm = dict(settings), algorithm_of(settings)
@@ -204,9 +204,9 @@ def run(path: Path, arm: str, seed: int, minutes: float, every: float, checkpoin
     """
     Train one model, from its checkpoint if there is one.
 
-    :param path: of the CSV file
+    :param path: path of the CSV file
     :param arm: a key of ``recipe.yml``
-    :param seed: of everything
+    :param seed: seed of everything
     :param minutes: CPU time
     :param every: minutes between two evaluations
     :param checkpoint: minutes between two checkpoints
@@ -233,7 +233,7 @@ def report(folder: Path) -> None:
     """
     Print a table: the last evaluation of every run, and those at 5 and 10 minutes.
 
-    :param folder: where the CSV files are
+    :param folder: folder of the CSV files
     """
     print(
         "| arm | seed | 5 min | 10 min | end: minutes, return | steps/s | updates/s |",

@@ -48,7 +48,7 @@ def make(**changes: Any) -> QuantumTD3:
     """
     Make a model whose buffer is filled and whose code is compiled.
 
-    :param changes: of n_qubits, n_layers, n_envs, batch_size or any argument of QuantumTD3
+    :param changes: changes of n_qubits, n_layers, n_envs, batch_size or any argument of QuantumTD3
     :return: the model
     """
     policy_kwargs: dict[str, Any] = {name: changes.pop(name) for name in ("n_qubits", "n_layers") if name in changes}
@@ -59,7 +59,7 @@ def make(**changes: Any) -> QuantumTD3:
 
 def milliseconds(function: Callable[[], Any], repeats: int) -> float:
     """
-    :param function: what is timed
+    :param function: the calls to time
     :param repeats: calls
     :return: milliseconds per call
     """
@@ -90,7 +90,7 @@ def along(axis: str, points: list[int], rounds: int) -> dict[int, dict[str, floa
 
 def exponent(rows: dict[int, dict[str, float]], key: str) -> float:
     """
-    :param rows: of :func:`along`
+    :param rows: rows of :func:`along`
     :param key: ``"update"`` or ``"act"``
     :return: slope between the largest two points, both axes logarithmic
     """

@@ -36,8 +36,8 @@ EPISODES_REPLACED = 20
 def evaluate(model: QuantumTD3, env_id: str, episodes: int) -> dict[str, Any]:
     """
     :param model: what is shipped, as it was read back
-    :param env_id: what it plays
-    :param episodes: of the agent itself
+    :param env_id: id of the environment
+    :param episodes: number of episodes of the agent itself
     :return: returns of the agent and of its replacements, and the fidelity of its gradient on states that it met
     """
 
@@ -57,11 +57,11 @@ def evaluate(model: QuantumTD3, env_id: str, episodes: int) -> dict[str, Any]:
 
 def card(env_id: str, run: str, figures: dict[str, Any], found: dict[str, Any], settings: dict[str, Any], note: str) -> str:
     """
-    :param env_id: what it plays
+    :param env_id: id of the environment
     :param run: arm and seed, as in the names of its files
-    :param figures: what is in ``results.json``
-    :param found: of :func:`evaluate`
-    :param settings: of the policy
+    :param figures: contents of ``results.json``
+    :param found: results of :func:`evaluate`
+    :param settings: settings of the policy
     :param note: a sentence to add
     :return: the folder's README
     """

@@ -20,9 +20,9 @@ def make_inputs(
     n_qubits: int, batch: int, n_layers: int = N_LAYERS, shared: bool = False
 ) -> tuple[PaperCircuit, list[Pattern], th.Tensor]:
     """
-    :param n_qubits: of the circuits
-    :param batch: how many
-    :param n_layers: of the circuits
+    :param n_qubits: number of qubits of the circuits
+    :param batch: number of circuits
+    :param n_layers: number of layers of the circuits
     :param shared: whether all of them have the CZ gates of the first one; otherwise each has its own
     :return: their shape, the CZ pattern of each, and their inputs with uniformly random angles
     """

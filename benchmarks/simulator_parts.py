@@ -14,8 +14,8 @@ from sb3_quantum.backends import kernel, split
 
 def seconds(function: Callable[[], Any], times: int = 1) -> float:
     """
-    :param function: what to time
-    :param times: how often it is called
+    :param function: the calls to time
+    :param times: number of calls
     :return: of one call
     """
     start = time.perf_counter()
@@ -29,8 +29,8 @@ def flops(n_qubits: int, n_layers: int) -> int:
     Floating-point operations of the full engine's kernel for one circuit, without sines and cosines (a few hundred) and the
     CZ's signs.
 
-    :param n_qubits: of the circuit
-    :param n_layers: of the circuit
+    :param n_qubits: number of qubits of the circuit
+    :param n_layers: number of layers of the circuit
     :return: additions and multiplications
     """
     states = 2**n_qubits

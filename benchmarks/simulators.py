@@ -141,9 +141,9 @@ def measure(
     """
     Time every form at one size, taking turns; those far behind their engine's fastest one in a first call are left out.
 
-    :param forms: what to time
-    :param n_qubits: of the circuits
-    :param batch: how many at once
+    :param forms: the calls to time
+    :param n_qubits: number of qubits of the circuits
+    :param batch: number of circuits at once
     :param rounds: turns
     :param shared: whether the circuits of a batch have their CZ gates in common
     :param slower: how much slower than its engine's fastest form another one may be and take part
@@ -211,8 +211,8 @@ def installed(forms: Sequence[type[Form]]) -> tuple[list[type[Form]], dict[str, 
 
 def table(rows: list[dict[str, Any]], key: str) -> dict[str, dict[str, float]]:
     """
-    :param rows: of all sizes, as from :func:`measure`
-    :param key: of the figure
+    :param rows: rows of all sizes, as from :func:`measure`
+    :param key: key of the figure
     :return: by engine and size, the fastest form's
     """
     figures: dict[str, dict[str, float]] = {}
@@ -251,7 +251,7 @@ def verdicts(figures: dict[str, dict[str, float]], missing: dict[str, str]) -> l
 def plot(figures: dict[str, dict[str, float]], path: Path) -> None:
     """
     :param figures: with construction, as from :func:`table`
-    :param path: of the image
+    :param path: path of the image
     """
     figure = new_figure(WIDTH, 5.2, layout="constrained")
     sizes_of, batches_of = figure.subplots(1, 2, sharey=True, width_ratios=(5, 3))
@@ -284,7 +284,7 @@ def plot(figures: dict[str, dict[str, float]], path: Path) -> None:
 
 def report(results: dict[str, Any], missing: dict[str, str]) -> None:
     """
-    :param results: what goes into the JSON file
+    :param results: contents of the JSON file
     :param missing: as from :func:`installed`
     """
     for title, key in (
@@ -322,10 +322,10 @@ def run(
     """
     :param sizes: qubits and batch size
     :param rounds: turns
-    :param forms: what to time, ours among them
+    :param forms: the calls to time, ours among them
     :param shared_sizes: likewise, of batches whose circuits have their CZ gates in common
     :param parts: whether to find out where the time goes
-    :param options: of :func:`measure`
+    :param options: options of :func:`measure`
     :return: what goes into the JSON file, and what is missing
     """
     forms, missing = installed(forms)

@@ -23,7 +23,7 @@ def main(rounds: int = 15) -> None:
     """
     Start an interpreter for each case in turn.
 
-    :param rounds: how often
+    :param rounds: number of rounds
     """
     seconds: dict[str, list[float]] = {name: [] for name in CASES}
     for _ in range(rounds):

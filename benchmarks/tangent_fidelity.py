@@ -121,7 +121,7 @@ def make_fit(recipe: str, states: str, data: dict[str, np.ndarray], seed: int) -
     :param recipe: a key of RECIPES
     :param states: ``"random"`` or ``"trained"``
     :param data: arrays of DATA
-    :param seed: of networks, bits and probes
+    :param seed: seed of networks, bits and probes
     :return: ready to be fitted
     """
     th.manual_seed(seed)
@@ -157,9 +157,9 @@ def offline(seconds: float, points: int, seed: int = 0) -> dict[str, Any]:
     """
     Fit every recipe for the same time and measure on held-out states.
 
-    :param seconds: of fitting for each recipe and kind of states
+    :param seconds: seconds of fitting for each recipe and kind of states
     :param points: measurements along the way
-    :param seed: of networks, bits and probes
+    :param seed: seed of networks, bits and probes
     :return: of the default and ``PAPER`` on the harder states; then every recipe on either kind of states
     """
     data = dict(np.load(DATA))
@@ -204,7 +204,7 @@ def offline(seconds: float, points: int, seed: int = 0) -> dict[str, Any]:
 
 def print_offline(figures: dict[str, Any]) -> None:
     """
-    :param figures: what :func:`offline` returned
+    :param figures: return value of :func:`offline`
     """
     print(f"Offline, {figures['fit_seconds']:g} s of fitting each, {HELD_OUT} held-out states")
     columns = ("cosine", "updates", "ms_per_update", "circuits_per_update", "marginal_std", "input_std", "entanglement")
@@ -220,7 +220,7 @@ def update_times(rounds: int, updates: int) -> dict[str, float]:
     Time whole updates (``train()``) of every recipe with Humanoid-v4's sizes, in turns.
 
     :param rounds: turns
-    :param updates: in a turn
+    :param updates: number of updates in a turn
     :return: median milliseconds per update
     """
     models = {
@@ -243,7 +243,7 @@ def train_live(arguments: list[str], steps: int, freq: int, seed: int, folder: P
     :param arguments: further arguments of the zoo's command line; they end in those of ``-params``
     :param steps: environment steps
     :param freq: environment steps between two measurements
-    :param seed: of the training
+    :param seed: seed of the training
     :param folder: where the zoo keeps the model
     :return: what it printed
     """
@@ -277,8 +277,8 @@ def read_log(text: str) -> list[dict[str, float]]:
 
 def print_live(name: str, rows: list[dict[str, float]]) -> None:
     """
-    :param name: of the run
-    :param rows: what :func:`read_log` returned
+    :param name: name of the run
+    :param rows: return value of :func:`read_log`
     """
     columns = [*LIVE_KEYS]
     print(f"\nLive, {name}\n{'step':>8s} {'update':>7s} " + " ".join(f"{column:>13.13s}" for column in columns) + "  counts")
@@ -293,7 +293,7 @@ def plot(figures: dict[str, Any], path: Path) -> None:
     Plot the cosine along the trainings, and below it against fitting time.
 
     :param figures: everything that was measured
-    :param path: of the image
+    :param path: path of the image
     """
     figure = new_figure(WIDTH, 5, layout="constrained")
     panels = figure.subplot_mosaic([["live", "live"], ["random", "trained"]], height_ratios=(3, 2.4), sharey=True)

@@ -139,7 +139,7 @@ class Stopwatch:
 
 def make_all(makers: dict[str, Callable[[], OffPolicyAlgorithm]]) -> tuple[dict[str, OffPolicyAlgorithm], list[str]]:
     """
-    :param makers: of MAKERS
+    :param makers: values of MAKERS
     :return: every model, with its buffer filled and everything compiled; and the names of those whose package is missing
     """
     models, missing = {}, []
@@ -159,7 +159,7 @@ def measure(
 
     :param models: by name
     :param watches: a stopwatch for each of them
-    :param threads: of torch
+    :param threads: number of threads of torch
     :param rounds: pieces per model
     :param steps: environment steps of a piece
     :return: median milliseconds per environment step, by model and phase; "total" is the whole
@@ -186,7 +186,7 @@ def measure(
 
 def ratios(ms: dict[str, dict[str, float]]) -> dict[str, float]:
     """
-    :param ms: of :func:`measure`
+    :param ms: milliseconds that :func:`measure` returned
     :return: steps per second of every model, divided by those of SB3's TD3
     """
     return {name: ms["sb3_td3"]["total"] / row["total"] for name, row in ms.items() if name != "sb3_td3"}
@@ -194,8 +194,8 @@ def ratios(ms: dict[str, dict[str, float]]) -> dict[str, float]:
 
 def print_table(ms: dict[str, dict[str, float]], threads: int) -> None:
     """
-    :param ms: of :func:`measure`
-    :param threads: of torch
+    :param ms: milliseconds that :func:`measure` returned
+    :param threads: number of threads of torch
     """
     print(f"\n{ENV}, {threads} thread{'s' * (threads > 1)}: milliseconds per environment step")
     print(f"{'':11s}" + "".join(f"{phase:>12s}" for phase in PHASES) + f"{'total':>9s}{'steps/s':>9s}{'ratio':>7s}")
@@ -209,8 +209,8 @@ def draw(results: dict[int, dict[str, dict[str, float]]], path: Path) -> None:
     """
     Draw one bar per model, one colour per group of phases, one panel per number of threads.
 
-    :param results: of :func:`measure`, by threads
-    :param path: where the picture goes
+    :param results: results of :func:`measure`, by threads
+    :param path: path of the file to write
     """
     figure = new_figure(WIDTH, 1.2 + 2.3 * len(results), layout="constrained")
     panels = figure.subplots(len(results), 1, squeeze=False)[:, 0]
@@ -232,7 +232,7 @@ def profile(path: Path) -> None:
     """
     Write torch's profile of the default settings' updates.
 
-    :param path: where it goes
+    :param path: path of the file to write
     """
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as torch_profile

@@ -57,7 +57,7 @@ def p_value(circuit: Circuit, inputs: th.Tensor, bits: np.ndarray) -> float:
 
     :param circuit: the circuit
     :param inputs: circuit inputs, ``(batch, n_inputs)``
-    :param bits: what was measured, ``(batch, shots, n_qubits)``
+    :param bits: the measured bits, ``(batch, shots, n_qubits)``
     :return: the smallest p-value of all tests, times their number; 1 at most
     """
     shots, wanted, found = bits.shape[1], [], []

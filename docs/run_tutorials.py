@@ -21,7 +21,7 @@ def run(notebook: Any, folder: Path) -> None:
     Run all cells in a kernel of their own; the notebook holds their outputs then.
 
     :param notebook: as ``nbformat`` reads it
-    :param folder: where it runs
+    :param folder: the working directory
     :raises nbclient.exceptions.CellExecutionError: if a cell fails
     """
     resources = {"metadata": {"path": str(folder)}}

@@ -36,7 +36,7 @@ def train(seed: int, frozen: bool, steps: int = STEPS) -> float:
     """
     Train one model.
 
-    :param seed: of the weights, the data and the circuit
+    :param seed: seed of the weights, the data and the circuit
     :param frozen: whether the pre-network stays as it was initialized
     :param steps: gradient steps
     :return: accuracy on 4,000 new points

@@ -55,9 +55,9 @@ def chip_table(ansatz: PaperCircuit, plan: TrainingPlan, name: str, times: ChipT
     Write the table of one chip.
 
     :param ansatz: the circuit
-    :param plan: how much is trained
-    :param name: of the chip
-    :param times: of the chip
+    :param plan: size of the training
+    :param name: name of the chip
+    :param times: gate times of the chip
     :return: the time of a shot, and a row for every gradient method
     """
     shot = shot_seconds(ansatz, times)
@@ -83,7 +83,7 @@ def comparison(ansatz: PaperCircuit, plan: TrainingPlan) -> str:
     Compare the paper's count with the correct one.
 
     :param ansatz: the circuit
-    :param plan: how much is trained
+    :param plan: size of the training
     :return: both counts on the paper's chip, with the reason for the difference
     """
     times = CHIPS["paper"]
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     Print the table.
 
-    :param arguments: of the command line, ``sys.argv`` by default
+    :param arguments: arguments of the command line, ``sys.argv`` by default
     """
     plan = TrainingPlan()
     parser = argparse.ArgumentParser(prog="python -m sb3_quantum.cost", description=__doc__, allow_abbrev=False)

@@ -66,7 +66,7 @@ def draw(model: Any, folder: Path) -> list[Path]:
     """
     Draw the training and the circuit of one observation.
 
-    :param model: what :func:`train` returned
+    :param model: return value of :func:`train`
     :param folder: its folder
     :return: the images
     :raises ImportError: if matplotlib or pylatexenc is missing

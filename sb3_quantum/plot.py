@@ -31,7 +31,7 @@ def unique_labels(folders: list[Path]) -> list[str]:
     """
     Name runs by their folders, with as many parent folders as it takes to distinguish them.
 
-    :param folders: of the runs
+    :param folders: folders of the runs
     :return: a name for each; equal names only for equal folders
     """
     parts = [folder.resolve().parts for folder in folders]
@@ -47,7 +47,7 @@ def default_labels(folders: list[Path]) -> list[str]:
     Name runs without ``--labels``. Folders that are named by a number, as in a study (``pqc/0``, ``pqc/1``), are seeds of the
     folder above.
 
-    :param folders: of the runs
+    :param folders: folders of the runs
     :return: a name for each; equal names are seeds of one arm
     """
     resolved = [folder.resolve() for folder in folders]
@@ -70,7 +70,7 @@ def main() -> None:
     try:
         labels = args.labels or default_labels(args.runs)
         if len(labels) != len(args.runs):
-            raise ValueError(f"--labels needs one label for each run, which are {len(args.runs)}, got {len(labels)}")
+            raise ValueError(f"--labels needs one label per run, {len(args.runs)} in all, got {len(labels)}")
         if args.output.suffix.lower() not in SUFFIXES:
             raise ValueError(f"--output must end with {', '.join(SUFFIXES)}, got {args.output}")
         if args.window < 1:

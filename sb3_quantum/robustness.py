@@ -51,7 +51,7 @@ def check_comparable(model: QuantumTD3, path: Path) -> bool:
     block = model.policy.block
     if block.backend is None and not block.draws("sample"):
         raise ValueError(
-            f"{path} has no circuit: its block is {block.name!r}, which acts alike everywhere and under every readout"
+            f"{path} has no circuit: its block is {block.name!r}, so it acts the same on every backend and under every readout"
         )
     return block.backend is not None
 
@@ -182,7 +182,7 @@ def plot(rows: list[dict[str, Any]], path: str | Path) -> None:
     Plot return against noise, one line per readout; backends without a noise level are markers at the sides.
 
     :param rows: from :func:`evaluate`
-    :param path: of the image
+    :param path: path of the image
     :raises ImportError: if matplotlib is missing
     """
     labels = list(dict.fromkeys(row["label"] for row in rows))

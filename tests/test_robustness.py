@@ -90,7 +90,7 @@ def test_a_block_that_draws_bits_is_compared_by_readout(capsys: pytest.CaptureFi
     assert check_comparable(pendulum(), Path("model.zip")) and not check_comparable(model, Path("model.zip"))
     rows = evaluate(model, "Pendulum-v1", {"no circuit": (None, {})}, ["sample", "mean"], 1, 7)
     assert len({tuple(row["returns"]) for row in rows}) == 2 and "no circuit" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"model.zip has no circuit: its block is 'fc', which acts alike everywhere"):
+    with pytest.raises(ValueError, match=r"model.zip has no circuit: its block is 'fc', so it acts the same on every backend"):
         check_comparable(pendulum(policy_kwargs={"block": "fc"}), Path("model.zip"))
 
 

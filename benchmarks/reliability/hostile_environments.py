@@ -33,8 +33,8 @@ class Environment(gym.Env):
 
     :param fault: changes what ``reset`` or ``step`` returns: a function of the step since the environment was made (0 is the
         first reset) and the five things that ``step`` returns
-    :param observation_space: of its observations
-    :param action_space: of its actions
+    :param observation_space: space of its observations
+    :param action_space: space of its actions
     :param length: steps of an episode
     """
 
@@ -199,7 +199,7 @@ def survives(case: Case, folder: Path) -> str:
     Train in one of the environments.
 
     :param case: the environment
-    :param folder: for the model
+    :param folder: folder for the model
     :return: what is wrong about what came of it, nothing if it is right
     """
     policy_kwargs: dict[str, Any] = dict(n_qubits=3, n_layers=2, n_links=2, net_arch=[8, 8], qtdnn_arch=[8])
@@ -229,7 +229,7 @@ def survives(case: Case, folder: Path) -> str:
 def run(quick: bool, folder: Path) -> Outcome:
     """
     :param quick: a quarter of the environments
-    :param folder: for models
+    :param folder: folder for models
     :return: what came of it
     """
     cases = {name: case for name, case in CASES.items() if case.quick or not quick}

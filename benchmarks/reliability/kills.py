@@ -35,7 +35,7 @@ def train_on(folder: Path, steps: int) -> None:
     """
     Begin or continue the training, in this process.
 
-    :param folder: where the zoo's folders are
+    :param folder: the zoo's log folder
     :param steps: the run's total
     """
     words = ",".join(f"{name}={value}" for name, value in POLICY.items())
@@ -50,7 +50,7 @@ def train_on(folder: Path, steps: int) -> None:
 
 def forked(work: Callable[[], None], log: Path) -> int:
     """
-    :param work: what to do in a process of its own
+    :param work: the function to run in a process of its own
     :param log: where it prints
     :return: its number
     """
@@ -74,7 +74,7 @@ def forked(work: Callable[[], None], log: Path) -> int:
 
 def killed(work: Callable[[], None], seconds: float, log: Path, ready: Callable[[], bool] | None = None) -> bool:
     """
-    :param work: what to do in a process of its own
+    :param work: the function to run in a process of its own
     :param seconds: when it is killed
     :param log: where it prints
     :param ready: the seconds begin when this says so, or the process ends; at once by default

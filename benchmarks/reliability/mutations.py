@@ -75,7 +75,7 @@ class DictEnv(gym.Env):
 
 def make_models(folder: Path) -> list[Path]:
     """
-    :param folder: where to
+    :param folder: target folder
     :return: folders of two small models: a circuit with ``VecNormalize``, and dictionaries with several kinds of observations
     """
     small: dict[str, Any] = dict(n_qubits=2, n_layers=2, n_links=2, qtdnn_arch=[8], net_arch=[8, 8])
@@ -192,8 +192,8 @@ CHANGES = (change_bytes, change_values, change_values, change_tensors)
 def try_one(models: list[Path], folder: Path, seed: int) -> Result:
     """
     :param models: folders of sound models
-    :param folder: where the changed one goes
-    :param seed: of the change
+    :param folder: target folder of the changed copy
+    :param seed: seed of the change
     :return: what came of it
     """
     rng = random.Random(seed)
@@ -228,8 +228,8 @@ def try_one(models: list[Path], folder: Path, seed: int) -> Result:
 def try_many(models: list[Path], folder: Path, seeds: range) -> tuple[list[Result], float]:
     """
     :param models: folders of sound models
-    :param folder: where the changed ones go, one after another
-    :param seeds: of the changes
+    :param folder: target folder of the changed copies, one after another
+    :param seeds: seeds of the changes
     :return: what came of them, and by how many MB this process grew at most
     """
     th.set_num_threads(1)
@@ -255,7 +255,7 @@ def _peak_mb() -> float:
 def run(quick: bool, folder: Path) -> Outcome:
     """
     :param quick: 60 files in this process, or 2,000 in two others
-    :param folder: for the files
+    :param folder: folder for the files
     :return: one failure per file that was neither refused as documented nor loaded soundly, or took too long
     """
     with warnings.catch_warnings():

@@ -7,7 +7,7 @@ from typing import Any
 @dataclass
 class Outcome:
     """
-    :param cases: how many were tried
+    :param cases: number of cases tried
     :param failures: one sentence per case that went wrong; none is what we want
     :param figures: what was measured, by name (units in the name: ``peak_mb``, ``seconds``)
     :param skipped: why nothing was tried, e.g. because it takes root

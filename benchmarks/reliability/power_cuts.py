@@ -39,7 +39,7 @@ def mounted(image: Path, folder: Path) -> Iterator[None]:
     Mount an image, and unmount it at the end, whatever happens.
 
     :param image: the file with the file system
-    :param folder: where it is mounted
+    :param folder: the mount point
     :raises OSError: if it cannot be, e.g. because this is not root
     """
     folder.mkdir(exist_ok=True)

@@ -65,7 +65,7 @@ class SteadyPendulum(PendulumEnv):
 class Setting:
     """
     :param name: what is special
-    :param hyperparams: of the run, beside the common ones
+    :param hyperparams: hyperparameters of the run, beside the common ones
     :param policy_kwargs: likewise
     :param env: the environment
     :param words: further words of the command line
@@ -127,7 +127,7 @@ def train(folder: Path, setting: Setting) -> None:
     Run ``python -m sb3_quantum.train --resume`` in this process.
 
     :param folder: the current folder of the command
-    :param setting: what is trained
+    :param setting: the setting that is trained
     """
     import rl_zoo3.train
 
@@ -164,8 +164,8 @@ def copied_at_checkpoint(folder: Path, copy: Path, middle: bool) -> Iterator[Non
     """
     Keep what a kill right after the first checkpoint would leave.
 
-    :param folder: where is trained
-    :param copy: where it is kept
+    :param folder: folder of the training
+    :param copy: folder of the copy
     :param middle: whether the run that goes on abandons its episodes at that point
     """
     writer = importlib.import_module("sb3_quantum.zoo.writer")
@@ -186,8 +186,8 @@ def copied_at_checkpoint(folder: Path, copy: Path, middle: bool) -> Iterator[Non
 
 def state(folder: Path, setting: Setting) -> dict[str, Any]:
     """
-    :param folder: where was trained
-    :param setting: what
+    :param folder: folder of the training
+    :param setting: the setting
     :return: all that a run ends with, by name
     """
     from sb3_quantum import QuantumTD3
@@ -258,7 +258,7 @@ def differences(one: Any, other: Any, name: str) -> list[str]:
 def compare(folder: Path, setting: Setting) -> str | None:
     """
     :param folder: an empty one
-    :param setting: what is trained
+    :param setting: the setting that is trained
     :return: a sentence if the two runs do not end alike
     """
     straight, continued = folder / "straight", folder / "continued"

@@ -63,7 +63,7 @@ def run(quick: bool, folder: Path) -> Outcome:
     Train 50,000 steps (2,400 in the quick form) on Pendulum-v1 with a circuit of 4 qubits and 3 layers.
 
     :param quick: whether to run the short form
-    :param folder: for what is saved
+    :param folder: folder for what is saved
     :return: one case for each kind of resource
     """
     steps, every = (2_400, 200) if quick else (50_000, 2_500)

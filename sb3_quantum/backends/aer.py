@@ -69,7 +69,7 @@ class _Circuits:
 
         :param inputs: circuit inputs, ``(rows, n_inputs)``
         :param shots: per circuit
-        :param seed: of Aer's generator, from which every circuit gets its own seed
+        :param seed: seed of Aer's generator, from which every circuit gets its own seed
         :return: bits and cache counters
         """
         with self.lock:

@@ -36,7 +36,7 @@ class Measurement(NamedTuple):
 @dataclass
 class Usage:
     """
-    Usage of a backend so far.
+    Counters of a backend: circuits, shots, jobs and chip seconds so far.
 
     :param circuits: circuits run (one per row of a batch)
     :param shots: measured bitstrings, over all circuits
@@ -54,7 +54,7 @@ class Usage:
 
 
 class BackendError(RuntimeError):
-    """A backend cannot continue. In ``learn()`` this ends the training; the model can be saved."""
+    """Error of a backend that cannot continue. In ``learn()`` it ends the training; the model can be saved."""
 
 
 class BudgetError(BackendError):
@@ -161,8 +161,10 @@ class Backend(ABC):
         for what, limit in self.limits.items():
             spent, wanted = getattr(used, what), getattr(asked, what)
             if wanted > 0 and spent + wanted > limit:
+                noun = what.replace("_", " ")
+                asks = f"{noun.removesuffix('s')} was" if wanted == 1 else f"{noun} were"
                 raise BudgetError(
-                    f"{wanted:,.6g} {what.replace('_', ' ')} were asked for, but only {max(limit - spent, 0):,.6g} of "
+                    f"{wanted:,.6g} {asks} asked for, but only {max(limit - spent, 0):,.6g} of "
                     f"max_{what}={limit:,.6g} are left; none of them was run"
                 )
 
@@ -173,7 +175,7 @@ class Backend(ABC):
 
         :param inputs: checked circuit inputs, ``(batch, n_inputs)``
         :param shots: bitstrings to draw per circuit; 0 (exact backends only) draws none
-        :param generator: where the randomness comes from
+        :param generator: source of randomness
         :return: bits ``(batch, shots, n_qubits)`` and expected bits ``(batch, n_qubits)``, of any type and on any device
         """
 
@@ -260,7 +262,7 @@ class Backend(ABC):
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :param shots: bitstrings per circuit
-        :param generator: where the randomness comes from; the backend's own generator by default
+        :param generator: source of randomness; the backend's own generator by default
         :param evaluation: count circuits and shots as evaluation, not as training
         :return: zeros and ones in the inputs' dtype and on their device: ``(batch, n_qubits)`` for one shot,
             ``(batch, shots, n_qubits)`` for several
@@ -285,7 +287,7 @@ class Backend(ABC):
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :param shots: shots per circuit, ``self.shots`` by default; exact backends need none and draw nothing
-        :param generator: where the randomness comes from; the backend's own generator by default
+        :param generator: source of randomness; the backend's own generator by default
         :return: ``(batch, n_qubits)``, in [0, 1]; differentiable in the angles if :attr:`differentiable`
         :raises ValueError: if the inputs are not usable
         """
@@ -309,7 +311,7 @@ class Backend(ABC):
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :param draw: whether to draw a bitstring; without it an exact backend leaves the generator unchanged
-        :param generator: where the randomness comes from; the backend's own generator by default
+        :param generator: source of randomness; the backend's own generator by default
         :param evaluation: count circuits and shots as evaluation, not as training
         :return: the measurement, without gradient
         :raises ValueError: if the inputs are not usable
@@ -355,7 +357,7 @@ class Backend(ABC):
         """
         Restore generator and counters.
 
-        :param state: what :meth:`get_state` returned, possibly of another kind of backend
+        :param state: return value of :meth:`get_state`, possibly of another kind of backend
         """
         self._stream.set_state(state["generator"])
         self.usage = Usage(**state["usage"])

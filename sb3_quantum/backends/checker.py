@@ -178,9 +178,12 @@ def _check_accounting(backend: Backend) -> None:
     training, evaluation = Usage(**vars(backend.usage)), Usage(**vars(backend.eval_usage))
     backend.sample(inputs, shots=3)
     asked, found = (training.circuits + 4, training.shots + 12), backend.usage
-    assert (found.circuits, found.shots) == asked, f"4 circuits of 3 shots were run, counted were {found} after {training}"
-    assert found.jobs == training.jobs + 1, f"a batch is one job, counted were {found.jobs - training.jobs}"
-    assert found.chip_seconds >= training.chip_seconds, "chip seconds cannot become fewer"
+    assert (
+        found.circuits,
+        found.shots,
+    ) == asked, f"4 circuits of 3 shots were run, but the counters went from {training} to {found}"
+    assert found.jobs == training.jobs + 1, f"a batch must count as one job, got {found.jobs - training.jobs}"
+    assert found.chip_seconds >= training.chip_seconds, "chip_seconds must not decrease"
     assert backend.eval_usage == evaluation, "training was counted as evaluation"
     backend.sample(inputs, evaluation=True)
     assert backend.usage.circuits == asked[0], "evaluation was counted as training"
@@ -199,7 +202,7 @@ def _check_spec(backend: Backend) -> None:
     kwargs = json.loads(json.dumps(backend.kwargs))
     assert kwargs == backend.kwargs, f"kwargs must be plain data that JSON can hold, got {backend.kwargs}"
     twin = type(backend)(backend.ansatz, **kwargs)
-    assert twin.kwargs == backend.kwargs, f"a backend made from its kwargs must have them again, got {twin.kwargs}"
+    assert twin.kwargs == backend.kwargs, f"a backend made from kwargs must have the same kwargs, got {twin.kwargs}"
     inputs = _inputs(backend, 2)
     for how, copied in (("pickle", pickle.loads(pickle.dumps(backend))), ("deepcopy", deepcopy(backend))):
         assert copied.kwargs == backend.kwargs and copied.usage == backend.usage, f"{how} must keep spec and counters"
@@ -207,7 +210,7 @@ def _check_spec(backend: Backend) -> None:
     twin.set_state(json.loads(json.dumps(backend.get_state())))
     if backend.reproducible:
         same = th.equal(twin.sample(inputs, shots=64), backend.sample(inputs, shots=64))
-        assert same, "a backend made from kwargs and state must go on with the same bits"
+        assert same, "a backend made from kwargs and state must continue with the same bits"
 
 
 def _check_errors(backend: Backend) -> None:

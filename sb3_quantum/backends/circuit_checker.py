@@ -79,7 +79,7 @@ def _check_values(circuit: Circuit, inputs: th.Tensor, witness: np.ndarray, tole
     # Hoeffding's inequality, for all means together
     bound = math.sqrt(math.log(2 * witness.size / false_alarm) / (2 * shots))
     error = float(np.abs(means - witness).max())
-    assert error < bound, f"means of {shots} drawn bits are off by {error:.3f} from the expected bits, allowed are {bound:.3f}"
+    assert error < bound, f"means of {shots} drawn bits are off by {error:.3f} from the expected bits, at most {bound:.3f}"
 
 
 def _check_gradient(circuit: Circuit, inputs: th.Tensor, tolerance: float) -> None:
@@ -97,7 +97,9 @@ def _check_gradient(circuit: Circuit, inputs: th.Tensor, tolerance: float) -> No
             allowed = 10 * tolerance * max(1.0, abs(slope))
             assert error < allowed, f"the gradient of {circuit.columns[column].label} is off by {error:.1e}"
     for column in circuit.index_columns:
-        assert not bool(gradient[:, column].any()), f"{circuit.columns[column].label} is discrete and has no gradient"
+        assert not bool(
+            gradient[:, column].any()
+        ), f"the gradient of {circuit.columns[column].label} must be 0, because it is an index"
 
 
 def _check_shift_rule(circuit: Circuit, inputs: th.Tensor, tolerance: float) -> None:
@@ -121,12 +123,14 @@ def _check_storage(circuit: Circuit, inputs: th.Tensor, witness: np.ndarray) -> 
     wrapped = circuit.wrap(inputs)
     for row, bits in zip(wrapped, witness, strict=True):
         error = float(np.abs(_bits(circuit, row) - bits).max())
-        assert error < 1e-6, f"wrapped inputs are another circuit: bits differ by {error:.1e}; is a period wrong?"
+        assert (
+            error < 1e-6
+        ), f"wrap() must not change the circuit, but bits differ by {error:.1e}; a column's period may be wrong"
     angles, indices = circuit.pack(inputs.float())
     back = circuit.unpack(th.as_tensor(angles), th.as_tensor(indices))
     # float16 has 11 bits
     allowed = wrapped.abs() * 2.0**-11 + 1e-6
-    assert bool(((back - wrapped).abs() <= allowed).all()), "packed inputs do not come back: pack and unpack disagree"
+    assert bool(((back - wrapped).abs() <= allowed).all()), "unpack(pack(inputs)) must equal the inputs"
     assert th.equal(circuit.join(*circuit.split(inputs)), inputs), "join must be the inverse of split"
 
 
@@ -144,7 +148,7 @@ def _check_template(circuit: Circuit, inputs: th.Tensor, witness: np.ndarray) ->
         error = float(np.abs(np.array(found) - bits).max())
         assert (
             error < 1e-6
-        ), f"the template with its angles bound is another circuit than to_qiskit: bits differ by {error:.1e}"
+        ), f"the template with its angles bound must be the circuit of to_qiskit, but bits differ by {error:.1e}"
     assert hash(structure) is not None
 
 

@@ -36,8 +36,8 @@ class IBMBackend(JobBackend):
     :param shots: shots per circuit when expected bits are estimated
     :param seed: seed of the generator from which the local simulator's seeds are drawn
     :param chip: the chip's name, ``"least_busy"``, or a class of ``qiskit_ibm_runtime.fake_provider``
-    :param instance: of the account, by name or CRN; the account's default if ``None``
-    :param channel: of the account, such as ``"ibm_quantum_platform"``; the account's default if ``None``
+    :param instance: instance of the account, by name or CRN; the account's default if ``None``
+    :param channel: channel of the account, such as ``"ibm_quantum_platform"``; the account's default if ``None``
     :param mode: ``"batch"``, ``"job"`` (every job queues by itself), or ``"session"``, which reserves the chip: time between
         jobs is billed too, and open plans refuse it. An expired batch is opened again, a session is not.
     :param job_overhead: overhead of a job in seconds, for estimates
@@ -67,8 +67,8 @@ class IBMBackend(JobBackend):
         secret = [name for name in settings if any(word in name.lower() for word in SECRETS)]
         if secret:
             raise ValueError(
-                f"{', '.join(secret)} cannot be given here, where it would end up in YAML and model files; save the account "
-                "once with QiskitRuntimeService.save_account(...), or set QISKIT_IBM_TOKEN in the environment"
+                f"{', '.join(secret)} cannot be given here, because arguments are written to YAML and model files; save the "
+                "account once with QiskitRuntimeService.save_account(...), or set QISKIT_IBM_TOKEN in the environment"
             )
         super().__init__(ansatz, shots, seed, **settings)
         if mode not in MODES:
@@ -121,7 +121,7 @@ class IBMBackend(JobBackend):
             return self._service.backend(self.chip)
         except QiskitBackendNotFoundError as error:
             raise ValueError(
-                f"no chip for chip={self.chip!r} and {counted(self.ansatz.n_qubits, 'qubit')} in this account: {error}"
+                f"this account has no chip for chip={self.chip!r} and {counted(self.ansatz.n_qubits, 'qubit')}: {error}"
             ) from error
 
     def _sampler(self, seed: int, tag: str) -> "BaseSamplerV2":

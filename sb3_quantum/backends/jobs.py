@@ -26,7 +26,7 @@ TWO_QUBIT_GATES = ("cz", "ecr", "cx")
 
 class JobError(BackendError):
     """
-    A batch got no result after all retries. None of its samples was counted.
+    Error of a batch that got no result after all retries. None of its samples was counted.
 
     :param message: what happened
     :param job_ids: ids of all jobs submitted for the batch; the last one may still finish
@@ -51,7 +51,7 @@ class JobBackend(Backend):
     :param ansatz: the circuit's shape
     :param shots: shots per circuit when expected bits are estimated
     :param seed: seed of the generator from which the samplers' seeds are drawn
-    :param optimization_level: of Qiskit's transpiler, 0 to 3
+    :param optimization_level: optimization level of Qiskit's transpiler, 0 to 3
     :param seed_transpiler: seed of its layout and routing, so that two runs have the same circuits; fresh entropy if ``None``
     :param cache_size: number of transpiled circuits to keep
     :param max_retries: number of times that a batch is requested or submitted again before :class:`JobError`
@@ -230,8 +230,8 @@ class JobBackend(Backend):
                     self._pause(attempt, job_ids, problem)
             jobs = f"jobs {', '.join(job_ids)}" if job_ids else "no job got through"
             raise JobError(
-                f"no result after {counted(self.max_retries + 1, 'attempt')} ({jobs}): {problem}. The jobs were "
-                "counted, none of their samples was; a job that finishes later can be fetched by its id",
+                f"no result after {counted(self.max_retries + 1, 'attempt')} ({jobs}): {problem}. The jobs count, "
+                "their samples do not; a job that finishes later can be fetched by its id",
                 job_ids,
             ) from problem
         finally:
@@ -270,7 +270,7 @@ def _chip_times(target: "Target", chip: str, rep_delay: float, job: float) -> Ch
     """
     Return gate and readout times for the cost model, medians over the chip.
 
-    :param target: of the chip
+    :param target: transpiler target of the chip
     :param chip: its name
     :param rep_delay: pause between two shots in seconds
     :param job: overhead of a job in seconds

@@ -100,7 +100,7 @@ def make_noise(noise: dict[str, Any] | None, ansatz: Circuit) -> Noise:
     """
     Make the noise model from plain data.
 
-    :param noise: what :func:`plain_noise` returned
+    :param noise: return value of :func:`plain_noise`
     :param ansatz: the shape of the circuits that will run
     :return: the model, and the transpilation that it needs
     :raises ValueError: if the chip is unknown or too small, or if the model's errors could never act on our circuits

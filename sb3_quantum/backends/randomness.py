@@ -77,7 +77,7 @@ class Stream:
         """
         Restore the generator's state.
 
-        :param state: what :meth:`get_state` returned
+        :param state: return value of :meth:`get_state`
         """
         self.seed(None)
         self._generator.bit_generator.state = state

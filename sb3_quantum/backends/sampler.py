@@ -82,7 +82,7 @@ class SamplerBackend(JobBackend):
         named = isinstance(sampler, str)
         if sampler == GIVEN:
             raise ValueError(
-                f"sampler={GIVEN!r} stands for a sampler object, which no file holds; hand one over, for example "
+                f"sampler={GIVEN!r} stands for a sampler object, which files do not contain; pass one, for example "
                 "QuantumTD3.load(path, backend=SamplerBackend(ansatz, sampler=...)), or name another backend"
             )
         if named and sampler not in SAMPLERS:
@@ -190,7 +190,7 @@ class _NoSampler:
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(
-            "this backend measured with a sampler object, which no file holds; hand one over: "
+            "this backend measured with a sampler object, which files do not contain; pass one: "
             "model.set_backend(SamplerBackend(ansatz, sampler=...)), or name another backend"
         )
 

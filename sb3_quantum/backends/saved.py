@@ -25,7 +25,7 @@ def saved_backend(name: str, kwargs: dict[str, Any] | None, own: bool) -> tuple[
     then run in this process. If the file may be a stranger's, chips (fake ones too) and whole noise models are not used
     either; a model that needs them runs on the exact simulator.
 
-    :param name: of the backend
+    :param name: name of the backend
     :param kwargs: its keyword arguments
     :param own: whether the file is the user's own, a zip on this machine
     :return: name and keyword arguments to use, and the parts left out
@@ -50,7 +50,7 @@ def asked_backend(path: Any, saved: dict[str, Any], kwargs: dict[str, Any], own:
     """
     Complete the keyword arguments of ``load`` by the backend to use.
 
-    :param path: of the file, for the warning
+    :param path: path of the file, for the warning
     :param saved: the file's settings: ``backend`` and ``backend_kwargs`` among them
     :param kwargs: the keyword arguments. ``backend`` alone has that backend's own defaults
     :param own: see :func:`saved_backend`
@@ -75,8 +75,8 @@ def asked_backend(path: Any, saved: dict[str, Any], kwargs: dict[str, Any], own:
     if not left_out:
         return kwargs
     warnings.warn(
-        f"{path} names {', '.join(left_out)}, which a file cannot ask for: circuits run on this machine, on the backend "
-        f"{used[0]!r}; name backend= and backend_kwargs= to run them elsewhere",
+        f"{path} names {', '.join(left_out)}, which a file must not choose: circuits run on this machine, on the backend "
+        f"{used[0]!r}; pass backend= and backend_kwargs= to run them elsewhere",
         stacklevel=4,
     )
     return {**kwargs, "backend": used[0], "backend_kwargs": used[1]}
@@ -87,7 +87,7 @@ def zip_arguments(path: Any, saved: dict[str, Any], args: tuple[Any, ...], kwarg
     Complete the keyword arguments of ``load`` for SB3's zip, see :func:`asked_backend`. A pickled backend that will not be
     used is not unpickled.
 
-    :param path: of the file
+    :param path: path of the file
     :param saved: the file's settings, as JSON
     :param args: the further arguments of ``TD3.load``: env, device, custom_objects
     :param kwargs: its keyword arguments

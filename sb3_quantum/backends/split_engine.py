@@ -105,7 +105,7 @@ class SplitEngine:
     def _check(self, inputs: np.ndarray, choices: np.ndarray | None) -> np.ndarray:
         """Check shapes, which compiled loops do not. Returns the qubits that rows choose."""
         if inputs.shape[1] < self._width:
-            raise ValueError(f"inputs must have {self._width} columns at least, got the shape {inputs.shape}")
+            raise ValueError(f"inputs must have {self._width} columns or more, got the shape {inputs.shape}")
         if not self._chooses:
             return _NONE
         wanted = (len(inputs), self.program.n_choices, 2)
@@ -187,7 +187,7 @@ class SplitEngine:
             announce(
                 "simulation",
                 f"exact simulation of {counted(rows, 'circuit')} of {self.program.n_qubits} qubits at a time takes about "
-                f"{duration(seconds)}, if gates join qubits at random; every qubit that gates join to the others doubles it",
+                f"{duration(seconds)}, if gates join qubits at random; every further joined qubit doubles the time",
             )
 
     def _refuse(self, inputs: np.ndarray, chosen: np.ndarray) -> NoReturn:

@@ -36,7 +36,7 @@ def _in_threads(kernel: Callable[..., Any], n_qubits: int, *arrays: np.ndarray) 
 
     :param kernel: the kernel, called with circuit inputs, ``n_qubits`` and the other arrays
     :param n_qubits: qubits of the circuit
-    :param arrays: with one row per circuit, circuit inputs first
+    :param arrays: arrays with one row per circuit, circuit inputs first
     :return: whether all calls returned true
     """
     batch = len(arrays[0])

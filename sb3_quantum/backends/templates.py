@@ -17,9 +17,9 @@ class Bound(NamedTuple):
     """
     Rows of a batch that share a circuit.
 
-    :param circuit: with open parameters
+    :param circuit: a circuit with open parameters
     :param rows: numbers of the rows in the batch, ``(n,)``
-    :param values: of the circuit's parameters, in their order, ``(n, n_parameters)``, in radians
+    :param values: values of the circuit's parameters, in their order, ``(n, n_parameters)``, in radians
     """
 
     circuit: "QuantumCircuit"

@@ -161,7 +161,7 @@ class Circuit(ABC):
         Huge finite angles do not overflow; beyond their type's precision the result is arbitrary, but in range. The gradient
         passes unchanged.
 
-        :param angles: in radians, ``(..., n_angles)``, any finite value
+        :param angles: angles in radians, ``(..., n_angles)``, any finite value
         :return: equivalent angles in radians, the same shape
         """
         if self._whole_turns:
@@ -303,7 +303,7 @@ class Circuit(ABC):
         """
         Write the circuit as a Qiskit circuit.
 
-        :param angles: of the angle columns, ``n_angles`` numbers or Qiskit parameters
+        :param angles: angles of the angle columns, ``n_angles`` numbers or Qiskit parameters
         :param structure: one of :meth:`structures`
         :param measure: whether to append ``measure_all()``
         :param layers: whether a barrier, labelled with its number, ends each layer
@@ -359,7 +359,7 @@ class Circuit(ABC):
         Compute the chip time of one shot, without readout and reset, along the longest chain of gates that wait for each
         other. One-qubit gates in a row count as one rotation, and all qubits wait for a CZ whose qubits the row chooses.
 
-        :param times: of the chip
+        :param times: gate times of the chip
         :return: seconds
         """
         return self.program.seconds(times.rotation, times.cz)
@@ -404,7 +404,7 @@ class Circuit(ABC):
         """
         Check that circuit inputs are finite.
 
-        :param inputs: of the right shape
+        :param inputs: inputs of the right shape
         :raises ValueError: if a value is NaN or infinite
         """
         finite = th.isfinite(inputs)
@@ -412,7 +412,7 @@ class Circuit(ABC):
             row, column = (int(i) for i in th.nonzero(~finite)[0])
             raise ValueError(
                 f"circuit inputs must be finite, got {float(inputs[row, column])} for {self.columns[column].label} "
-                f"(row {row} of the batch): the network in front of the circuit has diverged or was fed such a value"
+                f"(row {row} of the batch): the network in front of the circuit has diverged or received such a value"
             )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -53,12 +53,12 @@ class BrickworkCircuit(Circuit):
 
     @property
     def n_indices(self) -> int:
-        """None."""
+        """Number of indices: 0, because the gates join fixed qubits."""
         return 0
 
     @property
     def n_weights(self) -> int:
-        """None."""
+        """Number of trained weights: 0."""
         return 0
 
     @cached_property

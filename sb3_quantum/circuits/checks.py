@@ -63,7 +63,7 @@ def yaml_hint(value: Any) -> str:
     """
     Explain a number that YAML reads as a string, such as ``1e-3`` without a dot.
 
-    :param value: what was given
+    :param value: the value received
     :return: a clause for a message; empty if it is no such string
     """
     if not isinstance(value, str):
@@ -80,7 +80,7 @@ def check_int(name: str, value: Any, least: int | None = 1, most: int | None = N
     Check an integer, Python's or numpy's. Neither booleans nor whole floats count as integers.
 
     :param name: the argument's name, for the message
-    :param value: what was given
+    :param value: the value received
     :param least: the smallest that is accepted; any if ``None``
     :param most: the largest that is accepted; any if ``None``
     :return: the same as an ``int``
@@ -110,7 +110,7 @@ def check_number(
     Check a finite real number, Python's or numpy's. Booleans do not count as numbers.
 
     :param name: the argument's name, for the message
-    :param value: what was given
+    :param value: the value received
     :param least: the smallest that is accepted
     :param above: an exclusive lower bound
     :param most: the largest that is accepted
@@ -146,7 +146,7 @@ def check_flag(name: str, value: Any) -> bool:
     Check a boolean, Python's or numpy's.
 
     :param name: the argument's name, for the message
-    :param value: what was given
+    :param value: the value received
     :return: the same as a ``bool``
     :raises ValueError: if it is something else
     """
@@ -161,7 +161,7 @@ def check_choice(name: str, value: Any, accepted: Iterable[str]) -> str:
     Check that a value is one of a few names.
 
     :param name: the argument's name, for the message
-    :param value: what was given
+    :param value: the value received
     :param accepted: the names
     :return: the same as a ``str``
     :raises ValueError: if it is something else
@@ -179,7 +179,7 @@ def check_widths(name: str, value: Any) -> list[int]:
     Check the widths of hidden layers; an empty list means no hidden layers.
 
     :param name: the argument's name, for the message
-    :param value: what was given
+    :param value: the value received
     :return: the same as a list of ``int``
     :raises ValueError: if it is not a list of integers >= 1
     """
@@ -195,7 +195,7 @@ def check_instance(name: str, value: Any, kind: type) -> Any:
     Check that a value is an instance of a class.
 
     :param name: the argument's name, for the message
-    :param value: what was given
+    :param value: the value received
     :param kind: the class
     :return: the value
     :raises ValueError: if it is something else
@@ -210,7 +210,7 @@ def check_factory(name: str, value: Any, parent: type) -> Any:
     Check a class, or a function that makes instances, such as a ``functools.partial``.
 
     :param name: the argument's name, for the message
-    :param value: what was given
+    :param value: the value received
     :param parent: required base of a class
     :return: the value
     :raises ValueError: if it is something else
@@ -225,7 +225,7 @@ def check_keywords(name: str, value: Any) -> dict[str, Any]:
     Check a dictionary of keyword arguments; ``None`` is an empty one.
 
     :param name: the argument's name, for the message
-    :param value: what was given
+    :param value: the value received
     :return: the same as a ``dict``
     :raises ValueError: if it is not a mapping with names as keys
     """

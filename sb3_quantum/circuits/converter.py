@@ -85,7 +85,7 @@ class _Resolver(ValueResolver):
     def visit_FunctionCall(self, node: ast.FunctionCall) -> tuple[Any, Any]:
         name = node.name.name
         if name not in _FUNCTIONS or len(node.arguments) != 1:
-            raise ConversionError(f"angles have no function {name!r} of {len(node.arguments)} arguments")
+            raise ConversionError(f"angles cannot contain the function {name!r} of {len(node.arguments)} arguments")
         value, kind = self.visit(node.arguments[0])
         if not isinstance(kind, _NUMBERS):
             return None, types.Error()
@@ -97,5 +97,5 @@ class _Resolver(ValueResolver):
 def _real(value: Any) -> Any:
     """Refuse complex numbers, such as the root of a negative number, as angles."""
     if isinstance(value, complex):
-        raise ConversionError(f"an angle is the complex number {value}")
+        raise ConversionError(f"angles must be real, got the complex number {value}")
     return value

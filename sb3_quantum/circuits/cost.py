@@ -15,7 +15,7 @@ COUNTED_GRADIENTS = ("qtdnn", "spsa", "finite_differences", "parameter_shift", "
 @dataclass(frozen=True)
 class ChipTimes:
     """
-    Times of a chip.
+    Gate, readout, reset and job times of a chip.
 
     :param rotation: one rotation of a qubit in seconds; the rotations of a layer run in parallel
     :param cz: one CZ in seconds
@@ -95,7 +95,7 @@ def shot_seconds(ansatz: Circuit, times: ChipTimes) -> float:
     Compute the chip time of one shot of one circuit, with all CZ gates of every layer.
 
     :param ansatz: the circuit's shape
-    :param times: of the chip
+    :param times: gate times of the chip
     :return: seconds: 0.5e-6 for the paper's circuit and chip
     """
     return ansatz.seconds(times) + times.readout + times.reset
@@ -106,9 +106,9 @@ def job_seconds(ansatz: Circuit, circuits: int, shots: int, times: ChipTimes, jo
     Compute the chip time of a batch of circuits.
 
     :param ansatz: the circuit's shape
-    :param circuits: how many, over all jobs
+    :param circuits: number of circuits, over all jobs
     :param shots: per circuit
-    :param times: of the chip
+    :param times: gate times of the chip
     :param jobs: batches that they are handed over in
     :return: seconds
     """
@@ -130,7 +130,7 @@ def gradient_circuits(ansatz: Circuit, method: str, batch_size: int, n_direction
     :param ansatz: the circuit's shape
     :param method: one of :data:`COUNTED_GRADIENTS`
     :param batch_size: rows
-    :param n_directions: of SPSA
+    :param n_directions: number of directions of SPSA
     :return: circuits
     :raises ValueError: if the method is unknown or a number is not a positive integer
     """
@@ -158,8 +158,8 @@ def gradient_seconds(
     :param method: one of :data:`COUNTED_GRADIENTS`
     :param batch_size: rows
     :param shots: per circuit
-    :param times: of the chip
-    :param n_directions: of SPSA
+    :param times: gate times of the chip
+    :param n_directions: number of directions of SPSA
     :return: seconds: 281.6 as the paper counts, 76.8 by the parameter-shift rule, for its circuit, chip, 256 rows, 1000 shots
     :raises ValueError: as :func:`gradient_circuits`
     """
@@ -176,12 +176,12 @@ class TrainingPlan:
     Humanoid are reported.
 
     :param steps: environment steps, one circuit each
-    :param updates: of the critics; one per environment step if ``None``
+    :param updates: updates of the critics; one per environment step if ``None``
     :param policy_delay: critic updates per actor update
     :param batch_size: rows of an update
     :param shots: per circuit in updates
     :param acting_shots: per circuit that acts; the paper's agent needs one sampled bitstring
-    :param n_directions: of SPSA
+    :param n_directions: number of directions of SPSA
     :raises ValueError: if one of them is not a positive integer
     """
 
@@ -233,7 +233,7 @@ def training_runs(ansatz: Circuit, method: str, plan: TrainingPlan) -> TrainingR
 
     :param ansatz: the circuit's shape
     :param method: one of :data:`COUNTED_GRADIENTS`
-    :param plan: how much is trained
+    :param plan: size of the training
     :return: circuits and jobs
     :raises ValueError: if the method is unknown
     """
@@ -252,8 +252,8 @@ def training_seconds(ansatz: Circuit, method: str, plan: TrainingPlan, times: Ch
 
     :param ansatz: the circuit's shape
     :param method: one of :data:`COUNTED_GRADIENTS`
-    :param plan: how much is trained
-    :param times: of the chip
+    :param plan: size of the training
+    :param times: gate times of the chip
     :return: seconds
     :raises ValueError: if the method is unknown
     """

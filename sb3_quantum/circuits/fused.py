@@ -62,7 +62,7 @@ def launch(kernel: Any, programs: int, *arguments: Any, **constants: Any) -> Non
 
     :param kernel: Triton's kernel
     :param programs: number of programs in parallel; nothing is launched for 0
-    :param arguments: of the kernel, tensors and numbers
+    :param arguments: arguments of the kernel, tensors and numbers
     :param constants: compile-time constants, and ``num_warps``
     """
     if programs:
@@ -74,7 +74,7 @@ def power_of_2(size: int) -> int:
     """
     Return the next power of 2, as the size of Triton's blocks.
 
-    :param size: at least 1
+    :param size: a number >= 1
     :return: the next power of 2
     """
     return 1 << (size - 1).bit_length()

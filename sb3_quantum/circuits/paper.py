@@ -66,7 +66,7 @@ class PaperCircuit(Circuit):
 
     @property
     def n_weights(self) -> int:
-        """None."""
+        """Number of trained weights: 0."""
         return 0
 
     @cached_property

@@ -60,7 +60,7 @@ class Arrays(NamedTuple):
     :param first: the first qubit, -1 if rows choose, ``(n_gates,)``, int64
     :param second: the second one, ``(n_gates,)``, int64
     :param angle: the first of the gate's angles (those of ``r`` follow each other), ``(n_gates,)``, int64
-    :param choice: which pair of qubits, ``(n_gates,)``, int64
+    :param choice: index of the pair of qubits, ``(n_gates,)``, int64
     :param fixed: ``(a, b, c, d)`` of fixed gates, zeros for others, ``(n_gates, 4)``, float64
     """
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, init=False, repr=False)
 class QiskitCircuit(Circuit):
     """
-    Your own circuit.
+    Any circuit of Qiskit or OpenQASM 3, with inputs and trained weights.
 
     Its parameters are ``inputs``, which encode the observation (or are the inputs of a
     :class:`~sb3_quantum.layers.QuantumLayer`), and ``weights``, which are trained.

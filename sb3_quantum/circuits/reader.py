@@ -27,7 +27,7 @@ class Reading(NamedTuple):
     :param terms: gate angles as sums of the parameters, see :attr:`Circuit.angle_terms`
     :param offsets: added to these sums, in radians
     :param expressions: Qiskit's expression of every gate angle, numbers where there is no parameter
-    :param names: of the parameters
+    :param names: names of the parameters
     """
 
     circuit: "QuantumCircuit"
@@ -60,7 +60,7 @@ def read_gates(circuit: "QuantumCircuit", names: Sequence[str]) -> Reading:
     Rewrite a circuit in the gates of a program.
 
     :param circuit: any circuit of gates with a matrix, measured at its end or not
-    :param names: of its parameters, in the order of the columns
+    :param names: names of its parameters, in the order of the columns
     :return: the contents
     :raises ValueError: if it contains anything else, or a parameter is used in no gate; the message names it
     """

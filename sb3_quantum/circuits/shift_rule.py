@@ -27,7 +27,7 @@ def shift_rule(
     :param program: the gates
     :param angle_terms: gate angles as sums of the circuit's angles, see :attr:`Circuit.angle_terms`
     :param angle_columns: the column of every angle, ``(n_angles,)``
-    :param labels: of the columns, for messages
+    :param labels: labels of the columns, for messages
     :return: columns (int64), shifts in radians and coefficients (float64), each ``(n_terms,)``, sorted by column
     :raises ValueError: if a gate angle is not a sum of angles, or an angle's factors have no common measure
     """

@@ -36,7 +36,7 @@ def read_text(text: str) -> "QuantumCircuit":
     except ImportError as error:
         raise ImportError("reading OpenQASM 3 needs qiskit-qasm3-import: pip install qiskit-qasm3-import") from error
     if len(text) > MOST_CHARACTERS:
-        raise ValueError(f"circuit is text of {len(text):,} characters, accepted are {MOST_CHARACTERS:,}")
+        raise ValueError(f"circuit must have at most {MOST_CHARACTERS:,} characters of text, got {len(text):,}")
     try:
         program = openqasm3.parse(text)
     except Exception as error:  # the parser raises many kinds
@@ -90,7 +90,7 @@ class _Extent:
         if self.gates > MOST_GATES:
             raise ValueError(
                 f"the circuit has {self.gates:,} gates or more when definitions, modifiers and registers are written out, "
-                f"accepted are {MOST_GATES:,}"
+                f"at most {MOST_GATES:,} are accepted"
             )
 
     def _declare(self, name: str, size: "ast.Expression | None") -> None:
@@ -110,7 +110,7 @@ class _Extent:
         gates, levels = sum(part.gates for part in parts), 1 + max((part.levels for part in parts), default=0)
         if levels > MOST_LEVELS:
             raise ValueError(
-                f"the gate {gate.name.name!r} nests {counted(levels, 'definition')}, accepted are at most {MOST_LEVELS}"
+                f"the gate {gate.name.name!r} nests {counted(levels, 'definition')}, at most {MOST_LEVELS} are accepted"
             )
         self.defined[gate.name.name] = _Size(max(1, gates), levels, any(part.by_matrix for part in parts))
 
@@ -137,7 +137,7 @@ class _Extent:
             if len(call.qubits) > MOST_POWER_QUBITS:
                 raise ValueError(
                     f"the gate {name!r} with a power acts on {len(call.qubits)} qubits, "
-                    f"accepted are at most {MOST_POWER_QUBITS}"
+                    f"at most {MOST_POWER_QUBITS} are accepted"
                 )
             gates, factor = gates + 4 * 4 ** len(call.qubits), 1
         gates *= factor * (1 + len(call.modifiers))

@@ -25,7 +25,7 @@ def in_graph(tensor: th.Tensor) -> bool:
 
     It takes a third of a microsecond if the answer is no.
 
-    :param tensor: what is about to be read
+    :param tensor: the tensor to read
     :return: whether torch's own operations must be used
     """
     return (
@@ -50,7 +50,7 @@ def is_recorded(tensor: th.Tensor) -> bool:
     Tell whether a tensor has no numbers to read, or its operations will be repeated without Python, where numpy's randomness
     or a chip's answer would be a constant. Profilers and the like, which only observe, do not count.
 
-    :param tensor: what is about to be read
+    :param tensor: the tensor to read
     :return: whether only torch's operations are right
     """
     return (
@@ -116,7 +116,7 @@ def computable(name: str, tensor: th.Tensor) -> th.Tensor:
     Cast half precision to single precision; the caller casts results back.
 
     :param name: the argument's name, for the message
-    :param tensor: what was given
+    :param tensor: the value received
     :return: the tensor in single or double precision
     :raises ValueError: if it is not a tensor of real floating-point numbers
     """

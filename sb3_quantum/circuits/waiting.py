@@ -29,7 +29,7 @@ def duration(seconds: float) -> str:
     """
     Format a duration.
 
-    :param seconds: how long something takes, roughly
+    :param seconds: rough duration in seconds
     :return: the duration in a suitable unit
     """
     for unit, size in (("hours", 3600.0), ("minutes", 60.0)):

@@ -12,7 +12,7 @@ def wrap_angles(angles: th.Tensor) -> th.Tensor:
     """
     Wrap angles into (-pi, pi], as ``Circuit.wrap_angles`` does for a circuit that is 2-pi periodic in each of them.
 
-    :param angles: in radians, any shape, any finite value
+    :param angles: angles in radians, any shape, any finite value
     :return: equivalent angles in radians, the same shape
     """
     if in_graph(angles):

@@ -18,7 +18,7 @@ def write_program(
     Write a program down with Qiskit's gates.
 
     :param program: the gates
-    :param angles: of the gates, ``program.n_angles`` numbers or Qiskit parameters
+    :param angles: angles of the gates, ``program.n_angles`` numbers or Qiskit parameters
     :param structure: the qubits of each chosen CZ, ``n_choices`` pairs; none where both are equal
     :param measure: whether to append ``measure_all()``
     :param layers: whether a barrier, labelled with its number, ends each of the program's layers

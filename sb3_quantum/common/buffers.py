@@ -33,7 +33,7 @@ class QuantumReplayBufferSamples(NamedTuple):
         ``None`` in a buffer without circuit fields
     :param circuit_outputs: bits or expected bits, ``(batch, n_qubits)``, float32
     :param probe_inputs: the probed neighbours of ``circuit_inputs``; ``None`` in a buffer without probe fields
-    :param probe_outputs: what the circuit gave for them
+    :param probe_outputs: the circuit's outputs for them
     """
 
     observations: th.Tensor | TensorDict
@@ -153,7 +153,7 @@ class QuantumReplayBuffer(ReplayBuffer):
         :param inputs: circuit inputs while acting, ``(n_envs, n_inputs)``
         :param outputs: the circuit's outputs, ``(n_envs, n_qubits)``
         :param probe_inputs: probed circuit inputs, if there are probe fields
-        :param probe_outputs: what the circuit gave for them
+        :param probe_outputs: the circuit's outputs for them
         """
         assert self.circuit is not None, "this buffer has no circuit fields"
         self.circuit.store(row, inputs, outputs)
@@ -192,7 +192,7 @@ class QuantumReplayBuffer(ReplayBuffer):
         Sample observations that were not in the last mini-batch, for measurements; global generators stay unchanged.
 
         :param n_states: number of observations, drawn with replacement
-        :param generator: where the randomness comes from
+        :param generator: source of randomness
         :param env: normalizes the observations if given
         :return: observations, ``(n_states, ...)``
         :raises ValueError: if every row was in the last mini-batch

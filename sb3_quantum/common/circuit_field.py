@@ -59,7 +59,7 @@ class CircuitField:
         """
         Unpack stored pairs into circuit inputs and outputs.
 
-        :param parts: what :meth:`gather` returned, on any device
+        :param parts: return value of :meth:`gather`, on any device
         :return: circuit inputs ``(batch, n_inputs)`` and outputs ``(batch, n_qubits)``, float32
         """
         angles, indices, outputs = parts
@@ -71,7 +71,7 @@ class CircuitField:
 
         :param rows: positions in the buffer, ``(batch,)``
         :param envs: environment of each, ``(batch,)``
-        :param device: where the tensors go
+        :param device: device of the tensors
         :return: see :meth:`unpack`
         """
         return self.unpack(to_device(self.gather(rows, envs), device))

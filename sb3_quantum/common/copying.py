@@ -12,7 +12,7 @@ def to_device(tensors: Sequence[th.Tensor], device: th.device) -> list[th.Tensor
     """
     Copy tensors to a device; to a GPU in one asynchronous copy through page-locked memory.
 
-    :param tensors: on the CPU, of any types and shapes
+    :param tensors: tensors on the CPU, of any types and shapes
     :param device: the device
     :return: the tensors on the device, parts of one block of memory; unchanged if the device is the CPU
     """

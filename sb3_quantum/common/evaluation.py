@@ -26,7 +26,7 @@ def returns_of(
 
     :param model: the model; if its environment has a ``VecNormalize``, observations are normalized as in training
     :param make_env: makes the environment, or one environment with all wrappers of the model's training
-    :param episodes: how many
+    :param episodes: number of episodes
     :param first_seed: reset seed of the first
     :param deterministic: whether to act on the policy's ``eval_readout``, or on its ``readout``
     :param after_step: called after every step of all episodes
@@ -61,7 +61,7 @@ def first_observations(make_env: Callable[[], gym.Env | VecEnv], episodes: int, 
     Reset environments as :func:`returns_of` does.
 
     :param make_env: makes the environment
-    :param episodes: how many
+    :param episodes: number of episodes
     :param first_seed: reset seed of the first
     :return: a batch of first observations, and the episodes' time limit in steps, ``None`` without one
     """
@@ -154,7 +154,7 @@ def _stack(observations: list[Any]) -> Any:
 
 def interquartile_mean(values: np.ndarray) -> float:
     """
-    Compute the mean of the middle half.
+    Compute the interquartile mean: the mean of the middle half.
 
     :param values: any shape
     :return: the mean

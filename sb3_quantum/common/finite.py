@@ -63,7 +63,7 @@ def check_terminal_observations(dones: np.ndarray, infos: list[dict[str, Any]]) 
     Check the last observations of episodes, which are in ``infos``, see :func:`check_observations`.
 
     :param dones: whether an episode ended, ``(n_envs,)``
-    :param infos: of every environment
+    :param infos: infos of every environment
     :raises ValueError: if one of them is not finite
     """
     for env in np.flatnonzero(dones):
@@ -122,7 +122,7 @@ def check_loss(what: str, loss: th.Tensor, update: int, batch: Any) -> None:
 
     :param what: name of the loss
     :param loss: one number
-    :param update: which update it is, for the message
+    :param update: number of the update, for the message
     :param batch: the mini-batch, a named tuple of tensors
     :raises ValueError: if it is NaN or infinite; the message names the field of the mini-batch that is, or says that training
         has diverged
@@ -136,5 +136,5 @@ def check_loss(what: str, loss: th.Tensor, update: int, batch: Any) -> None:
                 raise ValueError(f"the {what} of update {update} is {loss.item():g}: {field} of the mini-batch are not finite")
     raise ValueError(
         f"the {what} of update {update} is {loss.item():g}: training has diverged, its numbers no longer fit into float32; "
-        "the update was not made. Use smaller rewards or learning rates"
+        "the update was skipped. Use smaller rewards or learning rates"
     )

@@ -17,7 +17,7 @@ class RunningNormalizer(nn.Module):
     Running mean and variance of one array of observations, by the parallel algorithm (Chan et al., as in SB3's
     ``RunningMeanStd``).
 
-    :param shape: of one observation
+    :param shape: shape of one observation
     :param clip: normalized observations are clipped to +- this, ``VecNormalize``'s default
     :param epsilon: added to the variance
     """
@@ -51,7 +51,7 @@ class RunningNormalizer(nn.Module):
 
     def update(self, observations: th.Tensor) -> None:
         """
-        Take a batch of observations into account.
+        Update mean and variance with a batch of observations.
 
         :param observations: ``(batch, *shape)``, not normalized
         """
@@ -134,7 +134,7 @@ class ObservationNormalizer(nn.Module):
 
     def update(self, observations: PyTorchObs) -> None:
         """
-        Take a batch of observations into account.
+        Update mean and variance with a batch of observations.
 
         :param observations: ``(batch, ...)``, or a dictionary of such tensors
         """

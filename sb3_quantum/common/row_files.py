@@ -17,7 +17,7 @@ class RowFiles:
     """
     Files of one buffer's rows, and its last two saves.
 
-    :param folder: where the streams are
+    :param folder: folder of the streams
     :param saved: the last save, if there is one
     """
 

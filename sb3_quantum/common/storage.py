@@ -76,7 +76,7 @@ def append_rows(folder: Path, arrays: Mapping[str, np.ndarray], count: int, save
     """
     Write the rows that the last save does not have, and wait until they are on the disk.
 
-    :param folder: where the streams are
+    :param folder: folder of the streams
     :param arrays: the ring's arrays, ``(size, ...)``
     :param count: rows that were added since the beginning
     :param saved: the last save, or ``None`` to start a stream
@@ -109,8 +109,8 @@ def check_rows(folder: Path, saved: SavedRows, arrays: Mapping[str, np.ndarray])
     """
     Compare the files with the checksums, without keeping them in memory.
 
-    :param folder: where the streams are
-    :param saved: what was saved
+    :param folder: folder of the streams
+    :param saved: description of the save
     :param arrays: arrays of any length with the rows' shapes and types
     :raises StorageError: if a file is missing, or not what was written
     """
@@ -126,7 +126,9 @@ def check_rows(folder: Path, saved: SavedRows, arrays: Mapping[str, np.ndarray])
             if name not in piece.checksums:
                 raise StorageError(f"{path}: the replay buffer was saved without {name!r}")
             if _checksum(path, piece.start * _row_bytes(array), piece.stop * _row_bytes(array)) != piece.checksums[name]:
-                raise StorageError(f"{path} is damaged: rows {piece.start} to {piece.stop} do not have their checksum")
+                raise StorageError(
+                    f"{path} is damaged: rows {piece.start} to {piece.stop} do not have the checksum that was saved"
+                )
 
 
 def map_rows(folder: Path, saved: SavedRows, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -135,8 +137,8 @@ def map_rows(folder: Path, saved: SavedRows, arrays: Mapping[str, np.ndarray]) -
 
     Of two laps, the one with more of the rows is mapped; the rows of the other one are read.
 
-    :param folder: where the streams are
-    :param saved: what was saved
+    :param folder: folder of the streams
+    :param saved: description of the save
     :param arrays: arrays of any length with the rows' shapes and types
     :return: the ring's arrays, ``(size, ...)``
     :raises StorageError: if a file is missing, or not what was written
@@ -173,7 +175,7 @@ def give_back(folder: Path, saved: SavedRows, previous: SavedRows | None) -> Non
     Free the disk space to which neither of two saves refers: other streams, whole laps and, on Linux, the start of the oldest
     lap, unless a process has it mapped.
 
-    :param folder: where the streams are
+    :param folder: folder of the streams
     :param saved: the last save, complete and on the disk
     :param previous: the one before it
     """

@@ -90,14 +90,14 @@ def encode(value: Any, what: str) -> Any:
         return {"$action_noise": _encode_noise(value, what)}
     if callable(value) and not isinstance(value, type):
         return _encode_schedule(value, what)
-    raise ValueError(f"{what} has no form without pickle: {value!r}")
+    raise ValueError(f"{what} cannot be saved without pickle: {value!r}")
 
 
 def decode(value: Any) -> Any:
     """
     Decode what :func:`encode` returned. Files of sb3-quantum 0.1.0 are read too; they have lists in place of tuples.
 
-    :param value: from a JSON file
+    :param value: a value from a JSON file
     :return: the hyperparameter
     :raises ModelFileError: if the file names something that is not listed, or a form is malformed
     """
@@ -127,13 +127,13 @@ def _decode_class(name: Any) -> type:
 def _decode_dict(items: Any) -> dict[str, Any]:
     made = {decode(key): decode(item) for key, item in items}
     if len(made) < len(items) or not all(isinstance(key, str) for key in made):
-        raise ModelFileError(f"the keys of a dictionary must be distinct texts, got {str(list(made))[:100]}")
+        raise ModelFileError(f"the keys of a dictionary must be distinct strings, got {str(list(made))[:100]}")
     return made
 
 
 def _decode_array(content: Any) -> np.ndarray:
     if content["dtype"] not in DTYPES or not all(is_integer(length, 0) for length in content["shape"]):
-        raise ModelFileError(f"no array has the type {content['dtype']!r} and the shape {content['shape']!r}")
+        raise ModelFileError(f"an array cannot have the type {content['dtype']!r} and the shape {content['shape']!r}")
     data = base64.b64decode(content["data"], validate=True)
     dtype = np.dtype(content["dtype"])
     if len(data) != math.prod(content["shape"]) * dtype.itemsize:
@@ -157,7 +157,9 @@ def _encode_schedule(schedule: Any, what: str) -> Any:
     # The zoo's class for linear learning rates of its YAML files; the zoo need not be installed
     if type(schedule).__name__ == "SimpleLinearSchedule":
         return f"lin_{float(schedule.initial_value)!r}"
-    raise ValueError(f"{what} has no form without pickle: {schedule!r}; numbers, 'lin_x' and SB3's LinearSchedule have one")
+    raise ValueError(
+        f"{what} cannot be saved without pickle: {schedule!r}; accepted are numbers, 'lin_x' and SB3's LinearSchedule"
+    )
 
 
 def _decode_schedule(content: Any) -> LinearSchedule:
@@ -174,7 +176,7 @@ def _encode_noise(noise: ActionNoise, what: str) -> dict[str, Any]:
         return {"kind": "vectorized", "base_noise": _encode_noise(noise.base_noise, what), "noises": noises}
     kinds = {NormalActionNoise: "normal", OrnsteinUhlenbeckActionNoise: "ornstein-uhlenbeck"}
     if type(noise) not in kinds or np.dtype(noise._dtype).name not in _NOISE_DTYPES:  # type: ignore[attr-defined]
-        raise ValueError(f"{what} has no form without pickle: {noise!r}")
+        raise ValueError(f"{what} cannot be saved without pickle: {noise!r}")
     assert isinstance(noise, NormalActionNoise | OrnsteinUhlenbeckActionNoise)
     values: dict[str, Any] = {"mean": noise._mu, "sigma": noise._sigma}
     if isinstance(noise, OrnsteinUhlenbeckActionNoise):

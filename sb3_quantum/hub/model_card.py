@@ -72,7 +72,7 @@ def model_card(
     :param report: its evaluation
     :param env_id: id of the environment
     :param repo_id: ``"owner/name"`` on the Hub
-    :param env_kwargs: of the environment
+    :param env_kwargs: keyword arguments of the environment
     :param hyperparameters: the hyperparameters; none are shown if ``None``
     :param from_zoo: whether the files for ``rl_zoo3.load_from_hub`` are published too
     :param diagram: whether there is a drawing of the circuit
@@ -244,7 +244,7 @@ def _usage(env_id: str, repo_id: str, env_kwargs: dict[str, Any], from_zoo: bool
     about = (
         "This reads `model.safetensors` and `model.json`; nothing from the repository is executed."
         if safe
-        else "This model has no form without pickle: loading it executes its author's code."
+        else "This model cannot be saved without pickle: loading it executes its author's code."
     )
     text = f"""```bash
 pip install "sb3-quantum[hub]"

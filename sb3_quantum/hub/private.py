@@ -119,7 +119,7 @@ def _contents(name: str, content: bytes, depth: int = 0) -> Iterator[tuple[str, 
     """Yield a file and its packed contents: members of archives, and pickles in SB3's JSON."""
     yield name, content
     if depth > _MAX_DEPTH:
-        raise ValueError(f"not published: {name} is packed more than {_MAX_DEPTH} times, and cannot be looked into")
+        raise ValueError(f"not published: {name} is packed more than {_MAX_DEPTH} times, too deep to search")
     try:
         for member, unpacked in _members(name, content):
             yield from _contents(member, unpacked, depth + 1)

@@ -67,14 +67,16 @@ def save_safe(model: QuantumTD3, folder: str | Path) -> None:
 
     :param model: the model; the statistics of a ``VecNormalize`` around its environment are written too
     :param folder: the folder, which is made if it does not exist
-    :raises ValueError: if a part of the model has no form without pickle, such as a user's class, or is not finite; nothing is
-        written
+    :raises ValueError: if a part of the model cannot be saved without pickle, such as a user's class, or is not finite
+        (nothing is written then)
     :raises ImportError: if safetensors is missing
     """
     safetensors = _safetensors()
     policy_names = {cls: name for name, cls in model.policy_aliases.items()}
     if type(model.policy) not in policy_names:
-        raise ValueError(f"the policy has no form without pickle: {type(model.policy).__name__} is not one of sb3-quantum's")
+        raise ValueError(
+            f"the policy cannot be saved without pickle: {type(model.policy).__name__} is not one of sb3-quantum's"
+        )
     written = {name: encode(getattr(model, name), name) for name in sorted(arguments() - _OWN_FORM)}
     assert isinstance(model.train_freq, TrainFreq)
     backend, acting = model.backend, model.policy.block.backend
@@ -107,7 +109,7 @@ def save_safe(model: QuantumTD3, folder: str | Path) -> None:
         for index, entries in state["state"].items():
             for key, value in entries.items():
                 if not isinstance(value, th.Tensor):
-                    raise ValueError(f"{name} has no form without pickle: its {key!r} is not a tensor, but {value!r}")
+                    raise ValueError(f"{name} cannot be saved without pickle: its {key!r} is not a tensor, but {value!r}")
                 tensors[f"{name}:{index}:{key}"] = value
     vec_normalize = model.get_vec_normalize_env()
     if vec_normalize is not None:
@@ -131,7 +133,7 @@ def _check_readable(text: str, tensors: dict[str, th.Tensor]) -> None:
         check_config(parse_json(text.encode(), CONFIG), entries, CONFIG, buffer_size=1)
         check_values(tensors)
     except ModelFileError as error:
-        raise ValueError(f"this model has no form without pickle: {error}") from error
+        raise ValueError(f"this model cannot be saved without pickle: {error}") from error
 
 
 def _write(safetensors: Any, folder: Path, text: str, tensors: dict[str, th.Tensor]) -> None:
@@ -199,7 +201,7 @@ def load_safe(
     check_values(tensors)
     if "sha256" in config and config["sha256"] != _digest(tensors):
         raise ModelFileError(
-            f"the tensors in {folder / WEIGHTS} are not those that were saved: their checksum is another one than in {CONFIG}"
+            f"the tensors in {folder / WEIGHTS} are not those that were saved: their checksum differs from the one in {CONFIG}"
         )
     data = checked.data
     if not use_saved_backend or "backend" in kwargs:

@@ -146,7 +146,7 @@ def check_optimizer(name: str, optimizer: Optimizer, groups: Any, entries: dict[
     """
     Check that a file's state of an optimizer is complete and belongs to it.
 
-    :param name: of the optimizer
+    :param name: name of the optimizer
     :param optimizer: the model's optimizer
     :param groups: its ``param_groups``, decoded
     :param entries: all tensors in the file

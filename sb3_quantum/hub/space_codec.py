@@ -34,7 +34,7 @@ class Room:
         self.numbers -= numbers
         self.parts -= 1
         if self.numbers < 0 or self.parts < 0:
-            raise ModelFileError(f"a space of {numbers:,} numbers is larger than the networks in the file could ever take")
+            raise ModelFileError(f"a space of {numbers:,} numbers is larger than any network in the file accepts")
 
 
 def encode_space(space: spaces.Space) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def encode_space(space: spaces.Space) -> dict[str, Any]:
     """
     encoded = _encode(space)
     if decode_space(encoded) != space:
-        raise ValueError(f"the space {space} has no form without pickle: what would come back is not equal to it")
+        raise ValueError(f"the space {space} cannot be saved without pickle: it would not load as the same space")
     return encoded
 
 
@@ -59,10 +59,10 @@ def _encode(space: spaces.Space) -> dict[str, Any]:
     if isinstance(space, spaces.Tuple):
         return {"space": "Tuple", "spaces": [_encode(part) for part in space.spaces]}
     if not isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        raise ValueError(f"the space {space} has no form without pickle")
+        raise ValueError(f"the space {space} cannot be saved without pickle")
     dtype = np.dtype(space.dtype)
     if dtype.name not in DTYPES or not dtype.isnative:
-        raise ValueError(f"the space {space} has no form without pickle: its type is {dtype!r}")
+        raise ValueError(f"the space {space} cannot be saved without pickle: its type is {dtype!r}")
     if isinstance(space, spaces.Box):
         sides = {side: _encode_bounds(getattr(space, side)) for side in ("low", "high")}
         encoded = {"space": "Box", "shape": list(space.shape), "dtype": dtype.name, **sides}
@@ -84,7 +84,7 @@ def _encode(space: spaces.Space) -> dict[str, Any]:
 
 def _encode_key(key: Any, space: spaces.Space) -> Any:
     if type(key) not in (str, int):
-        raise ValueError(f"the space {space} has no form without pickle: its key {key!r} is neither a text nor an integer")
+        raise ValueError(f"the space {space} cannot be saved without pickle: its key {key!r} is neither a text nor an integer")
     return key
 
 
@@ -93,7 +93,7 @@ def decode_space(value: dict[str, Any], room: Room | None = None) -> spaces.Spac
     Decode what :func:`encode_space` returned. Files of sb3-quantum 0.1.0 are read too: their keys are in the order of the
     model's training.
 
-    :param value: from a JSON file
+    :param value: a value from a JSON file
     :param room: budget for its size, checked before it is made
     :return: the space
     :raises ModelFileError: if it is of an unknown kind, too large or malformed
@@ -131,14 +131,16 @@ def _decode_box(value: dict[str, Any], room: Room) -> spaces.Box:
         if flag in value:
             bounded = np.array(value[flag])
             if bounded.dtype != bool:
-                raise ModelFileError(f"{flag} of a Box must consist of true and false")
+                raise ModelFileError(f"{flag} of a Box must contain only true and false")
             setattr(box, flag, np.broadcast_to(bounded, shape).copy())
     return box
 
 
 def _decode_discrete(value: dict[str, Any], room: Room) -> spaces.Discrete:
     if not is_integer(value["n"], 1) or not is_integer(value["start"], -(2**63)):
-        raise ModelFileError(f"a Discrete space has n={value['n']!r}, start={value['start']!r}")
+        raise ModelFileError(
+            f"a Discrete space must have integers n >= 1 and start, got n={value['n']!r}, start={value['start']!r}"
+        )
     room.take(value["n"])
     return spaces.Discrete(value["n"], start=value["start"], dtype=_dtype(value, "int64").type)
 
@@ -147,7 +149,7 @@ def _decode_multi_discrete(value: dict[str, Any], room: Room) -> spaces.MultiDis
     # Texts and halves would be cast to integers
     dtype, nvec, start = _dtype(value, "int64"), np.array(value["nvec"]), np.array(value.get("start", 0))
     if any(array.size and array.dtype.kind not in "iu" for array in (nvec, start)):
-        raise ModelFileError(f"a MultiDiscrete space is not made of integers: {str(value)[:200]}")
+        raise ModelFileError(f"a MultiDiscrete space must consist of integers, got {str(value)[:200]}")
     # Python's integers do not wrap around
     room.take(sum(nvec.flatten().tolist()))
     return spaces.MultiDiscrete(nvec.astype(dtype), dtype.type, start=np.broadcast_to(start, nvec.shape).astype(dtype))
@@ -170,7 +172,7 @@ def _decode_dict(value: dict[str, Any], room: Room) -> spaces.Dict:
     pairs = list(parts.items()) if isinstance(parts, dict) else [(key, part) for key, part in parts]
     made = OrderedDict((key, decode_space(part, room)) for key, part in pairs)
     if len(made) < len(pairs) or not all(type(key) in (str, int) for key in made):
-        raise ModelFileError(f"the keys of a Dict space must be distinct texts, got {str([key for key, _ in pairs])[:100]}")
+        raise ModelFileError(f"the keys of a Dict space must be distinct strings, got {str([key for key, _ in pairs])[:100]}")
     # An OrderedDict: of any other dictionary the keys would be sorted
     unsorted: dict[str, Any] = {"sort_keys": False} if value.get("sort_keys") is False else {}
     return spaces.Dict(made, **unsorted)

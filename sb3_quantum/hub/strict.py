@@ -22,7 +22,7 @@ ITEM_BYTES = {
 
 
 class ModelFileError(ValueError):
-    """A model's files are damaged, incomplete, not a model, or ask for too much. The message says what is wrong."""
+    """Error of a model's files: damaged, incomplete, not a model, or too large. The message says what is wrong."""
 
 
 class Entry(NamedTuple):
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     A tensor in the header of a safetensors file.
 
     :param dtype: safetensors' name of its type, a key of :data:`ITEM_BYTES`
-    :param shape: of the tensor
+    :param shape: shape of the tensor
     """
 
     dtype: str
@@ -54,7 +54,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     size = path.stat().st_size
     if size > MAX_TEXT:
-        raise ModelFileError(f"{path} has {size:,} bytes, and a model's settings have at most {MAX_TEXT:,}")
+        raise ModelFileError(f"{path} has {size:,} bytes, but a model's settings have at most {MAX_TEXT:,}")
     return parse_json(path.read_bytes(), str(path))
 
 
@@ -150,7 +150,7 @@ def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
         header = parse_json(file.read(length), f"the header of {path}")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
-        raise ModelFileError(f"the metadata of {path} are not texts")
+        raise ModelFileError(f"the metadata of {path} must be strings")
     entries, spans = {}, []
     for name, value in header.items():
         entries[name], span = _entry(value, f"the tensor {name!r} in {path}")
@@ -170,7 +170,7 @@ def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
 def _entry(value: Any, what: str) -> tuple[Entry, tuple[int, int]]:
     """Parse a tensor of the header, and the range of its bytes."""
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ModelFileError(f"{what} is not announced by dtype, shape and data_offsets")
+        raise ModelFileError(f"{what} must have dtype, shape and data_offsets")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
         raise ModelFileError(f"{what} is of the unknown type {dtype!r}")
@@ -179,7 +179,7 @@ def _entry(value: Any, what: str) -> tuple[Entry, tuple[int, int]]:
             raise ModelFileError(f"{what} has no usable shape and offsets: {str(shape)[:80]}, {str(offsets)[:80]}")
     entry = Entry(dtype, tuple(shape))
     if len(offsets) != 2 or offsets[1] - offsets[0] != entry.size * ITEM_BYTES[dtype]:
-        raise ModelFileError(f"{what} of shape {str(shape)[:80]} does not take the bytes {str(offsets)[:80]}")
+        raise ModelFileError(f"{what} of shape {str(shape)[:80]} does not fill the bytes {str(offsets)[:80]}")
     return entry, (offsets[0], offsets[1])
 
 

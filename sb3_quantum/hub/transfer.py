@@ -70,12 +70,12 @@ def push_to_hub(
     :param n_eval_episodes: episodes of the evaluation
     :param first_seed: reset seed of the first episode, increased by 1 for each further one
     :param video_length: length of the video in steps; 0 for no video
-    :param commit_message: of the commit
+    :param commit_message: message of the commit
     :param private: whether a new repository is private
     :param token: access token; that of ``hf auth login`` or the environment variable ``HF_TOKEN`` by default
     :return: the address of the commit
     :raises HubError: if the Hub cannot be reached or refuses; nothing is published then
-    :raises ValueError: if the model has no form without pickle, or something private would be published
+    :raises ValueError: if the model cannot be saved without pickle, or something private would be published
     :raises gymnasium.error.Error: if there is no such environment
     """
     token = token or get_token()
@@ -208,7 +208,7 @@ def load_from_hub(
     if not allow_pickle:
         raise HubError(
             f"{repo_id} was not loaded: it has no {CONFIG} and {WEIGHTS}. If there is a zip of SB3, that is a pickle, "
-            "which runs code of whoever made it: allow_pickle=True if you trust them"
+            "which can run its author's code: pass allow_pickle=True if you trust the author"
         )
     with _explained(f"{repo_id} was not loaded"):
         path = api.hf_hub_download(repo_id, filename or f"{repo_id.split('/')[-1]}.zip", revision=revision)
@@ -229,7 +229,7 @@ def _explained(outcome: str) -> Iterator[None]:
     except RemoteEntryNotFoundError as error:
         raise HubError(f"{outcome}: there is no model in it") from error
     except RepositoryNotFoundError as error:
-        raise HubError(f"{outcome}: there is no such repository, or the token may not see it") from error
+        raise HubError(f"{outcome}: there is no such repository, or the token has no access to it") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         meaning = {

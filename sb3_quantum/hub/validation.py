@@ -182,7 +182,7 @@ def check_config(config: dict[str, Any], entries: dict[str, Entry], where: Path 
         flags = _check_flags(flags, data["observation_space"], where)
         found |= _check_statistics(flags, data["observation_space"], entries)
     if extra := entries.keys() - found:
-        raise ModelFileError(f"the tensor {_listed(extra)} belongs to nothing in {where}")
+        raise ModelFileError(f"the tensor {_listed(extra)} is used by no part of {where}")
     _check_buffer_size(data, buffer_size, where)
     return Checked(policy, data, groups, flags)
 
@@ -201,7 +201,7 @@ def check_values(tensors: dict[str, th.Tensor]) -> None:
         if not math.isfinite(tensor.sum(dtype=th.float64).item()) and not bool(th.isfinite(tensor).all()):
             raise ModelFileError(f"the tensor {name!r} holds numbers that are not finite")
         if name.replace(":", ".").rpartition(".")[2] in _NOT_NEGATIVE and bool((tensor < 0).any()):
-            raise ModelFileError(f"the tensor {name!r} holds negative numbers, whose roots are needed")
+            raise ModelFileError(f"the tensor {name!r} must not hold negative numbers")
 
 
 def _listed(names: Any) -> str:

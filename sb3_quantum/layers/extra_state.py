@@ -16,7 +16,7 @@ def pack_state(state: dict[str, Any]) -> th.Tensor:
 
     Everything in a ``state_dict`` must be floating, so that a loop that adds noise to every tensor, as in SB3's manual, works.
 
-    :param state: what JSON can hold
+    :param state: plain data that JSON can hold
     :return: the bytes of the JSON, padded, as float32, so that files stay loadable with ``weights_only=True``
     """
     text = json.dumps(state).encode()
@@ -37,7 +37,7 @@ def unpack_state(state: th.Tensor) -> dict[str, Any]:
     """
     Unpack the data of :func:`pack_state`.
 
-    :param state: what :func:`pack_state` returned; version 0.1.0 wrote uint8
+    :param state: return value of :func:`pack_state`; version 0.1.0 wrote uint8
     :return: the data
     :raises RuntimeError: if it is something else
     """

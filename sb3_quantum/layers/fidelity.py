@@ -88,9 +88,9 @@ def shot_fidelity(
 
     :param layer: the quantum layer
     :param inputs: circuit inputs, ``(batch, n_inputs)``; a few rows
-    :param weights: what the gradient is taken of, ``(batch, n_qubits)``
+    :param weights: weights of the sum whose gradient is taken, ``(batch, n_qubits)``
     :param shots: per circuit, both halves together; at least 2
-    :param generator: where the backend's randomness comes from; its own generator by default
+    :param generator: source of randomness; its own generator by default
     :return: ``cosine_shots``: mean over the rows of the cosine between the qtDNN's gradient and the estimate;
         ``cosine_ceiling``: what a perfect tangent would reach, 0 if the two halves have nothing in common
     :raises ValueError: if ``shots`` is below 2

@@ -33,7 +33,7 @@ def check_gradient(gradient: str, backend: Backend) -> str:
     Check the name of a gradient, and that the backend supports it.
 
     :param gradient: one of :data:`GRADIENTS`
-    :param backend: who runs the circuits
+    :param backend: the backend that runs the circuits
     :return: the gradient's name
     :raises ValueError: if it is unknown, ``"exact"`` on a backend that autograd does not pass through, or
         ``"parameter_shift"`` for a circuit that the rule does not cover
@@ -78,9 +78,9 @@ def parameter_shift(
 
     It runs ``n_shifted`` circuits per row, see :meth:`Circuit.shift_rule <sb3_quantum.circuits.Circuit.shift_rule>`.
 
-    :param backend: who runs the circuits
+    :param backend: the backend that runs the circuits
     :param inputs: circuit inputs, ``(batch, n_inputs)``
-    :param weights: what the Jacobian is multiplied with, ``(batch, n_qubits)``
+    :param weights: weights that the Jacobian is multiplied by, ``(batch, n_qubits)``
     :param run: maps circuit inputs to expected bits; ``backend.expected_bits`` by default
     :return: ``(batch, n_inputs)``, zero at the CZ indices
     """
@@ -106,10 +106,10 @@ def spsa(backend: Backend, inputs: th.Tensor, weights: th.Tensor, step: float = 
     It runs two circuits per row and direction. Its expectation is the gradient plus a bias of order ``step ** 2``; its
     variance grows with the number of angles. Source: Spall, IEEE Trans. Automat. Contr. 37, 332 (1992).
 
-    :param backend: who runs the circuits; the directions come from its generator
+    :param backend: the backend that runs the circuits; the directions come from its generator
     :param inputs: circuit inputs, ``(batch, n_inputs)``
-    :param weights: what the Jacobian is multiplied with, ``(batch, n_qubits)``
-    :param step: in radians
+    :param weights: weights that the Jacobian is multiplied by, ``(batch, n_qubits)``
+    :param step: step in radians
     :param n_directions: directions to average over
     :return: ``(batch, n_inputs)``, zero at the CZ indices
     :raises ValueError: if ``step`` or ``n_directions`` is not positive
@@ -181,7 +181,7 @@ def differentiable_bits(backend: Backend, inputs: th.Tensor, gradient: str) -> t
     """
     Compute the circuit's own expected bits, with a gradient that needs no qtDNN. The circuits that it runs are counted.
 
-    :param backend: who runs the circuits
+    :param backend: the backend that runs the circuits
     :param inputs: circuit inputs, ``(batch, n_inputs)``
     :param gradient: ``"exact"`` (autograd through the simulator), ``"parameter_shift"`` or ``"spsa"``
     :return: ``(batch, n_qubits)``

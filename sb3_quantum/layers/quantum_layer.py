@@ -139,7 +139,7 @@ class QuantumLayer(Block):
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``, or with any other leading dimensions, none included
         :param readout: overrides the layer's own
-        :param generator: where the randomness comes from; the backend's own generator by default
+        :param generator: source of randomness; the backend's own generator by default
         :return: ``(batch, n_qubits)``, zeros and ones, or expected bits for ``"mean"``; leading dimensions are the inputs'
         :raises ValueError: if the inputs have another shape, or are not finite
         """
@@ -188,7 +188,7 @@ class QuantumLayer(Block):
         Run every circuit once, and keep its inputs and outputs.
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
-        :param readout: of the outputs
+        :param readout: readout of the outputs
         :param record_bits: whether the sampled bits are recorded, or the expected bits
         :param probe_std: standard deviation of the Gaussian probe on the circuit's angles, in radians; one more circuit a row
             if positive
@@ -222,7 +222,7 @@ class QuantumLayer(Block):
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :param draw: whether to draw a bitstring
-        :param generator: where the randomness comes from; the backend's own generator by default
+        :param generator: source of randomness; the backend's own generator by default
         :param evaluation: count circuits and shots as evaluation
         :return: bits and expected bits
         """
@@ -259,7 +259,7 @@ class QuantumLayer(Block):
         """
         for name, value in (("gradient_steps", gradient_steps), ("batch_size", batch_size)):
             if value is not None and not (isinstance(value, Integral) and value >= 1):
-                raise ValueError(f"{name} must be >= 1, got {value!r}")
+                raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
         inputs, leading = as_rows(inputs, self.n_inputs, self.ansatz.n_data)
         inputs = computable("inputs", self._completed(inputs)).detach()
         self.ansatz.check_shape(inputs)

@@ -35,7 +35,7 @@ def mean_and_interval(curves: list[Curve]) -> tuple[np.ndarray, np.ndarray, np.n
     Compute the mean over curves, with linear interpolation, over the steps that all of them have. The interval is Student's,
     95 %, pointwise, with the curve (the seed) as the unit.
 
-    :param curves: at least one
+    :param curves: one or more curves
     :return: steps, mean, lower and upper end, ``(n,)`` each; without an interval (NaN) for one curve
     """
     first, last = max(curve.steps[0] for curve in curves), min(curve.steps[-1] for curve in curves)

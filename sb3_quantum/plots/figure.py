@@ -16,8 +16,8 @@ def new_figure(width: float, height: float, **kwargs: Any) -> "Figure":
     """
     Make an empty figure that has no window and need not be closed.
 
-    :param width: in inches
-    :param height: in inches
+    :param width: width in inches
+    :param height: height in inches
     :param kwargs: further arguments of ``matplotlib.figure.Figure``; ``dpi`` is :data:`DPI` by default
     :return: the figure
     :raises ImportError: if matplotlib is missing
@@ -33,9 +33,9 @@ def tidy_axes(axes: "Axes", xlabel: str = "", ylabel: str = "") -> None:
     """
     Give axes the look of all pictures here: a light grid, and no frame above and on the right.
 
-    :param axes: of any figure
+    :param axes: axes of any figure
     :param xlabel: below, if any
-    :param ylabel: on the left, if any
+    :param ylabel: label on the left, if any
     """
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)

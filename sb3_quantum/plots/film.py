@@ -124,7 +124,7 @@ def film_frames(
     :param length: number of steps; a new episode follows one that ends
     :param seed: reset seed of the first episode
     :param every: steps per frame
-    :param width: of a frame, in pixels
+    :param width: width of a frame, in pixels
     :return: frames, ``(height, width, 3)``, uint8
     :raises ImportError: if matplotlib is missing
     :raises ValueError: if the policy has no circuit, or the environment draws no images
@@ -172,7 +172,7 @@ def write_film(frames: Iterator[np.ndarray], path: str | Path, fps: int) -> int:
     Write frames as a film.
 
     :param frames: ``(height, width, 3)``, uint8
-    :param path: of the film; ``.gif`` and ``.webp`` are animated images, ``.mp4`` needs moviepy
+    :param path: path of the film; ``.gif`` and ``.webp`` are animated images, ``.mp4`` needs moviepy
     :param fps: frames per second
     :return: number of frames
     :raises ImportError: if Pillow or moviepy is missing
@@ -184,7 +184,7 @@ def write_film(frames: Iterator[np.ndarray], path: str | Path, fps: int) -> int:
         raise ValueError(f"a film must end with {', '.join(FILM_SUFFIXES)}, got {path}")
     images = list(frames)
     if not images:
-        raise ValueError("there is no frame to write")
+        raise ValueError("frames must contain at least one frame")
     if suffix == ".mp4":
         try:
             from moviepy import ImageSequenceClip

@@ -42,7 +42,7 @@ class Curve(NamedTuple):
 @dataclass
 class Run:
     """
-    What a training recorded; ``None`` for what it did not.
+    Values that a training recorded; ``None`` for those that it did not.
 
     :param label: its name
     :param episodes: return of every training episode, at the step of its end
@@ -199,7 +199,7 @@ def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
     Draw runs side by side: return, cosine of the gradients and circuits against environment steps, one colour per run. A run
     is left out of panels for which it has no data, and a panel for which no run has any is left out.
 
-    :param runs: at least one
+    :param runs: one or more runs
     :param window: training episodes that the return is averaged over
     :param title: above the figure
     :return: the figure

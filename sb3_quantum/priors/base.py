@@ -40,8 +40,8 @@ class Prior(ABC):
     @classmethod
     def supports(cls, circuit: "Circuit") -> str | None:
         """
-        Say whether it supports a circuit. It is called before anything is built, also for settings from strangers, so its time
-        and memory must not grow with them.
+        Tell whether the prior supports a circuit. It is called before anything is built, also for settings from strangers, so
+        its time and memory must not grow with them.
 
         :param circuit: the circuit
         :return: ``None`` if it does; otherwise the reason, as the end of a sentence

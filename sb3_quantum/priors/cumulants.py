@@ -65,7 +65,7 @@ class CumulantExpansion:
         """
         Compute the expectation values.
 
-        :param angles: of the gates, in radians, ``(batch, n_angles)``
+        :param angles: angles of the gates, in radians, ``(batch, n_angles)``
         :param choices: pairs of qubits that every row chooses, ``(batch, n_choices, 2)``, int64
         :return: ``(batch, n_qubits)``; to second order not always within [-1, 1]
         """
@@ -79,7 +79,7 @@ class CumulantExpansion:
 
     def in_torch(self, angles: th.Tensor, choices: th.Tensor) -> th.Tensor:
         """
-        Compute the same with torch's operations, on any device and in any precision.
+        Compute the expectation values with torch's operations, on any device and in any precision.
 
         :param angles: ``(batch, n_angles)``
         :param choices: ``(batch, n_choices, 2)``

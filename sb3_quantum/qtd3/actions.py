@@ -39,7 +39,7 @@ def make_action_noise(noise: Any, shape: tuple[int, ...]) -> ActionNoise | None:
     Make exploration noise in the shape of an action, ``(1,)`` for a scalar.
 
     :param noise: the checked ``action_noise``: a standard deviation, a list of them, or SB3's noise
-    :param shape: of an action
+    :param shape: shape of an action
     :return: the noise
     :raises ValueError: if its shape is not that of an action
     """

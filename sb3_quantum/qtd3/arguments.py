@@ -329,7 +329,7 @@ def check_inner(name: str, given: dict[str, Any] | None, owner: Any) -> None:
     """
     Refuse keyword arguments that the receiving class does not have.
 
-    :param name: of the dictionary, a key of :data:`INNER`
+    :param name: name of the dictionary, a key of :data:`INNER`
     :param given: the dictionary
     :param owner: the receiving class, or its name
     :raises ValueError: if it contains an unknown name

@@ -57,7 +57,7 @@ class WeightAverage(nn.Module):
         """
         Restore the number of updates.
 
-        :param state: what :meth:`get_extra_state` returned; if noise was added to it, the number stays unchanged
+        :param state: return value of :meth:`get_extra_state`; if noise was added to it, the number stays unchanged
         :raises RuntimeError: if it is something else
         """
         if is_perturbed(state):

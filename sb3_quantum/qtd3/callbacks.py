@@ -86,8 +86,8 @@ def _warn_if_too_wide(layer: Block, measured: dict[str, float]) -> bool:
     missing = layer.backend is not None and "quantum/entanglement" not in measured
     if missing:
         warnings.warn(
-            f"gates join too many of the {layer.ansatz.n_qubits} qubits for an exact simulation during the training; what "
-            "needs one is not measured (n_shift_states measures the gradient on shots)",
+            f"gates join too many of the {layer.ansatz.n_qubits} qubits for an exact simulation during the training; "
+            "measurements that need one are left out (n_shift_states measures the gradient on shots)",
             stacklevel=3,
         )
     return missing

@@ -43,7 +43,7 @@ def training_usage(model: "QuantumTD3", total_timesteps: int, reset_num_timestep
 
     if not in_steps:
         raise ValueError(
-            f"gradient={model.gradient!r} runs circuits in updates; to know their number, give train_freq in steps"
+            f"gradient={model.gradient!r} runs circuits in updates; give train_freq in steps, so that their number is known"
         )
     warm_up = model.learning_starts - (0 if reset_num_timesteps else model.num_timesteps)
     training_rollouts = max(rollouts - max(warm_up, 0) // (rollout_steps * model.n_envs), 0)
@@ -91,6 +91,6 @@ def check_training(model: "QuantumTD3", total_timesteps: int, reset_num_timestep
         backend.check_budget(model.dry_run(total_timesteps, reset_num_timesteps))
     except BudgetError as error:
         raise ValueError(
-            f"probe_std={model.probe_std} runs two circuits per environment step, and that is beyond the backend's budget "
+            f"probe_std={model.probe_std} runs two circuits per environment step, which exceeds the backend's budget "
             f"({error}); use probe_std=0, fewer steps or a larger budget"
         ) from error

@@ -233,7 +233,7 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
 
         :param obs: observations, ``(batch, ...)``
         :param readout: ``"sample"``, ``"majority"`` or ``"mean"``
-        :param generator: where the circuit's randomness comes from; the block's own generator by default
+        :param generator: source of randomness; the block's own generator by default
         :return: actions in [-1, 1], ``(batch, action_dim)``
         """
         inputs, links = self.encode(obs)

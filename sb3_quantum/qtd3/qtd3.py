@@ -536,7 +536,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         return super()._setup_learn(*args, **kwargs)
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
-        """Do what TD3 does, with a progress bar that also shows return, gradient fidelity and circuits."""
+        """Learn as TD3 does, with a progress bar that also shows return, gradient fidelity and circuits."""
         from sb3_quantum.qtd3.progress import with_progress  # which imports this module
 
         self.observations_normalized = self._vec_normalize_env is not None and self._vec_normalize_env.norm_obs
@@ -544,7 +544,7 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         return self._callback
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
-        """Do what TD3 does. A spent budget or a lost job ends the training as a callback can, so the model can be saved."""
+        """Collect experiences. A spent budget or a lost job ends the training as a callback can, so the model can be saved."""
         try:
             if self.interruption is None:
                 return super().collect_rollouts(*args, **kwargs)

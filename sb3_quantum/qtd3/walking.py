@@ -11,7 +11,7 @@ def modules_of(*networks: nn.Module) -> list[nn.Module]:
     It takes a fraction of the time of ``nn.Module.modules``, so no list must be kept that could become stale. A module in two
     places is listed twice.
 
-    :param networks: what to walk through
+    :param networks: the networks to walk through
     :return: the modules, those nearer to the root first
     """
     found: list[nn.Module | None] = list(networks)
@@ -28,7 +28,7 @@ def tensors_of(*networks: nn.Module) -> tuple[list[th.Tensor], list[th.Tensor]]:
     """
     List the parameters of some networks, frozen ones included, and their running statistics (of batch normalization).
 
-    :param networks: what to walk through
+    :param networks: the networks to walk through
     :return: parameters, each of them once per network, and statistics; networks of the same structure have the same order
     """
     parameters: list[th.Tensor] = []

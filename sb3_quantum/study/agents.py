@@ -24,7 +24,7 @@ def acts_deterministically(model: OffPolicyAlgorithm, evaluation: Evaluation) ->
     Decide whether an evaluation acts deterministically.
 
     :param model: a model of any algorithm
-    :param evaluation: of a study
+    :param evaluation: evaluation settings of a study
     :return: the argument of ``predict``: as the file says, or as the model was trained, on one sampled bitstring if it was
     """
     if evaluation.deterministic is not None:
@@ -56,7 +56,7 @@ def evaluate_point(model: OffPolicyAlgorithm, make_env: Callable[[], gym.Env], e
 
     :param model: the model in training
     :param make_env: makes an environment
-    :param evaluation: of the study
+    :param evaluation: evaluation settings of the study
     :return: ``return``, ``worst`` and ``own_return``, the latter NaN without averaged weights
     """
 
@@ -78,7 +78,7 @@ def evaluate(model: OffPolicyAlgorithm, make_env: Callable[[], gym.Env], evaluat
 
     :param model: the trained model
     :param make_env: makes an environment
-    :param evaluation: of the study
+    :param evaluation: evaluation settings of the study
     :param seed: seed of the evaluation's random numbers
     :return: ``returns`` of the episodes, ``deterministic``, and, if the evaluation asks for them and the model has them,
         ``own_returns``, ``ablations`` (returns by name), ``fidelity``, ``information``

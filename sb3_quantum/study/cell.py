@@ -34,7 +34,7 @@ def identity(study: Study, arm: Arm, seed: int) -> dict[str, Any]:
 
     :param study: the study
     :param arm: one of its arms
-    :param seed: of the cell
+    :param seed: seed of the cell
     :return: values under the names of a cell's manifest
     """
     everything = {
@@ -75,7 +75,7 @@ def differences(theirs: Any, ours: Any, name: str = "") -> list[str]:
 @dataclass
 class Cell:
     """
-    A cell that was found.
+    A cell of a study: one arm with one seed, as its files describe it.
 
     :param manifest: contents of ``cell.json``
     :param curve: rows of its evaluations in training, by column
@@ -117,7 +117,7 @@ class Cell:
         """
         List what changed in the study since this cell was started.
 
-        :param study: as it is now
+        :param study: the study in its current form
         :return: a clause for every change
         """
         arm = next((arm for arm in study.arms if arm.name == self.arm), None)
@@ -145,10 +145,10 @@ def begin(folder: Path, study: Study, arm: Arm, seed: int) -> Cell:
     """
     Write a new cell's manifest.
 
-    :param folder: of the cell
+    :param folder: folder of the cell
     :param study: the study
     :param arm: one of its arms
-    :param seed: of the cell
+    :param seed: seed of the cell
     :return: the cell
     """
     manifest = {**identity(study, arm, seed), "study_hash": study.hash, "status": "running", "pieces": 0}
@@ -195,7 +195,7 @@ def read_cell(folder: str | Path) -> Cell:
     """
     Read a cell from its folder.
 
-    :param folder: of a cell
+    :param folder: folder of a cell
     :return: the cell
     :raises FileNotFoundError: if it was not started
     :raises DamagedCellError: if a file is missing or damaged; the message names it
@@ -215,7 +215,7 @@ def read_cell(folder: str | Path) -> Cell:
         path = folder / name
         try:
             if zlib.crc32(path.read_bytes()) != checksum:
-                raise DamagedCellError(f"{path} is damaged: it does not have its checksum")
+                raise DamagedCellError(f"{path} is damaged: it does not have the checksum that was saved")
         except OSError as error:
             raise DamagedCellError(f"{path} cannot be read: {error.strerror}") from error
     try:
@@ -233,7 +233,7 @@ def put_aside(folder: Path, word: str) -> Path:
     """
     Rename a cell's folder, so that the cell can restart and nothing is lost.
 
-    :param folder: of the cell
+    :param folder: folder of the cell
     :param word: the reason, ``damaged`` or ``void``
     :return: the new path
     """
@@ -249,7 +249,7 @@ def write_curve(path: Path, rows: list[dict[str, float]]) -> None:
     Write a curve.
 
     :param path: the CSV file
-    :param rows: of an evaluation each
+    :param rows: rows of an evaluation each
     """
     write_text(path, curve_text(rows))
 

@@ -114,7 +114,7 @@ class Clock(BaseCallback):
         """
         Continue clock and curve from a checkpoint.
 
-        :param checkpoint: its folder
+        :param checkpoint: folder of the checkpoint
         :return: the saved state of the run's random actions and replay buffer
         """
         noted = json.loads((checkpoint / CLOCK).read_text())

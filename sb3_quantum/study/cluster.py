@@ -35,7 +35,7 @@ def run_on_cluster(
     and stop.
 
     :param study: the study
-    :param out: its folder
+    :param out: the study's folder
     :param cells: arm and seed of the cells to run
     :param address: the scheduler's address
     :param checkpoint_minutes: minutes between two checkpoints
@@ -102,7 +102,7 @@ def _run(
         while futures:
             time.sleep(LOOK)
             if client.status != "running":
-                raise StudyError("its connection is lost")
+                raise StudyError("the connection is lost")
             _look(out, futures, progress)
             progress.tick()
     except KeyboardInterrupt:
@@ -140,7 +140,7 @@ def _look(out: Path, futures: dict[Key, Any], progress: Progress) -> None:
                 complain(key, cell, folder)
             progress.end(key, None if failed else cell)
         elif future.status in ("lost", "cancelled"):
-            raise StudyError("it has forgotten the cells")
+            raise StudyError("it no longer knows the cells")
 
 
 def _cancel(client: "Client", futures: dict[Key, Any]) -> None:

@@ -55,7 +55,7 @@ def parse_study(text: str, where: str = "the study") -> Study:
     """
     Parse a study's file.
 
-    :param text: of the file
+    :param text: text of the file
     :param where: its name, for messages
     :return: the study
     :raises StudyError: if it is invalid
@@ -91,7 +91,7 @@ def load_yaml(text: str, where: str) -> Any:
     """
     Load plain YAML, and refuse duplicate keys, of which YAML would silently keep the second.
 
-    :param text: of the file
+    :param text: text of the file
     :param where: its name, for messages
     :return: plain data
     :raises StudyError: if it is not YAML, or a key occurs twice
@@ -203,19 +203,19 @@ def _arms(data: dict[str, Any], where: str) -> tuple[Arm, ...]:
         for name, value in _mapping("variants", data.get("variants") or {}).items()
     }
     if not given:
-        raise StudyError(f"{where}: there are no arms")
+        raise StudyError(f"{where}: arms must contain at least one arm")
     for name in (*given, *variants):
         if not name.replace("_", "").isalnum():
             raise StudyError(f"{where}: names of arms and variants are letters, digits and underscores, got {name!r}")
     for name, changes in variants.items():
         misplaced = sorted({"from", "note", "variants"} & set(changes))
         if misplaced:
-            raise StudyError(f"{where}: {misplaced[0]!r} in the variant {name!r} is a key of arms")
+            raise StudyError(f"{where}: the variant {name!r} must not have {misplaced[0]!r}, which is a key of arms")
     base = _mapping(f"{where}: base", data.get("base") or {})
     for name, arm in given.items():
         _known("variant", _names(f"{where}: arm {name!r}", "variants", arm), variants, f"{where}: arm {name!r}")
         if "environment" in arm:
-            raise StudyError(f"{where}: arm {name!r} has an environment; accepted is one of the study or of a variant")
+            raise StudyError(f"{where}: arm {name!r} must not have an environment; give it to the study or to a variant")
     arms = []
     for variant, changes in (variants or {"": {}}).items():
         environment = _environment(changes["environment"], f"variant {variant!r}") if "environment" in changes else None

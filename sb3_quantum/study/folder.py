@@ -51,8 +51,8 @@ def find(study: Study, out: Path) -> Found:
     """
     Read a study's folder.
 
-    :param study: as it is now
-    :param out: its folder
+    :param study: the study in its current form
+    :param out: the study's folder
     :return: its contents
     """
     found = Found()
@@ -78,7 +78,7 @@ def keep_form(study: Study, out: Path) -> Path:
     Keep a copy of the current file beside the cells.
 
     :param study: the study
-    :param out: its folder
+    :param out: the study's folder
     :return: the copy
     :raises StudyError: if the folder is another study's
     """
@@ -114,8 +114,8 @@ def check_void(study: Study, out: Path, renew: bool) -> None:
     """
     Refuse to continue a study with void cells, unless they are to be put aside.
 
-    :param study: as it is now
-    :param out: its folder
+    :param study: the study in its current form
+    :param out: the study's folder
     :param renew: whether to put void cells aside, so that they restart
     :raises StudyError: if there are void cells; the message names them and the reasons
     """
@@ -130,9 +130,9 @@ def check_void(study: Study, out: Path, renew: bool) -> None:
         return
     which = ", ".join(cell.label for cell, _ in void[:6]) + (f" and {len(void) - 6} more" if len(void) > 6 else "")
     raise StudyError(
-        f"the study was changed after it was begun, and {counted(len(void), 'cell of it is', 'cells of it are')} void: "
+        f"the study was changed after it had started, and {counted(len(void), 'cell of it is', 'cells of it are')} void: "
         f"{which} ({void[0][1][0]}). Undo the change, name another folder (--out), "
-        "or put the void cells aside and begin them anew (--renew)"
+        "or put the void cells aside and start them again (--renew)"
     )
 
 
@@ -141,7 +141,7 @@ def stated_beforehand(comparison: Comparison, cells: list[Cell], out: Path | Non
     Tell whether a comparison was in the file when its cells were started.
 
     :param comparison: a comparison of the current study
-    :param cells: of its two arms
+    :param cells: cells of its two arms
     :param out: the study's folder
     :return: empty if it was, otherwise a remark for the report
     """

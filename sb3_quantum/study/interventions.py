@@ -142,7 +142,7 @@ def applies(name: str, model: QuantumTD3) -> bool:
     """
     Tell whether an ablation applies to a model.
 
-    :param name: of an ablation
+    :param name: name of an ablation
     :param model: a model
     :return: whether it makes sense for the model's block
     """

@@ -22,7 +22,7 @@ def maker(environment: Environment) -> Callable[[], gym.Env]:
     """
     Return a function that makes an environment.
 
-    :param environment: of a study
+    :param environment: an environment of a study
     :return: the function
     :raises StudyError: if there is no such environment; the message suggests similar ones
     """
@@ -42,8 +42,8 @@ def total_steps(settings: dict[str, Any], budget: Budget) -> int | None:
     """
     Compute the environment steps of a training.
 
-    :param settings: of an arm
-    :param budget: of its trainings
+    :param settings: settings of an arm
+    :param budget: budget of its trainings
     :return: the steps; ``None`` if they are not known beforehand
     """
     if budget.unit == "steps":
@@ -55,9 +55,9 @@ def make_env(settings: dict[str, Any], environment: Environment, seed: int, stat
     """
     Make the environments of a training.
 
-    :param settings: of an arm
-    :param environment: of the arm
-    :param seed: of the environments
+    :param settings: settings of an arm
+    :param environment: environment of the arm
+    :param seed: seed of the environments
     :param statistics: statistics of ``VecNormalize`` to continue with
     :return: the environments
     """
@@ -77,8 +77,8 @@ def make_model(arm: Arm, environment: Environment, seed: int, **changes: Any) ->
     """
     Make an untrained model.
 
-    :param arm: of a study
-    :param environment: of the arm
+    :param arm: an arm of a study
+    :param environment: environment of the arm
     :param seed: seed of everything random
     :param changes: arguments of the algorithm that override the arm's
     :return: the model
@@ -113,7 +113,7 @@ def steps_to_learn(arm: Arm) -> int:
     """
     Return the argument of ``learn``.
 
-    :param arm: of a study
+    :param arm: an arm of a study
     :return: the steps; if the number is huge, the callback ends the training
     """
     steps = total_steps(arm.settings, arm.budget)
@@ -124,11 +124,11 @@ def load_model(arm: Arm, environment: Environment, seed: int, path: Path, statis
     """
     Load a model from its file.
 
-    :param arm: of a study
-    :param environment: of the arm
-    :param seed: of the cell
+    :param arm: an arm of a study
+    :param environment: environment of the arm
+    :param seed: seed of the cell
     :param path: the zip file, which one of the user's cells wrote on this machine
-    :param statistics: of ``VecNormalize``
+    :param statistics: statistics of ``VecNormalize``
     :return: the model
     """
     env = make_env(arm.settings, environment, seed, statistics)

@@ -30,7 +30,7 @@ def pack(study: Study, out: Path, path: Path) -> int:
     Pack the complete cells of a study.
 
     :param study: the study
-    :param out: its folder
+    :param out: the study's folder
     :param path: the packed file, ``.json.gz``
     :return: number of cells in it
     :raises StudyError: if there are none
@@ -108,7 +108,7 @@ def take(study: Study, out: Path, path: Path) -> list[str]:
     Copy the cells of a packed file into a study's folder. Existing cells stay.
 
     :param study: the study
-    :param out: its folder
+    :param out: the study's folder
     :param path: the packed file
     :return: a sentence for every cell that was not copied, and one for all that were
     """

@@ -26,7 +26,7 @@ class Page:
     """
     A page, built block by block. Text may contain `code` and **bold**, as in Markdown.
 
-    :param title: of the page
+    :param title: title of the page
     """
 
     title: str

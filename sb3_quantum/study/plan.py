@@ -62,7 +62,7 @@ def costs(study: Study, out: Path) -> list[Cost]:
     Estimate the cost of every arm.
 
     :param study: the study
-    :param out: its folder, which need not exist
+    :param out: the study's folder, which need not exist
     :return: one cost per arm, from its complete cells, or else from a few updates
     """
     found = find(study, out)
@@ -163,7 +163,7 @@ def print_plan(study: Study, out: Path, workers: int) -> None:
     Print the cost of a study.
 
     :param study: the study
-    :param out: its folder
+    :param out: the study's folder
     :param workers: number of parallel processes
     """
     threads = th.get_num_threads()

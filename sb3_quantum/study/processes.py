@@ -23,7 +23,7 @@ def command(form: Path, out: Path, index: int, checkpoint_minutes: float, parent
 
     :param form: the copy of the study's file
     :param out: the study's folder
-    :param index: of the cell
+    :param index: index of the cell
     :param checkpoint_minutes: between two checkpoints
     :param parent: process that the cell must not outlive
     :return: its words
@@ -37,7 +37,7 @@ def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
     Start a cell. Its output goes into its folder. Ctrl-C does not reach it, but it ends with this process.
 
     :param words: return value of :func:`command`
-    :param folder: of the cell
+    :param folder: folder of the cell
     :return: the process
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,8 +72,8 @@ def cell_on_worker(form: str, out: str, folder: str, index: int, checkpoint_minu
 
     :param form: the copy of the study's file
     :param out: the study's folder
-    :param folder: of the cell
-    :param index: of the cell
+    :param folder: folder of the cell
+    :param index: index of the cell
     :param checkpoint_minutes: between two checkpoints
     :param alive: file that exists while the caller waits
     :return: the process's exit status

@@ -46,7 +46,7 @@ def prepare(
     Prepare any way of running: refuse void cells, check settings, and keep a copy of the file.
 
     :param study: the study
-    :param out: its folder
+    :param out: the study's folder
     :param cells: that are asked for
     :param renew: put void cells aside
     :return: the copy of the file, the complete cells, and arm and seed of the cells that have to run
@@ -82,9 +82,9 @@ def complain(key: Key, cell: Cell | None, folder: Path) -> None:
     """
     Print why a cell failed.
 
-    :param key: of the cell
-    :param cell: as it is now
-    :param folder: of the cell
+    :param key: key of the cell
+    :param cell: the cell in its current state
+    :param folder: folder of the cell
     """
     reason = cell.manifest.get("error") if cell is not None else None
     if not reason:
@@ -102,7 +102,7 @@ def run_locally(
     and stop; a second one ends them at once.
 
     :param study: the study
-    :param out: its folder
+    :param out: the study's folder
     :param cells: that are asked for
     :param workers: number of parallel processes
     :param checkpoint_minutes: between two checkpoints

@@ -66,7 +66,7 @@ def algorithm_of(settings: Mapping[str, Any]) -> type[OffPolicyAlgorithm]:
     """
     Return the class of an arm's algorithm.
 
-    :param settings: of an arm
+    :param settings: settings of an arm
     :return: the class
     :raises ValueError: if ``algo`` is unknown
     :raises ImportError: if it needs sb3-contrib, which is not installed
@@ -82,7 +82,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     """
     Check settings: refuse unknown names, and numbers that SB3 itself does not check.
 
-    :param settings: of an arm
+    :param settings: settings of an arm
     :raises ValueError: if there is one; the message names it, and the nearest known name or what is accepted
     """
     algorithm = algorithm_of(settings)
@@ -123,7 +123,7 @@ def n_envs_of(settings: Mapping[str, Any]) -> int:
     """
     Return the number of environments of an arm.
 
-    :param settings: of an arm
+    :param settings: settings of an arm
     :return: the number
     """
     return check_int("n_envs", settings.get("n_envs", 1))
@@ -133,7 +133,7 @@ def steps_for(settings: Mapping[str, Any], updates: int) -> int | None:
     """
     Compute the environment steps for a number of updates.
 
-    :param settings: of an arm
+    :param settings: settings of an arm
     :param updates: number of updates
     :return: steps after which there are at least as many updates; ``None`` if episodes determine them
     """
@@ -150,7 +150,7 @@ def steps_for(settings: Mapping[str, Any], updates: int) -> int | None:
     each = check_int("gradient_steps", values["gradient_steps"], least=-1)
     each = rollout if each == -1 else each
     if each == 0:
-        raise ValueError("gradient_steps=0 makes no updates, and the budget is one of updates")
+        raise ValueError("gradient_steps=0 makes no updates, but the budget counts updates")
     before = check_int("learning_starts", values["learning_starts"], least=0) // rollout
     return rollout * (before + -(-updates // each))
 

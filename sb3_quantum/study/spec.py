@@ -15,7 +15,7 @@ ABLATIONS = ("shuffled", "zeros", "mean_field", "fresh_angles")
 
 
 class StudyError(ValueError):
-    """A study's file or a request is invalid. The message is one sentence that names the place."""
+    """Error of a study's file or of a request. The message is one sentence that names the place."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,13 @@ class Budget:
 @dataclass(frozen=True)
 class Arm:
     """
-    An arm of a study.
+    An arm of a study: an algorithm with its settings, trained with every seed.
 
     :param name: its name, after its variant's and a dash if there are variants
     :param variant: its variant's name; empty without variants
     :param settings: see :mod:`sb3_quantum.study.settings`
-    :param budget: of each of its trainings
-    :param seeds: of its trainings
+    :param budget: budget of each of its trainings
+    :param seeds: seeds of its trainings
     :param note: description for the report
     :param environment: its variant's; ``None`` is the study's
     """
@@ -99,7 +99,7 @@ class Arm:
 @dataclass(frozen=True)
 class Comparison:
     """
-    A comparison stated before anything runs.
+    A comparison of two arms, stated before anything runs.
 
     :param tested: an arm's name
     :param against: another one's
@@ -116,12 +116,12 @@ class Comparison:
 @dataclass(frozen=True)
 class Study:
     """
-    A study.
+    A study: its arms, seeds, budget, evaluation and comparisons.
 
-    :param name: of letters, digits and underscores
+    :param name: a name of letters, digits and underscores
     :param question: its question
     :param environment: where arms learn whose variant has no environment of its own
-    :param evaluation: how all agents are evaluated
+    :param evaluation: settings of the evaluation of all agents
     :param arms: in the order of the file
     :param comparisons: asked of their final returns
     :param thresholds: returns; how long it takes to reach them is reported
@@ -149,7 +149,7 @@ class Study:
 
     def environment_of(self, arm: Arm) -> Environment:
         """
-        Find out where an arm learns.
+        Return the environment of an arm.
 
         :param arm: one of the arms
         :return: its variant's environment, or the study's
@@ -160,7 +160,7 @@ class Study:
         """
         Find an arm by its name.
 
-        :param name: of an arm
+        :param name: name of an arm
         :return: the arm
         :raises StudyError: if there is none
         """

@@ -234,7 +234,7 @@ def profile(returns: list[np.ndarray], thresholds: np.ndarray) -> np.ndarray:
     """
     Compute the performance profile: the probability that an episode of an arm exceeds a return.
 
-    :param returns: of the episodes of every seed
+    :param returns: returns of the episodes of every seed
     :param thresholds: returns, ``(n,)``
     :return: estimate, lower and upper end of a pointwise bootstrap interval over seeds, ``(3, n)``
     """
@@ -248,7 +248,7 @@ def first_reached(curve: dict[str, np.ndarray], threshold: float, column: str) -
     """
     Find when a curve first reaches a return.
 
-    :param curve: of a cell
+    :param curve: curve of a cell
     :param threshold: a return
     :param column: ``steps``, ``updates`` or ``cpu_minutes``
     :return: the column's value at the first evaluation that reaches it; infinite if none does

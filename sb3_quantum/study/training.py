@@ -50,7 +50,7 @@ def run_cell(study: Study, arm: Arm, seed: int, out: Path, stop: Stop, checkpoin
 
     :param study: the study
     :param arm: one of its arms
-    :param seed: of the cell
+    :param seed: seed of the cell
     :param out: the study's folder
     :param stop: whether to stop
     :param checkpoint_seconds: between two checkpoints
@@ -91,8 +91,8 @@ def open_cell(study: Study, arm: Arm, seed: int, folder: Path) -> Cell:
 
     :param study: the study
     :param arm: one of its arms
-    :param seed: of the cell
-    :param folder: of the cell, locked
+    :param seed: seed of the cell
+    :param folder: folder of the cell, locked
     :return: the cell
     :raises StudyError: if it was started with other settings
     """
@@ -102,11 +102,11 @@ def open_cell(study: Study, arm: Arm, seed: int, folder: Path) -> Cell:
         return begin(folder, study, arm, seed)
     except DamagedCellError as error:
         aside = put_aside(folder, "damaged")
-        print(f"{error}. The cell is now {aside} and restarts", flush=True)
+        print(f"{error}. The cell was moved to {aside} and starts again", flush=True)
         return begin(folder, study, arm, seed)
     changes = cell.changes(study)
     if changes:
-        raise StudyError(f"cell {cell.label} is void: {'; '.join(changes[:3])}; --renew puts it aside and begins it anew")
+        raise StudyError(f"cell {cell.label} is void: {'; '.join(changes[:3])}; --renew puts it aside and starts it again")
     return cell
 
 
@@ -203,7 +203,7 @@ def _begun(study: Study, arm: Arm, cell: Cell, clock: Clock) -> tuple[OffPolicyA
         damaged = damaged_files(checkpoint)
         needed = [name for name in damaged if not name.startswith("replay_buffer")]
         if needed:
-            print(f"{damaged[needed[0]]}; {cell.label} begins anew", flush=True)
+            print(f"{damaged[needed[0]]}; {cell.label} starts again", flush=True)
             continue
         statistics = checkpoint / "normalizer" / "vecnormalize.pkl"
         model = load_model(

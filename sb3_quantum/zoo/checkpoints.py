@@ -116,7 +116,7 @@ def damaged_files(checkpoint: Path) -> dict[str, str]:
         path = checkpoint / name
         try:
             if _checksum(path) != expected:
-                problems[name] = f"{path} is damaged: it does not have its checksum"
+                problems[name] = f"{path} is damaged: it does not have the checksum that was saved"
         except FileNotFoundError:
             problems[name] = f"{path} is missing"
         except OSError as error:

@@ -104,7 +104,7 @@ def missing_transitions(model: BaseAlgorithm, total_timesteps: int) -> int:
     Count the transitions to collect before learning may continue.
 
     :param model: a model that continues without its replay buffer, or with all of it
-    :param total_timesteps: of the whole run
+    :param total_timesteps: total timesteps of the whole run
     :return: missing transitions up to ``learning_starts`` and a mini-batch; 0 if there are enough, or learning has not started
     """
     if not isinstance(model, OffPolicyAlgorithm) or model.replay_buffer is None:

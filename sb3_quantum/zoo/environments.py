@@ -128,7 +128,9 @@ def _read(folders: list[Path], name: str) -> dict[str, Any]:
     try:
         import yaml
     except ImportError as error:
-        raise ImportError(f'{path} is of a run of the zoo, which needs rl_zoo3: pip install "sb3-quantum[zoo]"') from error
+        raise ImportError(
+            f'{path} belongs to a run of the zoo; reading it needs rl_zoo3: pip install "sb3-quantum[zoo]"'
+        ) from error
     # With Python tags for ordered dictionaries: read as the zoo reads its own files
     return dict(yaml.load(path.read_text(), Loader=yaml.UnsafeLoader))
 

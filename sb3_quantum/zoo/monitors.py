@@ -48,7 +48,7 @@ def monitor_file(run: Path, index: int) -> Path:
     Return an environment's monitor file.
 
     :param run: the run's folder
-    :param index: of the environment
+    :param index: index of the environment
     :return: its monitor file
     """
     return run / f"{index}.{Monitor.EXT}"

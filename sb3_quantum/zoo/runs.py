@@ -177,7 +177,7 @@ def runs(folder: Path, env_name: str) -> list[Path]:
     """
     List an environment's runs.
 
-    :param folder: of an algorithm's runs, e.g. ``logs/qtd3``
+    :param folder: folder of an algorithm's runs, e.g. ``logs/qtd3``
     :param env_name: name of the environment, as in the zoo's file names
     :return: the runs' folders, ``<environment>_<number>`` with or without the suffix of ``--uuid``, newest first
     """
@@ -228,7 +228,7 @@ def choosing(folder: Path) -> Iterator[None]:
     """
     Keep other processes from choosing among the runs of a folder in the meantime.
 
-    :param folder: of an algorithm's runs
+    :param folder: folder of an algorithm's runs
     """
     if fcntl is None:
         yield

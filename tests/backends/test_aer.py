@@ -179,7 +179,7 @@ def test_executor_runs_the_jobs() -> None:
         ({"method": "stabilizer"}, "method='stabilizer' cannot be used, accepted are 'automatic', 'statevector', 'density_"),
         ({"method": "exact"}, "method='exact' cannot be used"),
         ({"device": "TPU"}, "device='TPU' is not available on this machine, available are 'CPU'"),
-        ({"precision": "half"}, "precision='half' is unknown, accepted are 'double' and 'single'"),
+        ({"precision": "half"}, "precision='half' is unknown, accepted are 'double', 'single'"),
         ({"cache_size": 0}, "cache_size must be an integer >= 1, got 0"),
         ({"max_job_size": 1.5}, "max_job_size must be an integer >= 1, got 1.5"),
         ({"executor": 3}, "executor=3 cannot be used, accepted are the address of a Dask scheduler"),

@@ -185,7 +185,7 @@ def test_account_is_qiskits_own(service: type[Service]) -> None:
     tags = backend._sampler(1, "some-tag").options.environment.job_tags  # type: ignore[attr-defined]
     assert tags == ["sb3-quantum", "some-tag"]
     for kwargs in ({"chip": "ibm_nowhere"}, {"chip": "least_busy"}):
-        with pytest.raises(ValueError, match=f"no chip for chip='{kwargs['chip']}' and 6 qubits in this account"):
+        with pytest.raises(ValueError, match=f"this account has no chip for chip='{kwargs['chip']}' and 6 qubits"):
             IBMBackend(PaperCircuit(6, 1), **kwargs)
 
 

@@ -284,15 +284,15 @@ def test_sampler_object_is_shared_by_copies_and_missing_in_files(tmp_path: Path)
     assert backend.kwargs == {"shots": 4, "sampler": "given"} and deepcopy(backend)._sampler(0, "") is sampler
     loaded = pickle.loads(pickle.dumps(backend))
     assert loaded.kwargs == backend.kwargs
-    with pytest.raises(RuntimeError, match=r"hand one over: model\.set_backend\(SamplerBackend"):
+    with pytest.raises(RuntimeError, match=r"pass one: model\.set_backend\(SamplerBackend"):
         loaded.sample(th.zeros(1, 16))
-    with pytest.raises(ValueError, match="sampler='given' stands for a sampler object, which no file holds; hand one over"):
+    with pytest.raises(ValueError, match="sampler='given' stands for a sampler object, which files do not contain; pass one"):
         make_backend("sampler", PaperCircuit(3, 2), backend.kwargs)
 
     model = pendulum(backend=backend)
     model.save(tmp_path / "model")
     observation = np.zeros((1, 3), np.float32)
-    with pytest.raises(RuntimeError, match="hand one over"):
+    with pytest.raises(RuntimeError, match="pass one"):
         QuantumTD3.load(tmp_path / "model").predict(observation)
     other = SamplerBackend(PaperCircuit(3, 2), sampler=sampler)
     assert QuantumTD3.load(tmp_path / "model", backend=other, backend_kwargs=None).predict(observation)[0].shape == (1, 1)

@@ -303,5 +303,5 @@ def test_arrays_of_another_shape_are_refused() -> None:
     for wrong in (None, pairs[:1], pairs[:, 1:]):
         with pytest.raises(ValueError, match=r"choices must have the shape \(2, \d+, 2\), got"):
             engine.measure(angles, wrong)
-    with pytest.raises(ValueError, match=r"inputs must have \d+ columns at least, got the shape"):
+    with pytest.raises(ValueError, match=r"inputs must have \d+ columns or more, got the shape"):
         engine.measure(angles[:, 1:], pairs)

@@ -336,7 +336,7 @@ def nested(levels: int, times: int) -> str:
             HEAD + f"gate g a, b {{ {'ctrl @ x a, b; ' * 9}}} qubit[19] q; rx(a) q[0]; ctrl(16) @ g {some(18)};",
             "gates or more",
         ),
-        (ONE + f"ctrl(13) @ pow(0.5) @ h {some(14)};", "the gate 'h' with a power acts on 14 qubits, accepted are at most 6"),
+        (ONE + f"ctrl(13) @ pow(0.5) @ h {some(14)};", "the gate 'h' with a power acts on 14 qubits, at most 6 are accepted"),
         (HEAD + f"gate g a {{ pow(2) @ h a; }} qubit[20] q; rx(a) q[0]; ctrl(13) @ g {some(14)};", "'g' with a power acts"),
         (HEAD + "x" * 2_000_000, "text of 2,000,0"),
         (ONE + "rx(1e400) q[0];", "the angle inf, which is not finite"),

@@ -141,7 +141,7 @@ def test_spaces(space: spaces.Space) -> None:
 )
 def test_spaces_that_sb3_cannot_use_are_refused(space: spaces.Space) -> None:
     for refused in (space, spaces.Dict({"a": space}), spaces.Tuple([space])):
-        with pytest.raises(ValueError, match="has no form without pickle"):
+        with pytest.raises(ValueError, match="cannot be saved without pickle"):
             encode_space(refused)
 
 
@@ -232,5 +232,5 @@ def test_subclasses_are_not_taken_for_what_they_come_from() -> None:
         pass
 
     for value in (Own(1.0, 0.0, 1.0), OwnNoise(np.zeros(1), np.ones(1)), np.array(["a"]), 1j, b"x", {1: 2}, object()):
-        with pytest.raises(ValueError, match="no form without pickle"):
+        with pytest.raises(ValueError, match="cannot be saved without pickle"):
             encode(value, "x")

@@ -135,11 +135,11 @@ def test_what_has_no_safe_form_is_refused_and_nothing_is_written(tmp_path: Path)
 
     odd = pendulum().learn(60)
     next(iter(odd.critic.optimizer.state.values()))["counts"] = [1, 2]
-    with pytest.raises(ValueError, match=r"critic\.optimizer has no form without pickle: its 'counts' is not a tensor"):
+    with pytest.raises(ValueError, match=r"critic\.optimizer cannot be saved without pickle: its 'counts' is not a tensor"):
         save_safe(odd, tmp_path / "there")
     for kwargs, match in (
-        ({"policy_kwargs": {"activation_fn": Own}}, r"policy_kwargs\['activation_fn'\] has no form without pickle"),
-        ({"learning_rate": lambda progress: 1e-3 * progress**2}, "learning_rate has no form without pickle"),
+        ({"policy_kwargs": {"activation_fn": Own}}, r"policy_kwargs\['activation_fn'\] cannot be saved without pickle"),
+        ({"learning_rate": lambda progress: 1e-3 * progress**2}, "learning_rate cannot be saved without pickle"),
     ):
         with pytest.raises(ValueError, match=match):
             save_safe(pendulum(**kwargs), tmp_path / "there")

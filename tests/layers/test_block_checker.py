@@ -114,7 +114,7 @@ def drawn_twice(self: Any, inputs: th.Tensor, *_: Any) -> th.Tensor:
 
 
 FAULTS: dict[str, tuple[type[Block], dict[str, Any], str]] = {
-    "no name": (FCBlock, {"name": None}, "name must be a text"),
+    "no name": (FCBlock, {"name": None}, "name must be a string"),
     "a width that is no integer": (FCBlock, {"n_outputs": 2.0}, "n_outputs must be an integer >= 1"),
     "an unknown claim": (FCBlock, {"claim": "perfect"}, "claim must be one of 'exact'"),
     "fitted without pairs": (FCBlock, {"fitted": True}, "must record pairs"),

@@ -67,7 +67,7 @@ def test_other_suffixes_are_refused(tmp_path: Path) -> None:
 
 
 def test_no_frame_is_no_film(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no frame"):
+    with pytest.raises(ValueError, match="at least one frame"):
         write_film(iter(()), tmp_path / "film.gif", fps=10)
     assert not list(tmp_path.iterdir())
 

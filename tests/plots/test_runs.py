@@ -167,7 +167,7 @@ def test_what_cannot_be_drawn_is_an_error(
         (["note.txt"], "note.txt is a file"),
         (["broken"], "broken/0.monitor.csv is not a monitor file"),
         (["torn"], "torn/evaluations.npz is not a file of"),
-        ([good, good, "--labels", "one"], "one label for each run, which are 2, got 1"),
+        ([good, good, "--labels", "one"], "one label per run, 2 in all, got 1"),
         ([good, "--output", "runs.bmp"], "got runs.bmp"),
         ([good, "--output", "nowhere/runs.png"], "nowhere"),
         ([good, "--window", "0"], "--window must be >= 1, got 0"),

@@ -80,7 +80,7 @@ def test_huge_observations_work() -> None:
 
 
 def test_set_backend_without_a_circuit() -> None:
-    with pytest.raises(ValueError, match="there is no circuit to run: the block is 'zeros'"):
+    with pytest.raises(ValueError, match="the block 'zeros' runs no circuit, so it has no backend to set"):
         pendulum(policy_kwargs={"block": "zeros"}).set_backend("aer")
 
 

@@ -91,7 +91,8 @@ class Gone:
 
 
 @pytest.mark.parametrize(
-    ("status", "task", "words"), [("closed", "pending", "connection is lost"), ("running", "lost", "forgotten the cells")]
+    ("status", "task", "words"),
+    [("closed", "pending", "connection is lost"), ("running", "lost", "no longer knows the cells")],
 )
 def test_a_scheduler_that_goes_away(
     status: str, task: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

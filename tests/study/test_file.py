@@ -42,7 +42,11 @@ def changed(old: str, new: str) -> str:
         ("pqc: {}", "pqc: {from: b}\n  b: {from: pqc}", "'pqc' is derived from itself: pqc from b from pqc"),
         ("pqc: {}", "p-c: {}", "names of arms and variants are letters"),
         ("pqc: {}", "pqc: {variants: [mean]}", "'mean' is unknown"),
-        ("seeds: 2", "seeds: 2\nvariants: {one: {from: pqc}}", "'from' in the variant 'one' is a key of arms"),
+        (
+            "seeds: 2",
+            "seeds: 2\nvariants: {one: {from: pqc}}",
+            "the variant 'one' must not have 'from', which is a key of arms",
+        ),
         ("budget: {steps: 60}", "budget: {step: 60}", "'step' is unknown, did you mean 'steps'?"),
         ("budget: {steps: 60}", "budget: {steps: 60, updates: 3}", "budget must be one of steps, updates, cpu_minutes"),
         ("budget: {steps: 60}", "budget: {cpu_minutes: .nan}", "cpu_minutes must be a number > 0"),
@@ -174,7 +178,7 @@ def test_a_variant_may_have_an_environment_of_its_own() -> None:
     ]
     with pytest.raises(StudyError, match="near-pqc and far-pqc cannot be compared: their environments differ"):
         parse_study(SMALL.replace("[pqc, zeros]", "[near-pqc, far-pqc]") + VARIANTS)
-    with pytest.raises(StudyError, match="arm 'pqc' has an environment; accepted is one of the study or of a variant"):
+    with pytest.raises(StudyError, match="arm 'pqc' must not have an environment; give it to the study or to a variant"):
         parse_study(SMALL.replace("pqc: {}", "pqc: {environment: Pendulum-v1}"))
     with pytest.raises(StudyError, match=r"environment 'MountainCra-v0' is unknown: .*MountainCar"):
         unknown = parse_study(SMALL + VARIANTS.replace("MountainCarContinuous-v0", "MountainCra-v0"))

@@ -72,7 +72,7 @@ def test_what_is_left_out_is_said(study: Study, out: Path, tmp_path: Path, no_pi
     assert "6 of 10 cells are complete; 1 failed; 1 budget" in text and "cell zeros seed 0 failed: OSError: no" in text
     assert "zeros seed 1 was ended by a limit of its backend, and is left out: max_circuits" in text
     assert "cell zeros seed 2 is void: budget.amount was 59 and is 60" in text
-    assert "curve.csv is damaged: it does not have its checksum" in text
+    assert "curve.csv is damaged: it does not have the checksum that was saved" in text
     assert "pqc and zeros are not compared yet: zeros has 1 of at least 2 complete cells" in text
 
 

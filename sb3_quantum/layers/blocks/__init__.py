@@ -88,7 +88,7 @@ def make_block(
     :param block: a key of :data:`BLOCKS`, a subclass of :class:`Block`, or an instance
     :param ansatz: the circuit that it replaces
     :param block_kwargs: keyword arguments of the block's class
-    :param readout: of the acting policy
+    :param readout: readout of the acting policy
     :param settings: further arguments of the policy, for blocks that are built from them
     :return: a module that maps ``(batch, n_inputs)`` to ``(batch, n_outputs)``
     :raises ValueError: if the name or a keyword argument is unknown, or the block does not fit the circuit

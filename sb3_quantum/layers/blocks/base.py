@@ -29,7 +29,7 @@ class Pairs(NamedTuple):
     """
     Circuit pairs that a step records.
 
-    :param inputs: of the block, ``(batch, n_inputs)``
+    :param inputs: inputs of the block, ``(batch, n_inputs)``
     :param outputs: targets for :meth:`Block.fit`, in [0, 1], ``(batch, n_outputs)``
     :param probe_inputs: the same inputs, perturbed, if probing is on
     :param probe_outputs: the block's outputs for them
@@ -146,9 +146,9 @@ class Block(nn.Module, ABC):
         """
         Compute the outputs that act.
 
-        :param inputs: what the circuit would get, ``(batch, n_inputs)``
+        :param inputs: the circuit's inputs, ``(batch, n_inputs)``
         :param readout: ``"sample"``, ``"majority"`` or ``"mean"``; ignored if nothing is measured
-        :param generator: where randomness comes from; the block's own generator by default
+        :param generator: source of randomness; the block's own generator by default
         :return: ``(batch, n_outputs)``
         """
 
@@ -157,7 +157,7 @@ class Block(nn.Module, ABC):
         """
         Compute the outputs in updates, where a gradient is needed.
 
-        :param inputs: what the circuit would get, ``(batch, n_inputs)``
+        :param inputs: the circuit's inputs, ``(batch, n_inputs)``
         :return: ``(batch, n_outputs)``, with the gradient that :attr:`claim` describes
         """
 
@@ -165,8 +165,8 @@ class Block(nn.Module, ABC):
         """
         Act in training, step (A) of Algorithm 1.
 
-        :param inputs: what the circuit would get, ``(batch, n_inputs)``, without a gradient
-        :param readout: of the outputs
+        :param inputs: the circuit's inputs, ``(batch, n_inputs)``, without a gradient
+        :param readout: readout of the outputs
         :param record_bits: whether to record sampled bits, or expected bits
         :param probe_std: standard deviation of a Gaussian probe on the angles, in radians, that is recorded too if positive
         :return: outputs, and pairs to record
@@ -177,9 +177,9 @@ class Block(nn.Module, ABC):
         """
         Act as the deployed policy. Nothing is recorded, and circuits count as evaluation.
 
-        :param inputs: what the circuit would get, ``(batch, n_inputs)``
-        :param readout: of the outputs
-        :param generator: where randomness comes from; the block's own generator by default
+        :param inputs: the circuit's inputs, ``(batch, n_inputs)``
+        :param readout: readout of the outputs
+        :param generator: source of randomness; the block's own generator by default
         :return: ``(batch, n_outputs)``
         """
         return self(inputs, readout, generator)
@@ -239,4 +239,4 @@ class Block(nn.Module, ABC):
         :param backend_kwargs: keyword arguments of the backend
         :raises ValueError: if the block runs none
         """
-        raise ValueError(f"there is no circuit to run: the block is {self.name!r}")
+        raise ValueError(f"the block {self.name!r} runs no circuit, so it has no backend to set")

@@ -53,9 +53,9 @@ class BernoulliBlock(RandomBlock):
         """
         Draw bits, or return probabilities, for a readout.
 
-        :param inputs: what the circuit would get, ``(batch, n_inputs)``
+        :param inputs: the circuit's inputs, ``(batch, n_inputs)``
         :param readout: ``"sample"``, ``"majority"`` or ``"mean"``
-        :param generator: where the bits come from; the block's own generator by default
+        :param generator: source of randomness; the block's own generator by default
         :return: ``(batch, n_qubits)``; drawn bits have the gradient of the estimator, rounded ones that of their probabilities
         """
         logits = self.linear(inputs)
@@ -68,7 +68,7 @@ class BernoulliBlock(RandomBlock):
         """
         Draw bits, or return probabilities, with a gradient.
 
-        :param inputs: what the circuit would get, ``(batch, n_inputs)``
+        :param inputs: the circuit's inputs, ``(batch, n_inputs)``
         :return: bits drawn from torch's generator, with the gradient of the estimator; probabilities if the policy acts on
             another readout than ``"sample"``; ``(batch, n_qubits)``
         """

@@ -58,7 +58,7 @@ def _inputs(block: Block, rows: int, dtype: th.dtype = th.float32) -> th.Tensor:
 def _check_attributes(block: Block) -> None:
     for name in ("name", "summary"):
         text = getattr(block, name, None)
-        assert isinstance(text, str) and text, f"{name} must be a text, got {text!r}"
+        assert isinstance(text, str) and text, f"{name} must be a string, got {text!r}"
     for name in ("n_inputs", "n_outputs"):
         number = getattr(block, name)
         assert type(number) is int and number >= 1, f"{name} must be an integer >= 1, got {number!r}"

@@ -29,7 +29,7 @@ class FCBlock(Block):
         """
         Apply the linear map.
 
-        :param inputs: what the circuit would get, ``(batch, n_inputs)``
+        :param inputs: the circuit's inputs, ``(batch, n_inputs)``
         :param readout: ignored: nothing is measured
         :param generator: unused
         :return: ``(batch, n_qubits)``
@@ -40,7 +40,7 @@ class FCBlock(Block):
         """
         Apply the linear map.
 
-        :param inputs: what the circuit would get, ``(batch, n_inputs)``
+        :param inputs: the circuit's inputs, ``(batch, n_inputs)``
         :return: ``(batch, n_qubits)``, the same as :meth:`forward`, which is differentiable
         """
         return self.linear(inputs)

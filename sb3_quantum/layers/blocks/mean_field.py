@@ -54,7 +54,7 @@ class MeanFieldBlock(RandomBlock):
 
         :param inputs: circuit inputs, ``(batch, n_inputs)``
         :param readout: ``"sample"``, ``"majority"`` or ``"mean"``
-        :param generator: where the bits come from; the block's own generator by default
+        :param generator: source of randomness; the block's own generator by default
         :return: ``(batch, n_qubits)``, with the gradient of the expected bits
         :raises ValueError: if the inputs have another shape, or are not finite
         """

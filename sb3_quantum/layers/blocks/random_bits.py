@@ -48,9 +48,9 @@ class RandomBlock(Block):
         """
         Apply a readout to probabilities. Drawn and rounded bits have the gradient of their probabilities (straight through).
 
-        :param probabilities: of reading 1, ``(batch, n_outputs)``
+        :param probabilities: probabilities of reading 1, ``(batch, n_outputs)``
         :param readout: ``"sample"``, ``"majority"`` or ``"mean"``
-        :param generator: where the bits come from; the block's own generator by default
+        :param generator: source of randomness; the block's own generator by default
         :return: ``(batch, n_outputs)``
         """
         bits = None
@@ -68,8 +68,8 @@ class RandomBlock(Block):
         """
         Draw bits.
 
-        :param probabilities: of reading 1, ``(batch, n_outputs)``
-        :param generator: where the bits come from
+        :param probabilities: probabilities of reading 1, ``(batch, n_outputs)``
+        :param generator: source of randomness
         :return: zeros and ones like them
         """
         uniform = th.as_tensor(generator.random(tuple(probabilities.shape)), device=probabilities.device)
@@ -87,7 +87,7 @@ class RandomBlock(Block):
         """
         Restore the generator.
 
-        :param state: what :meth:`get_extra_state` returned
+        :param state: return value of :meth:`get_extra_state`
         """
         if state.is_meta:  # networks on the meta device have shapes only
             return
@@ -109,7 +109,7 @@ def straight_through(outputs: th.Tensor, probabilities: th.Tensor) -> th.Tensor:
     the sigmoid.
 
     :param outputs: bits, or the probabilities themselves
-    :param probabilities: of reading 1, of the same shape
+    :param probabilities: probabilities of reading 1, of the same shape
     :return: the outputs; unchanged without a gradient
     """
     if outputs is probabilities or not probabilities.requires_grad:

@@ -30,9 +30,9 @@ class RBGBlock(RandomBlock):
         """
         Draw uniform bits, or return their expectation, for a readout.
 
-        :param inputs: what the circuit would get, ``(batch, n_inputs)``
+        :param inputs: the circuit's inputs, ``(batch, n_inputs)``
         :param readout: ``"sample"``, ``"majority"`` or ``"mean"``, the latter two of probabilities 1/2
-        :param generator: where the bits come from; the block's own generator by default
+        :param generator: source of randomness; the block's own generator by default
         :return: ``(batch, n_qubits)``
         """
         return self.read(0.5 + inputs.new_zeros(inputs.shape[0], self.n_outputs), readout, generator)
@@ -45,7 +45,7 @@ class RBGBlock(RandomBlock):
         """
         Draw uniform bits.
 
-        :param inputs: what the circuit would get, ``(batch, n_inputs)``
+        :param inputs: the circuit's inputs, ``(batch, n_inputs)``
         :return: fresh random bits from torch's generator, ``(batch, n_qubits)``, without gradient
         """
         return th.randint(2, (inputs.shape[0], self.n_outputs), device=inputs.device).to(inputs.dtype)

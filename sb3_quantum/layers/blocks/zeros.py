@@ -28,7 +28,7 @@ class ZerosBlock(Block):
         """
         Return zeros.
 
-        :param inputs: what the circuit would get, ``(batch, n_inputs)``
+        :param inputs: the circuit's inputs, ``(batch, n_inputs)``
         :param readout: ignored: nothing is measured
         :param generator: unused
         :return: zeros, ``(batch, n_qubits)``
@@ -39,7 +39,7 @@ class ZerosBlock(Block):
         """
         Return zeros.
 
-        :param inputs: what the circuit would get, ``(batch, n_inputs)``
+        :param inputs: the circuit's inputs, ``(batch, n_inputs)``
         :return: zeros, ``(batch, n_qubits)``
         """
         return inputs.new_zeros(inputs.shape[0], self.n_outputs)

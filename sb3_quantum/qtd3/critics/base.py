@@ -85,7 +85,7 @@ class Critic(NormalizedFeatures, ContinuousCritic):
         Compute the Q-values of all critics.
 
         :param obs: observations, ``(batch, ...)``
-        :param actions: in [-1, 1], ``(batch, action_dim)``
+        :param actions: actions in [-1, 1], ``(batch, action_dim)``
         :param normalized: whether the policy's normalizer has been applied to the observations already
         :return: one Q-value per critic, each ``(batch, 1)``
         """
@@ -96,7 +96,7 @@ class Critic(NormalizedFeatures, ContinuousCritic):
         Compute the Q-values of the first critic, for the actor's loss; the features extractor gets no gradient.
 
         :param obs: observations, ``(batch, ...)``
-        :param actions: in [-1, 1], ``(batch, action_dim)``
+        :param actions: actions in [-1, 1], ``(batch, action_dim)``
         :param normalized: whether the policy's normalizer has been applied to the observations already
         :return: ``(batch, 1)``
         """
@@ -114,7 +114,7 @@ class Critic(NormalizedFeatures, ContinuousCritic):
 
         :param replay_data: the mini-batch, its observations normalized
         :param next_actions: actions of the smoothed target policy, in [-1, 1], ``(batch, action_dim)``, without a gradient
-        :param discounts: of the next Q-values, ``(batch, 1)`` or a number
+        :param discounts: discounts of the next Q-values, ``(batch, 1)`` or a number
         :param target: the target network; this critic itself without :attr:`has_target`
         :return: a number, summed over the critics
         """

@@ -121,7 +121,7 @@ class CrossQCritic(Critic):
         """
         Map a network's outputs to Q-values.
 
-        :param outputs: of a network, ``(batch, n_outputs)``
+        :param outputs: outputs of a network, ``(batch, n_outputs)``
         :return: Q-values, ``(batch, 1)``
         """
         return outputs
@@ -130,7 +130,7 @@ class CrossQCritic(Critic):
         """
         Compute the loss of one network.
 
-        :param outputs: of one network, ``(batch, n_outputs)``
+        :param outputs: outputs of one network, ``(batch, n_outputs)``
         :param target_q_values: ``(batch, 1)``, without a gradient
         :return: its loss, a number
         """
