@@ -157,7 +157,7 @@ class Lenient(StatevectorBackend):
         (CountsTwice, "4 circuits of 3 shots were run"),
         (Unlimited, "max_circuits=5 let 8 circuits run"),
         (NotPlain, "JSON"),
-        (Forgetful, "must have them again"),
+        (Forgetful, "must have the same kwargs"),
         (Lenient, "NaN must raise a ValueError"),
     ],
 )

@@ -68,11 +68,11 @@ class Forgetful(Mixed):
 @pytest.mark.parametrize(
     "circuit, message",
     [
-        (WrongPeriod(), "is a period wrong"),
-        (WrongTemplate(), "another circuit than to_qiskit"),
+        (WrongPeriod(), "period may be wrong"),
+        (WrongTemplate(), "must be the circuit of to_qiskit"),
         (WrongAngles(), "expected bits of torch.float64 are off by"),
         (WrongShifts(), "the parameter-shift rule is off by"),
-        (Unpacked(), "pack and unpack disagree"),
+        (Unpacked(), "must equal the inputs"),
         (WeightFirst(), "must come last"),
         (Forgetful(), "must be equal to it"),
     ],

@@ -261,7 +261,7 @@ def test_answers_of_the_wrong_size() -> None:
             return super().run(pubs[:1], shots=shots)
 
     inputs = mixed_inputs(PaperCircuit(4, 3))
-    for sampler, message in ((Short(), r"shape \(3, 1, 4\), expected \(3, 2, 4\)"), (Few(), "returned 1 results for 3 PUBs")):
+    for sampler, message in ((Short(), r"shape \(3, 1, 4\), expected \(3, 2, 4\)"), (Few(), "returned 1 result for 3 PUBs")):
         backend = SamplerBackend(PaperCircuit(4, 3), sampler=sampler)
         with pytest.raises(RuntimeError, match=message):
             backend.sample(inputs, shots=2)

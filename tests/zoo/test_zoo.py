@@ -113,4 +113,4 @@ def test_interrupted_runs_continue(tmp_path: Path, number: int, normalize: bool)
     again = subprocess.run(
         resumable(tmp_path, total, normalize), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
-    assert again.returncode == 0 and f"Nothing left to do: {total} of {total} steps are done" in again.stdout
+    assert again.returncode == 0 and f"Nothing left to do: {total:,} of {total:,} steps are done" in again.stdout
