@@ -22,6 +22,7 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+html_search_scorer = "_static/scorer.js"
 html_title = f"sb3-quantum {release}"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints = "description"

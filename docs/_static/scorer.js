@@ -1,0 +1,16 @@
+// Sphinx's weights, except that pages written for readers come before the API's and the architecture's,
+// which contain every word
+var Scorer = {
+  score: (result) => {
+    const [page, , , , score] = result;
+    return page.startsWith("api/") || page === "architecture" ? score - 20 : score;
+  },
+  objNameMatch: 11,
+  objPartialMatch: 6,
+  objPrio: { 0: 15, 1: 5, 2: -5 },
+  objPrioDefault: 0,
+  title: 15,
+  partialTitle: 7,
+  term: 5,
+  partialTerm: 2,
+};
