@@ -33,9 +33,15 @@ from sb3_quantum.study.statistics import iqm, mean
 
 RESULTS = Path(__file__).parent / "results"
 CURVES, RETURNS = RESULTS / "humanoid_recipe", RESULTS / "humanoid_seeds.json"
-#: arms with their names in the figure, and whose seeds are counted
-ARMS = {"gamma98": "shipped: discount 0.98", "normalized": "discount 0.99, lower rates"}
-COUNTED = "gamma98"
+#: arms with their names in the figure
+ARMS = {
+    "gamma98": "shipped: discount 0.98",
+    "normalized": "discount 0.99, lower rates",
+    "gamma98_bit_drawn": "one sampled bitstring, bits drawn in updates",
+    "gamma98_bit": "one sampled bitstring, expected bits in updates",
+}
+#: tables of final returns: name of the place in the page, arm and CPU minutes
+COUNTED = {"seeds": ("gamma98", 45.0), "bit seeds": ("gamma98_bit_drawn", 20.0)}
 MARKS = (5, 7.5, 10, 12.5, 15, 20, 25, 30, 35, 40, 42.5, 45)
 #: the paper's return; that of the TQC agent in rl-zoo3's benchmark.md, after two million steps
 PAPER, TQC = 6011, 7239
@@ -66,12 +72,13 @@ def evaluate(path: Path, minutes: float) -> dict[str, Any]:
     """
     :param path: path of a model
     :param minutes: CPU time of its training
-    :return: its returns, one decimal each, and what it was trained with
+    :return: its returns, one decimal each, and what it was trained with; on bitstrings if it was trained on them
     """
     import gymnasium as gym
 
     model = QuantumTD3.load(path, buffer_size=1)
-    returns = returns_of(model, lambda: gym.make("Humanoid-v4"), EPISODES, FIRST_RESET_SEED, deterministic=True)
+    deterministic = model.policy.readout != "sample"
+    returns = returns_of(model, lambda: gym.make("Humanoid-v4"), EPISODES, FIRST_RESET_SEED, deterministic)
     return {
         "cpu_minutes": minutes,
         "steps": model.num_timesteps,
@@ -102,9 +109,11 @@ def work(arm: str) -> dict[str, float]:
     return {"update": counts[0] / model.policy_delay, "action": counts[1] / settings["n_envs"]}
 
 
-def seeds_table(known: dict[str, Any]) -> str:
+def seeds_table(known: dict[str, Any], counted: str, counted_minutes: float) -> str:
     """
     :param known: what is in the file
+    :param counted: an arm
+    :param counted_minutes: CPU time of the trainings
     :return: a row for each counted run, with the standard error over its episodes; below them the means over seeds
     """
     lines = [
@@ -115,9 +124,9 @@ def seeds_table(known: dict[str, Any]) -> str:
     for run, row in known["runs"].items():
         arm, _, seed = run.rpartition("-")
         returns, minutes = np.array(row["returns"]), row["cpu_minutes"]
-        total = row["updates"] * known["work"]["update"] + row["steps"] * known["work"]["action"]
-        if arm != COUNTED or minutes != MARKS[-1]:
+        if arm != counted or minutes != counted_minutes:
             continue
+        total = row["updates"] * known["work"]["update"] + row["steps"] * known["work"]["action"]
         means.append(returns.mean())
         error = returns.std(ddof=1) / len(returns) ** 0.5
         lines.append(
@@ -143,11 +152,12 @@ def curves_table(arm: str) -> str:
         f"| `{arm}`, minute | " + " | ".join(f"seed {seed}" for seed in curves) + " |",
         "| --- " * (len(curves) + 1) + "|",
     ]
-    for mark in MARKS:
+    marks = [mark for mark in MARKS if any(mark in rows for rows in curves.values())]
+    for mark in marks:
         cells = [f"{rows[mark]['average_return']:,.0f}" if mark in rows else "" for rows in curves.values()]
         lines.append(f"| {mark:g} | " + " | ".join(cells) + " |")
-    last = [f"{rows[MARKS[-1]]['return']:,.0f}" if MARKS[-1] in rows else "" for rows in curves.values()]
-    lines.append(f"| {MARKS[-1]}, the actor itself | " + " | ".join(last) + " |")
+    last = [f"{rows[marks[-1]]['return']:,.0f}" if marks[-1] in rows else "" for rows in curves.values()]
+    lines.append(f"| {marks[-1]:g}, the actor itself | " + " | ".join(last) + " |")
     return "\n".join(lines)
 
 
@@ -187,7 +197,8 @@ def tables() -> dict[str, str]:
     :return: what stands in docs/humanoid.md, by the name of its place
     """
     known = json.loads(RETURNS.read_text())
-    return {"seeds": seeds_table(known), **{arm: curves_table(arm) for arm in ARMS}, "averages": averages_table()}
+    finals = {place: seeds_table(known, *which) for place, which in COUNTED.items()}
+    return {**finals, **{arm: curves_table(arm) for arm in ARMS}, "averages": averages_table()}
 
 
 def fill(page: str) -> str:
@@ -243,7 +254,8 @@ def main() -> None:
         known["runs"][path.stem] = evaluate(path, args.minutes)
         print(path.stem, np.mean(known["runs"][path.stem]["returns"]), flush=True)
     if args.work:
-        known["work"] = work(COUNTED)
+        # The arm on bitstrings has the same
+        known["work"] = work("gamma98")
         print(known["work"])
     if args.evaluate or args.work:
         known["runs"] = {run: known["runs"][run] for run in sorted(known["runs"], key=lambda run: int(run.rpartition("-")[2]))}
