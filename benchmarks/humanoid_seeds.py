@@ -6,6 +6,7 @@ their returns to ``benchmarks/results/humanoid_seeds.json``. Tables and figure o
 and the curves in ``benchmarks/results/humanoid_recipe``.
 
     python benchmarks/humanoid_seeds.py --evaluate logs/recipe/gamma98-8.zip --minutes 45
+    python benchmarks/humanoid_seeds.py --evaluate logs/recipe/gamma98_bit_drawn-6.zip --minutes 20 --replaced
     python benchmarks/humanoid_seeds.py --work
     python benchmarks/humanoid_seeds.py --page docs/humanoid.md --plot docs/images/humanoid_seeds.png
 """
@@ -14,21 +15,24 @@ import argparse
 import csv
 import itertools
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch as th
 from recipe import make_model, settings_of
-from shipped_model import FIRST_RESET_SEED
+from shipped_model import EPISODES_REPLACED, FIRST_RESET_SEED, REPLACED
 from stable_baselines3.common.callbacks import CallbackList
 from torch.utils.flop_counter import FlopCounterMode
 
 from sb3_quantum import QuantumTD3
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common import returns_of
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
 from sb3_quantum.plots.runs import COLOURS
+from sb3_quantum.study.interventions import recorded, replaced
 from sb3_quantum.study.statistics import iqm, mean
 
 RESULTS = Path(__file__).parent / "results"
@@ -68,23 +72,36 @@ def runs(arm: str) -> list[str]:
     return sorted((path.stem for path in (CURVES / arm).glob(f"{arm}-*.csv")), key=lambda run: int(run.rpartition("-")[2]))
 
 
-def evaluate(path: Path, minutes: float) -> dict[str, Any]:
+def evaluate(path: Path, minutes: float, replacements: bool) -> dict[str, Any]:
     """
     :param path: path of a model
     :param minutes: CPU time of its training
+    :param replacements: whether to play it with its block's outputs replaced, too
     :return: its returns, one decimal each, and what it was trained with; on bitstrings if it was trained on them
     """
+
+    def play(episodes: int) -> list[float]:
+        returns = returns_of(model, lambda: gym.make("Humanoid-v4"), episodes, FIRST_RESET_SEED, deterministic)
+        return [round(float(value), 1) for value in returns]
+
     import gymnasium as gym
 
     model = QuantumTD3.load(path, buffer_size=1)
     deterministic = model.policy.readout != "sample"
-    returns = returns_of(model, lambda: gym.make("Humanoid-v4"), EPISODES, FIRST_RESET_SEED, deterministic)
-    return {
+    with recorded(model) if replacements else nullcontext() as pool:
+        returns = play(EPISODES)
+    found: dict[str, Any] = {
         "cpu_minutes": minutes,
         "steps": model.num_timesteps,
         "updates": model._n_updates,
-        "returns": [round(float(value), 1) for value in returns],
+        "returns": returns,
     }
+    if pool is not None:
+        found["replaced"] = {}
+        for name in REPLACED:
+            with replaced(model, name, pool, deterministic, seed=0):
+                found["replaced"][name] = play(EPISODES_REPLACED)
+    return found
 
 
 def work(arm: str) -> dict[str, float]:
@@ -109,11 +126,11 @@ def work(arm: str) -> dict[str, float]:
     return {"update": counts[0] / model.policy_delay, "action": counts[1] / settings["n_envs"]}
 
 
-def seeds_table(known: dict[str, Any], counted: str, counted_minutes: float) -> str:
+def seeds_table(known: dict[str, Any], wanted: str, wanted_minutes: float) -> str:
     """
     :param known: what is in the file
-    :param counted: an arm
-    :param counted_minutes: CPU time of the trainings
+    :param wanted: an arm
+    :param wanted_minutes: CPU time of the trainings
     :return: a row for each counted run, with the standard error over its episodes; below them the means over seeds
     """
     lines = [
@@ -124,7 +141,7 @@ def seeds_table(known: dict[str, Any], counted: str, counted_minutes: float) -> 
     for run, row in known["runs"].items():
         arm, _, seed = run.rpartition("-")
         returns, minutes = np.array(row["returns"]), row["cpu_minutes"]
-        if arm != counted or minutes != counted_minutes:
+        if arm != wanted or minutes != wanted_minutes:
             continue
         total = row["updates"] * known["work"]["update"] + row["steps"] * known["work"]["action"]
         means.append(returns.mean())
@@ -228,7 +245,7 @@ def draw(path: Path) -> None:
         names = runs(arm)
         for index, run in enumerate(names):
             rows = {minute: row for minute, row in curve(run).items() if minute <= 45}
-            label = f"{name} ({len(names)} seeds)" if index == 0 else None
+            label = f"{name} ({counted(len(names), 'seed')})" if index == 0 else None
             values = [row["average_return"] for row in rows.values()]
             axes.plot(list(rows), values, color=COLOURS[place], linewidth=1.4, alpha=0.85, label=label)
     for value, style, name in ((TQC, ":", "TQC of rl-zoo3, 2 M steps: 7,239"), (PAPER, "--", "the paper: 6,011")):
@@ -244,6 +261,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--evaluate", nargs="+", type=Path, default=[], help="zip files, named by arm and seed")
     parser.add_argument("--minutes", type=float, default=45, help="CPU time of their training")
+    parser.add_argument("--replaced", action="store_true", help="play them with their block's outputs replaced, too")
     parser.add_argument("--work", action="store_true", help="count the operations of an update")
     parser.add_argument("--page", type=Path, help="write the tables into this page")
     parser.add_argument("--plot", type=Path, help="draw the curves here")
@@ -251,7 +269,7 @@ def main() -> None:
     th.set_num_threads(1)
     known: dict[str, Any] = json.loads(RETURNS.read_text()) if RETURNS.exists() else {"runs": {}}
     for path in args.evaluate:
-        known["runs"][path.stem] = evaluate(path, args.minutes)
+        known["runs"][path.stem] = evaluate(path, args.minutes, args.replaced)
         print(path.stem, np.mean(known["runs"][path.stem]["returns"]), flush=True)
     if args.work:
         # The arm on bitstrings has the same
