@@ -166,7 +166,7 @@ def test_functions_suggest_the_nearest_name(model: QuantumTD3, call: Callable[[A
         (lambda: AerBackend(CIRCUIT, noise={"depolarising": {"r": 0.1}}), "depolarizing"),
         (lambda: SamplerBackend(CIRCUIT, sampler="statevectr"), "statevector"),
         (lambda: SamplerBackend(CIRCUIT, sampler="fake", chip="FakeTornio"), "FakeTorino"),
-        (lambda: AerBackend(CIRCUIT, precision="singel"), "single"),
+        (lambda: AerBackend(CIRCUIT, precision="singel"), "single"),  # codespell:ignore singel
         (lambda: QuantumReplayBuffer(1, SPACE, SPACE, storage="memap"), "memmap"),
         (lambda: gradient_circuits(CIRCUIT, "parameter_shfit", 1), "parameter_shift"),
         (lambda: make_encoding("rmss", CIRCUIT), "rms"),
