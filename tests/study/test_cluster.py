@@ -61,7 +61,7 @@ def test_a_worker_is_killed_and_its_cell_goes_on(tmp_path: Path, capsys: pytest.
         status = run_on_cluster(study, tmp_path, selected(study, None, None), cluster.scheduler_address)
         thread.join()
     printed = capsys.readouterr().out
-    assert status == 0 and killed and "1 of 1 cells" in printed, printed
+    assert status == 0 and killed and "1 of 1 cell" in printed, printed
     cell = read_cell(folder_of(tmp_path, "one", 0))
     assert cell.status == "complete" and cell.manifest["steps"] == 4000 and cell.manifest["pieces"] == 2
     assert not list(tmp_path.glob(".alive-*"))
