@@ -91,9 +91,9 @@ class QuantumTD3Policy(TD3Policy):
         ``VecNormalize`` around the environment does
     :param actor_average_tau: step of an exponential moving average of the actor's weights (Polyak averaging), with which
         ``predict`` acts; if ``None``, it acts with the actor's own weights
+    :param output_normalization: whether to normalize the actor's outputs before tanh, against saturation (arXiv 1910.02208)
     :param surrogate_readout: what updates see in place of the circuit's outputs: the surrogate's expected bits, ``"mean"``
         (the paper); or bits drawn from them, ``"sample"``, for a policy that acts on one sampled bitstring
-    :param output_normalization: whether to normalize the actor's outputs before tanh, against saturation (arXiv 1910.02208)
     :param circuit: family of the circuit, a key of :data:`~sb3_quantum.circuits.CIRCUITS`, or an instance
     :param circuit_kwargs: keyword arguments of the family, such as ``n_cz``
     :param backend: backend of the circuits, a name or an instance; the algorithm's argument overrides it
