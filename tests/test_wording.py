@@ -12,7 +12,7 @@ from sb3_quantum.circuits.wording import counted
 PACKAGE = Path(sb3_quantum.__file__).parent
 #: what messages count
 NOUNS = (
-    "agents|arms|attempts|bitstrings|cells|circuits|comparisons|definitions|environments|episodes|frames|gates|inputs|jobs|"
+    "agents|arguments|arms|attempts|bitstrings|cells|circuits|comparisons|definitions|environments|episodes|frames|gates|inputs|jobs|"
     "layers|minutes|outputs|pairs|qubits|results|rotations|rows|runs|seconds|seeds|shots|states|steps|transitions|trials|"
     "updates|weights|workers"
 )

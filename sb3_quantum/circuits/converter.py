@@ -13,6 +13,8 @@ from qiskit_qasm3_import import ConversionError, types
 from qiskit_qasm3_import.converter import ConvertVisitor
 from qiskit_qasm3_import.expression import ValueResolver
 
+from sb3_quantum.circuits.wording import counted
+
 _OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "**": operator.pow}
 #: functions of a number, and the methods of Qiskit's expressions, by the names of OpenQASM and of Qiskit's exporter
 _FUNCTIONS: dict[str, tuple[Callable[[float], float], str]] = {
@@ -85,7 +87,7 @@ class _Resolver(ValueResolver):
     def visit_FunctionCall(self, node: ast.FunctionCall) -> tuple[Any, Any]:
         name = node.name.name
         if name not in _FUNCTIONS or len(node.arguments) != 1:
-            raise ConversionError(f"angles cannot contain the function {name!r} of {len(node.arguments)} arguments")
+            raise ConversionError(f"angles cannot contain the function {name!r} of {counted(len(node.arguments), 'argument')}")
         value, kind = self.visit(node.arguments[0])
         if not isinstance(kind, _NUMBERS):
             return None, types.Error()

@@ -136,7 +136,7 @@ def test_functions_of_parameters_are_written_and_read(expression: ParameterExpre
 
 def test_functions_in_definitions_are_read() -> None:
     text = HEAD + "gate g(t) q { rx(t * t) q; ry(sqrt_of(t)) q; } qubit[1] q; g(a) q[0];"
-    with pytest.raises(ValueError, match="no function 'sqrt_of' of 1 arguments"):
+    with pytest.raises(ValueError, match=r"angles cannot contain the function 'sqrt_of' of 1 argument$"):
         QiskitCircuit(text)
     circuit = QiskitCircuit(text.replace("sqrt_of(t)", "2 ** t + 1 / 2"))
     angles = circuit.gate_angles(th.tensor([[0.3]], dtype=th.float64))
@@ -338,7 +338,7 @@ def nested(levels: int, times: int) -> str:
         ),
         (ONE + f"ctrl(13) @ pow(0.5) @ h {some(14)};", "the gate 'h' with a power acts on 14 qubits, at most 6 are accepted"),
         (HEAD + f"gate g a {{ pow(2) @ h a; }} qubit[20] q; rx(a) q[0]; ctrl(13) @ g {some(14)};", "'g' with a power acts"),
-        (HEAD + "x" * 2_000_000, "text of 2,000,0"),
+        (HEAD + "x" * 2_000_000, "at most 2,000,000 characters of text, got 2,000,0"),
         (ONE + "rx(1e400) q[0];", "the angle inf, which is not finite"),
         (HEAD + "qubit q; rx(a * 1e308 * 10) q;", "the angle inf\\*a, which is not finite"),
         (HEAD + f"qubit q; rx({' + '.join(['a'] * 2000)}) q;", "not OpenQASM 3 text that Qiskit can read"),

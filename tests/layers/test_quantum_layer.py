@@ -145,7 +145,7 @@ def test_fit_surrogate_learns_recorded_pairs() -> None:
 @pytest.mark.parametrize("kwargs", [{"gradient_steps": 0}, {"batch_size": 0}])
 def test_fit_surrogate_refuses_nothing_to_do(kwargs: dict[str, int]) -> None:
     layer = make_layer()
-    with pytest.raises(ValueError, match="must be >= 1"):
+    with pytest.raises(ValueError, match=f"{next(iter(kwargs))} must be an integer >= 1, got 0"):
         layer.fit_surrogate(th.zeros(4, layer.ansatz.n_inputs), **kwargs)
 
 

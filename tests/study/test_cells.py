@@ -174,7 +174,7 @@ def test_a_damaged_cell_is_put_aside(name: str, how: str, copy: Path, capsys: py
     found = find(small(), copy)
     assert found.cells == {} and len(found.damaged) == 1 and name in found.damaged[0]
     assert training_module.open_cell(small(), small().arm("pqc"), 0, folder).status == "running"
-    assert "restarts" in capsys.readouterr().out
+    assert "0.damaged-1 and starts again" in capsys.readouterr().out
     # Nothing is lost, and nobody takes it for a cell
     assert (copy / "pqc" / "0.damaged-1" / "model.zip").exists() and len(find(small(), copy).cells) == 1
 

@@ -9,6 +9,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import load_results
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from sb3_quantum.circuits.wording import counted
 from sb3_quantum.plots.runs import load_run
 from sb3_quantum.zoo.monitors import go_on, monitor_file, positions, rewind
 from tests.envs import CountingEnv
@@ -73,7 +74,7 @@ def test_what_can_be_read_is_kept(tmp_path: Path, content: str | None, problem: 
     noted = [{"rows": 3, "t": 9.0, "r": -2.0, "l": 4}]
     if content is not None:
         monitor_file(tmp_path, 0).write_text(content)
-    with pytest.warns(UserWarning, match=rf"0\.monitor\.csv {problem}: {len(kept)} episodes"):
+    with pytest.warns(UserWarning, match=rf"0\.monitor\.csv {problem}: {counted(len(kept), 'episode')}"):
         assert rewind(tmp_path, "Counting-v0", 1, 25, noted, ("is_success",)) == [9.0]
     results = load_results(str(tmp_path))
     assert results["l"].tolist() == [*kept, 4] and results["r"].iloc[-1] == -2.0
