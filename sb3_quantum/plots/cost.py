@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sb3_quantum.circuits import COUNTED_GRADIENTS, ChipTimes, PaperCircuit, TrainingPlan, training_seconds
+from sb3_quantum.circuits import COUNTED_GRADIENTS, ChipTimes, Circuit, TrainingPlan, training_seconds
 from sb3_quantum.circuits.checks import keywords_checked
 from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
 from sb3_quantum.plots.runs import COLOURS
@@ -27,7 +27,7 @@ _MARKERS = ("o", "s", "^", "D", "X")
 
 
 @keywords_checked({})
-def cost_figure(ansatz: PaperCircuit, plan: TrainingPlan, chips: dict[str, ChipTimes]) -> "Figure":
+def cost_figure(ansatz: Circuit, plan: TrainingPlan, chips: dict[str, ChipTimes]) -> "Figure":
     """
     Draw the chip time of a training: a row for every chip, a mark for every gradient method, on a logarithmic axis.
 
