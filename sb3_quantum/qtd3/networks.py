@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from sb3_quantum.circuits import Circuit
 from sb3_quantum.common.normalization import ObservationNormalizer
-from sb3_quantum.layers import Block, make_block, make_encoding, mlp
+from sb3_quantum.layers import BLOCKS, Block, make_block, make_encoding, mlp
 from sb3_quantum.layers.readout import draw_bits
 from sb3_quantum.qtd3.features import NormalizedFeatures
 from sb3_quantum.qtd3.output_normalization import OutputNormalization
@@ -148,9 +148,10 @@ class QuantumActor(NormalizedFeatures, BasePolicy):
                 f"surrogate_readout='sample' is for a policy that acts on bits, readout='sample', got readout={readout!r}"
             )
         if not self.block.surrogate_is_probability:
+            having = ", ".join(repr(name) for name, block in BLOCKS.items() if block.surrogate_is_probability)
             raise ValueError(
-                "surrogate_readout='sample' draws bits from a block's expected bits, which block='pqc' and block='mean_field' "
-                f"have, got block={self.block.name!r}"
+                "surrogate_readout='sample' draws bits from expected bits, which the surrogates of these blocks have: "
+                f"{having}; got block={self.block.name!r}"
             )
 
     def share_block(self, block: Block) -> None:

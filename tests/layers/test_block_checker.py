@@ -117,6 +117,7 @@ FAULTS: dict[str, tuple[type[Block], dict[str, Any], str]] = {
     "no name": (FCBlock, {"name": None}, "name must be a string"),
     "a width that is no integer": (FCBlock, {"n_outputs": 2.0}, "n_outputs must be an integer >= 1"),
     "an unknown claim": (FCBlock, {"claim": "perfect"}, "claim must be one of 'exact'"),
+    "no probabilities": (FCBlock, {"surrogate_is_probability": True}, r"but outputs leave \[0, 1\]"),
     "fitted without pairs": (FCBlock, {"fitted": True}, "must record pairs"),
     "transposed": (FCBlock, {"forward": fc(lambda x: x.T)}, r"forward\(inputs, 'sample'\) of 5 rows must have the shape"),
     "double precision": (FCBlock, {"forward": fc(th.Tensor.double)}, "must have the inputs' dtype torch.float32"),

@@ -87,7 +87,7 @@ def test_it_is_saved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", ["fc", "rbg", "zeros", "bernoulli"])
 def test_blocks_without_expected_bits_refuse(block: str) -> None:
-    with pytest.raises(ValueError, match=f"which block='pqc' and block='mean_field' have, got block='{block}'"):
+    with pytest.raises(ValueError, match=f"of these blocks have: 'pqc', 'mean_field'; got block='{block}'"):
         model(block=block, readout="sample", surrogate_readout="sample")
 
 
