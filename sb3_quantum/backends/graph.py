@@ -67,7 +67,8 @@ def _check_memory(ansatz: PaperCircuit, n_qubits: int, inputs: th.Tensor) -> Non
         raise ValueError(
             f"a graph of {ansatz} holds {n_qubits} qubits as one state, because any of them may be joined, and needs "
             f"{needed / 2**30:,.0f} GiB per row, but this machine has {available / 2**30:,.0f} GiB of memory; use fewer "
-            "layers or CZ gates (two qubits are held for every CZ before the last layer), or run the circuit outside it"
+            "layers or CZ gates (two qubits are held for every CZ before the last layer), or run the circuit outside the "
+            "graph"
         )
 
 
