@@ -43,9 +43,15 @@ def endless(tmp_path: Path) -> Path:
     return path
 
 
+def heed_ctrl_c() -> None:
+    """Tests in a background job of a shell inherit that Ctrl-C is ignored; the command's user is at a terminal."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*words: object) -> subprocess.Popen[str]:
     line = [sys.executable, "-m", "sb3_quantum.study", *map(str, words)]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(line, **pipes, text=True, start_new_session=True, preexec_fn=heed_ctrl_c)
 
 
 @pytest.mark.slow
