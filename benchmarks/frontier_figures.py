@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
-from sb3_quantum.plots.runs import COLOURS
+from sb3_quantum.plots.style import COLOURS
 
 #: what a kind of inputs is called above a map
 INPUTS = {

@@ -31,7 +31,7 @@ from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common import returns_of
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
-from sb3_quantum.plots.runs import COLOURS
+from sb3_quantum.plots.style import COLOURS
 from sb3_quantum.study.interventions import recorded, replaced
 from sb3_quantum.study.statistics import iqm, mean
 

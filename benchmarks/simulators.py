@@ -46,7 +46,7 @@ from splitting_forms import SPLITTING_FORMS, PyQrackHybrid
 
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
-from sb3_quantum.plots.runs import COLOURS, STYLES
+from sb3_quantum.plots.style import COLOURS, STYLES
 
 FORMS = [*STATEVECTOR_FORMS, *SPLITTING_FORMS]
 SIZES = [

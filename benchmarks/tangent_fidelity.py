@@ -32,7 +32,7 @@ from sb3_quantum import PAPER, MlpPolicy, QuantumTD3
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.layers import circuit_statistics, gradient_fidelity
 from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
-from sb3_quantum.plots.runs import COLOURS
+from sb3_quantum.plots.style import COLOURS
 from sb3_quantum.zoo import hyperparams_path
 
 DATA = Path(__file__).parent / "data" / "humanoid_states.npz"

@@ -29,7 +29,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from sb3_quantum import PAPER, QuantumTD3
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
-from sb3_quantum.plots.runs import COLOURS
+from sb3_quantum.plots.style import COLOURS
 from sb3_quantum.study import make_model, read_study
 
 ENV = "Humanoid-v4"

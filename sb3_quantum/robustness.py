@@ -34,7 +34,7 @@ from sb3_quantum.common.durable import replacing, write_text
 from sb3_quantum.common.evaluation import first_observations
 from sb3_quantum.layers import READOUTS
 from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
-from sb3_quantum.plots.runs import COLOURS
+from sb3_quantum.plots.style import COLOURS
 from sb3_quantum.qtd3 import QuantumTD3
 from sb3_quantum.zoo.environments import add_environment_arguments, environment_of
 

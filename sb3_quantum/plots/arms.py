@@ -7,7 +7,8 @@ import numpy as np
 from sb3_quantum.circuits.checks import keywords_checked
 from sb3_quantum.circuits.wording import counted
 from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
-from sb3_quantum.plots.runs import Curve, Run, look_of, running_mean
+from sb3_quantum.plots.runs import Curve, Run, running_mean
+from sb3_quantum.plots.style import line_of, look_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +84,7 @@ def arms_figure(arms: dict[str, list[Run]], window: int = 20, title: str = "") -
     for axes, (label, curves) in zip(column, panels.items(), strict=True):
         for place, these in enumerate(curves.values()):
             if these:
-                _draw(axes, these, look_of(place))
+                _draw(axes, these, line_of(place))
         axes.set_ylabel(label)
         if label.startswith("cosine"):
             # As in the figure of runs: an interval may extend beyond the range of a cosine

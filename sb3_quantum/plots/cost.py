@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from sb3_quantum.circuits import COUNTED_GRADIENTS, ChipTimes, Circuit, TrainingPlan, training_seconds
 from sb3_quantum.circuits.checks import keywords_checked
 from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
-from sb3_quantum.plots.runs import COLOURS
+from sb3_quantum.plots.style import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

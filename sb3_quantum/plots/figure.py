@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from sb3_quantum.plots.style import STYLE
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -37,8 +39,8 @@ def tidy_axes(axes: "Axes", xlabel: str = "", ylabel: str = "") -> None:
     :param xlabel: below, if any
     :param ylabel: label on the left, if any
     """
-    axes.grid(alpha=0.3)
-    axes.set_axisbelow(True)
+    axes.grid(alpha=STYLE["grid.alpha"])
+    axes.set_axisbelow(STYLE["axes.axisbelow"])
     axes.spines[["top", "right"]].set_visible(False)
     if xlabel:
         axes.set_xlabel(xlabel)

@@ -11,16 +11,13 @@ import numpy as np
 
 from sb3_quantum.circuits.checks import fields_checked, keywords_checked
 from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
+from sb3_quantum.plots.style import line_of, look_of
 from sb3_quantum.qtd3.callbacks import FIDELITY_FILE, RENAMED_KEYS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Okabe and Ito's colour-blind safe colours, without yellow, which is hard to see on white
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
-#: dashes for the second and third pass through the colours
-STYLES = ("-", "--", "-.")
 _LOGGED = ("rollout/ep_rew_mean", "eval/mean_reward", "qtdnn/cosine", "qtdnn/cosine_prior", "quantum/circuits")
 #: their names in the files of a run, those of 0.1.0 included
 _NAMES = {**{key: key for key in _LOGGED}, **RENAMED_KEYS}
@@ -224,7 +221,7 @@ def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
     )
     shown: defaultdict[Any, dict[str, dict[str, Any]]] = defaultdict(dict)
     for place, run in enumerate(runs):
-        look = look_of(place)
+        look = line_of(place)
         if "returns" in panels:
             shown["returns"].update(_draw_returns(panels["returns"], run, window, look))
         if "cosines" in panels:
@@ -263,23 +260,14 @@ def runs_figure(runs: list[Run], window: int = 20, title: str = "") -> "Figure":
     return figure
 
 
-def look_of(place: int) -> dict[str, Any]:
-    """
-    Choose the look of a line.
-
-    :param place: number of the run or arm in the figure
-    :return: its colour and dashes
-    """
-    return {"color": COLOURS[place % len(COLOURS)], "linestyle": STYLES[place // len(COLOURS) % len(STYLES)]}
-
-
 def _draw_returns(axes: "Axes", run: Run, window: int, look: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Draw a run's returns; returns the kinds of lines used, for the legend."""
     shown: dict[str, dict[str, Any]] = {}
     if run.episodes is not None:
         steps, values = run.episodes
         dots = {"linestyle": "none", "marker": ".", "markersize": 6, "alpha": 0.45}
-        axes.plot(steps, values, **{**look, **dots}, markeredgewidth=0)
+        shape = {"marker": look.get("marker", "."), "markevery": None}
+        axes.plot(steps, values, **{**look, **dots, **shape}, markeredgewidth=0)
         axes.plot(steps, running_mean(values, window), linewidth=1.8, **look)
         shown["training episode"] = dots
         shown[f"mean of the last {window}"] = {"linewidth": 1.8}
@@ -288,7 +276,8 @@ def _draw_returns(axes: "Axes", run: Run, window: int, look: dict[str, Any]) -> 
         shown["mean of the last episodes, as logged"] = {"linewidth": 1.8}
     if run.evaluations is not None:
         marks = {"linestyle": "none", "marker": "o", "markersize": 5, "markerfacecolor": "white"}
-        axes.errorbar(*run.evaluations, yerr=run.spread, capsize=3, elinewidth=1, **{**look, **marks})
+        shape = {"marker": look.get("marker", "o"), "markevery": None}
+        axes.errorbar(*run.evaluations, yerr=run.spread, capsize=3, elinewidth=1, **{**look, **marks, **shape})
         shown["evaluation" if run.spread is None else "evaluation, mean and standard deviation"] = marks
     return shown
 
@@ -301,7 +290,7 @@ def _draw_cosines(axes: "Axes", run: Run, look: dict[str, Any]) -> dict[str, dic
         axes.plot(*run.prior, **{**look, **kind})
         shown["prior alone, without a fit"] = kind
     if run.cosine is not None:
-        axes.plot(*run.cosine, marker=_marker(run.cosine), markersize=3, linewidth=1.5, **look)
+        axes.plot(*run.cosine, linewidth=1.5, **{"marker": _marker(run.cosine), "markersize": 3, **look})
         shown["qtDNN"] = {"linewidth": 1.5}
     return shown
 

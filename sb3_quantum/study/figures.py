@@ -7,7 +7,7 @@ import numpy as np
 
 from sb3_quantum.common.durable import replacing
 from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
-from sb3_quantum.plots.runs import COLOURS, STYLES
+from sb3_quantum.plots.style import line_of, points_of
 from sb3_quantum.study.cell import Cell
 from sb3_quantum.study.statistics import iqm, profile
 
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 
 #: an arm and its complete cells
 Groups = dict[str, list[Cell]]
-
-
-def _look(place: int) -> dict[str, str]:
-    return {"color": COLOURS[place % len(COLOURS)], "linestyle": STYLES[place // len(COLOURS) % len(STYLES)]}
 
 
 def _legend_height(variants: dict[str, Groups]) -> float:
@@ -58,11 +54,11 @@ def seeds_figure(variants: dict[str, Groups], places: dict[str, int]) -> "Figure
     for axes, (variant, groups) in zip(panels, variants.items(), strict=True):
         for row, (arm, cells) in enumerate(groups.items()):
             values = np.array([cell.returns.mean() for cell in cells])
-            look = _look(places[arm])
-            axes.plot(values, np.full(len(values), row) + 0.18, "o", markersize=4, alpha=0.6, color=look["color"])
+            look = points_of(places[arm])
+            axes.plot(values, np.full(len(values), row) + 0.18, "o", markersize=4, alpha=0.6, **look)
             middle, low, high = iqm(values)
             errors = [[middle - low], [high - middle]] if np.isfinite(low) else None
-            axes.errorbar(middle, row, xerr=errors, marker="D", capsize=3, color=look["color"])
+            axes.errorbar(middle, row, xerr=errors, marker="D", capsize=3, **look)
         axes.set_yticks(range(len(groups)), [arm.removeprefix(f"{variant}-") for arm in groups])
         axes.invert_yaxis()
         axes.set_title(variant, loc="left", fontsize="medium")
@@ -103,9 +99,9 @@ def curves_figure(variants: dict[str, Groups], places: dict[str, int], hours: bo
             start = max(float(curve[column][0]) for curve in curves)
             along = np.linspace(min(start, end), end, 60)
             values = np.stack([np.interp(along, curve[column], curve["return"]) for curve in curves])
-            axes.plot(along / scale, values.mean(0), label=arm, **_look(places[arm]))
+            axes.plot(along / scale, values.mean(0), label=arm, **line_of(places[arm]))
             axes.fill_between(
-                along / scale, values.min(0), values.max(0), color=_look(places[arm])["color"], alpha=0.12, linewidth=0
+                along / scale, values.min(0), values.max(0), color=line_of(places[arm])["color"], alpha=0.12, linewidth=0
             )
         axes.set_title(variant, loc="left", fontsize="medium")
         tidy_axes(axes, "CPU hours of one core" if hours else "thousand environment steps", "return")
@@ -132,8 +128,8 @@ def profiles_figure(variants: dict[str, Groups], places: dict[str, int]) -> "Fig
         for arm, cells in groups.items():
             if cells:
                 share, low, high = profile([cell.returns for cell in cells], thresholds)
-                axes.plot(thresholds, share, label=arm, **_look(places[arm]))
-                axes.fill_between(thresholds, low, high, color=_look(places[arm])["color"], alpha=0.12, linewidth=0)
+                axes.plot(thresholds, share, label=arm, **line_of(places[arm]))
+                axes.fill_between(thresholds, low, high, color=line_of(places[arm])["color"], alpha=0.12, linewidth=0)
         axes.set_ylim(-0.02, 1.02)
         axes.set_title(variant, loc="left", fontsize="medium")
         tidy_axes(axes, "return", "share of episodes with more")

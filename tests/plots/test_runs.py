@@ -15,7 +15,8 @@ from stable_baselines3.common.logger import configure
 from sb3_quantum import FidelityCallback, QuantumTD3
 from sb3_quantum.plot import main
 from sb3_quantum.plots import Run, load_run, runs_figure
-from sb3_quantum.plots.runs import COLOURS, Curve, running_mean
+from sb3_quantum.plots.runs import Curve, running_mean
+from sb3_quantum.plots.style import COLOURS
 from tests.envs import SMALL, CountingEnv
 
 
