@@ -41,7 +41,8 @@ def make_backend(spec: "str | Backend", ansatz: Circuit, kwargs: dict[str, Any] 
     if not isinstance(spec, str) or spec not in BACKENDS:
         raise unknown_backend(spec)
     kwargs = check_keywords("backend_kwargs", kwargs)
-    message = unknown_names(kwargs, set(parameters(BACKENDS[spec]) or kwargs) - {"ansatz"}, {})
+    known = set(parameters(BACKENDS[spec]) or kwargs) - {"ansatz"}
+    message = unknown_names(kwargs, known, of_other_backends(BACKENDS[spec]))
     if message:
         raise ValueError(f"backend_kwargs do not fit the backend {spec!r}: {message}")
     try:
@@ -49,6 +50,21 @@ def make_backend(spec: "str | Backend", ansatz: Circuit, kwargs: dict[str, Any] 
     except TypeError as error:
         # Names only: a value may be a client that holds a token
         raise ValueError(f"backend_kwargs {sorted(kwargs)} do not fit the backend {spec!r}: {error}") from error
+
+
+def of_other_backends(backend: type[Backend]) -> dict[str, str]:
+    """
+    List the keyword arguments that a backend lacks and others have, such as ``noise``, which only Aer has.
+
+    :param backend: the backend's class
+    :return: by name, whose argument it is, as the end of a message
+    """
+    own, found = parameters(backend) or (), {}
+    for name in BACKEND_ARGUMENTS:
+        owners = [repr(other.name) for other in BACKENDS.values() if name in (parameters(other) or ())]
+        if name not in own:
+            found[name] = f"it is an argument of backend={' and '.join(owners)}"
+    return found
 
 
 def unknown_backend(spec: Any) -> ValueError:

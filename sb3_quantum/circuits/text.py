@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sb3_quantum.circuits.checks import shown
 from sb3_quantum.circuits.wording import counted
 
 if TYPE_CHECKING:
@@ -40,12 +41,23 @@ def read_text(text: str) -> "QuantumCircuit":
     try:
         program = openqasm3.parse(text)
     except Exception as error:  # the parser raises many kinds
-        raise ValueError(f"circuit is not OpenQASM 3 text that Qiskit can read: {error}") from error
+        raise ValueError(f"circuit is not OpenQASM 3 text that Qiskit can read: {_reason(text, error)}") from error
     _Extent().take(program.statements)
     try:
         return convert(program)
     except Exception as error:  # of the converter and of Qiskit's gates
-        raise ValueError(f"circuit is not OpenQASM 3 text that Qiskit can read: {error}") from error
+        raise ValueError(f"circuit is not OpenQASM 3 text that Qiskit can read: {_reason(text, error)}") from error
+
+
+def _reason(text: str, error: Exception) -> str:
+    """Say what is wrong with a text. The parser's own error is often empty, and names the place in what caused it."""
+    if text.lstrip().startswith("OPENQASM 2"):
+        return "it is OpenQASM 2, pass qiskit.qasm2.loads(text)"
+    if text.strip().endswith((".qasm", ".qasm3")):
+        return f"it looks like a path, pass Path({shown(text)}).read_text()"
+    cause: Any = error.__cause__ or error
+    token = getattr(next(iter(cause.args), None), "offendingToken", None) or getattr(cause, "offendingToken", None)
+    return str(error) or (f"line {token.line}, at {shown(token.text)}" if token else type(error).__name__)
 
 
 class _Size(NamedTuple):

@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, is_vecenv_wra
 from sb3_quantum import __version__
 from sb3_quantum.backends import Backend, BackendError
 from sb3_quantum.backends.saved import asked_backend
-from sb3_quantum.circuits.checks import keywords_checked
+from sb3_quantum.circuits.checks import keywords_checked, shown
 from sb3_quantum.common.durable import replacing, sync
 from sb3_quantum.hub.codec import encode, encode_space
 from sb3_quantum.hub.shapes import DTYPES
@@ -59,6 +59,17 @@ def _safetensors() -> Any:
     return safetensors.torch
 
 
+def check_class(model: Any) -> None:
+    """
+    Refuse a model of another algorithm.
+
+    :param model: what is to be saved or published
+    :raises TypeError: if it is no ``QuantumTD3``
+    """
+    if not isinstance(model, QuantumTD3):
+        raise TypeError(f"model must be a QuantumTD3, got {shown(model)}")
+
+
 @keywords_checked({})
 def save_safe(model: QuantumTD3, folder: str | Path) -> None:
     """
@@ -69,8 +80,10 @@ def save_safe(model: QuantumTD3, folder: str | Path) -> None:
     :param folder: the folder, which is made if it does not exist
     :raises ValueError: if a part of the model cannot be saved without pickle, such as a user's class, or is not finite
         (nothing is written then)
+    :raises TypeError: if the model is of another algorithm
     :raises ImportError: if safetensors is missing
     """
+    check_class(model)
     safetensors = _safetensors()
     policy_names = {cls: name for name, cls in model.policy_aliases.items()}
     if type(model.policy) not in policy_names:
@@ -182,6 +195,7 @@ def load_safe(
         defaults
     :return: the model
     :raises FileNotFoundError: if a file is missing
+    :raises NotADirectoryError: if it is a file, such as a zip
     :raises ModelFileError: if the files are damaged, not a model of this algorithm, or name something that is not known to be
         safe; it is a ``ValueError``
     :raises ValueError: if ``env`` has other spaces than the model, or there is no such argument
@@ -189,6 +203,8 @@ def load_safe(
     """
     safetensors = _safetensors()
     folder = Path(folder)
+    if folder.is_file():
+        raise NotADirectoryError(f"{folder} is a file, not a folder with {CONFIG} and {WEIGHTS}; QuantumTD3.load loads a zip")
     if message := unknown_to_load(QuantumTD3, load_safe, kwargs):
         raise ValueError(f"load_safe: {message}")
     config = read_json(folder / CONFIG)

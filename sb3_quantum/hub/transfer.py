@@ -16,7 +16,7 @@ from sb3_quantum.circuits.checks import keywords_checked
 from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common import trained_with_vec_normalize
 from sb3_quantum.common.quiet import quiet
-from sb3_quantum.hub.safe_files import CONFIG, WEIGHTS, load_safe, save_safe
+from sb3_quantum.hub.safe_files import CONFIG, WEIGHTS, check_class, load_safe, save_safe
 from sb3_quantum.layers import can_be_simulated
 from sb3_quantum.qtd3 import QuantumTD3
 from sb3_quantum.qtd3.arguments import unknown_to_load
@@ -76,8 +76,10 @@ def push_to_hub(
     :return: the address of the commit
     :raises HubError: if the Hub cannot be reached or refuses; nothing is published then
     :raises ValueError: if the model cannot be saved without pickle, or something private would be published
+    :raises TypeError: if the model is of another algorithm
     :raises gymnasium.error.Error: if there is no such environment
     """
+    check_class(model)
     token = token or get_token()
     if token is None:
         raise HubError("no access token: log in with `hf auth login`, set HF_TOKEN, or pass token=")

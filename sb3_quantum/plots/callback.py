@@ -8,7 +8,7 @@ import torch as th
 from stable_baselines3.common.logger import CSVOutputFormat, HumanOutputFormat, Image, JSONOutputFormat
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from sb3_quantum.circuits.checks import names_checked
+from sb3_quantum.circuits.checks import check_int, check_number, names_checked
 from sb3_quantum.circuits.wording import counted
 from sb3_quantum.plots.circuit import circuit_figure
 from sb3_quantum.plots.figure import new_figure
@@ -40,6 +40,7 @@ class FigureCallback(HarmlessCallback):
     :param window: training episodes that the return is averaged over
     :param layers_per_row: layers in a row of the circuit's drawing
     :raises ImportError: if matplotlib is missing
+    :raises ValueError: if an argument is not accepted
     """
 
     @names_checked({})
@@ -47,9 +48,9 @@ class FigureCallback(HarmlessCallback):
         super().__init__()
         # A missing package should not end a training at its first drawing
         new_figure(1, 1)
-        self.freq = freq
-        self.window = window
-        self.layers_per_row = layers_per_row
+        self.freq = check_number("freq", freq, least=1)
+        self.window = check_int("window", window)
+        self.layers_per_row = check_int("layers_per_row", layers_per_row)
         self._last = 0
         self._obs: PyTorchObs | None = None
         self._fidelity: FidelityCallback | None = None

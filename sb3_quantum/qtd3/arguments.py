@@ -17,7 +17,7 @@ from stable_baselines3.common.type_aliases import TrainFreq
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from sb3_quantum.backends import BACKEND_ARGUMENTS, BACKENDS, Backend, unknown_backend
+from sb3_quantum.backends import BACKEND_ARGUMENTS, BACKENDS, Backend, of_other_backends, unknown_backend
 from sb3_quantum.circuits import CIRCUITS, Circuit
 from sb3_quantum.circuits.checks import (
     check_choice,
@@ -341,7 +341,8 @@ def check_inner(name: str, given: dict[str, Any] | None, owner: Any) -> None:
         return
     if "lr" in taken and "lr" in given:
         raise ValueError(f"{name}: 'lr' cannot be given here, the learning rates are arguments of QuantumTD3")
-    message = "" if known is None else unknown_names(given, [key for key in known if key not in taken], {})
+    elsewhere = of_other_backends(owner) if name == "backend_kwargs" and known is not None else {}
+    message = "" if known is None else unknown_names(given, [key for key in known if key not in taken], elsewhere)
     if message:
         raise ValueError(f"{name}: {message}")
 

@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.nn import functional as F
 
 from sb3_quantum.backends import StatevectorBackend
-from sb3_quantum.circuits.checks import keywords_checked, names_checked
+from sb3_quantum.circuits.checks import check_int, check_number, keywords_checked, names_checked
 from sb3_quantum.common.buffers import QuantumReplayBuffer
 from sb3_quantum.layers import (
     CLAIMS,
@@ -205,7 +205,7 @@ class FidelityCallback(HarmlessCallback):
     :param n_shift_states: states on which the gradient is also estimated as on a chip, by the parameter-shift rule on the
         backend that acts; ``12 * n_qubits * n_layers`` circuits each, counted as evaluation. 0 by default
     :param shift_shots: shots of every shifted circuit, half of them for each half of the estimate
-    :raises ValueError: if the block is a constant
+    :raises ValueError: if an argument is not accepted, or the block is a constant
     """
 
     @names_checked({})
@@ -213,11 +213,11 @@ class FidelityCallback(HarmlessCallback):
         self, freq: int = 10_000, n_states: int = 256, n_samples: int = 16, n_shift_states: int = 0, shift_shots: int = 1000
     ):
         super().__init__()
-        self.freq = freq
-        self.n_states = n_states
-        self.n_samples = n_samples
-        self.n_shift_states = n_shift_states
-        self.shift_shots = shift_shots
+        self.freq = check_number("freq", freq, least=1)
+        self.n_states = check_int("n_states", n_states)
+        self.n_samples = check_int("n_samples", n_samples)
+        self.n_shift_states = check_int("n_shift_states", n_shift_states, least=0)
+        self.shift_shots = check_int("shift_shots", shift_shots, least=2)
         #: the last measurement, log keys and values; empty before the first one
         self.latest: dict[str, float] = {}
         self._file: Path | None = None

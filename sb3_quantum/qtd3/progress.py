@@ -1,5 +1,6 @@
 """SB3's progress bar with numbers of a hybrid training."""
 
+import inspect
 import math
 from contextlib import suppress
 
@@ -138,7 +139,11 @@ def with_progress(model: QuantumTD3, callback: MaybeCallback, progress_bar: bool
     :param callback: the callback passed to ``learn``
     :param progress_bar: likewise
     :return: the callback to use
+    :raises ValueError: if a callback is a class, which SB3 would call as a function in every step
     """
+    for given in callback if isinstance(callback, list) else [callback]:
+        if inspect.isclass(given):
+            raise ValueError(f"callback must be an instance, such as {given.__name__}(), got the class")
     if isinstance(callback, list):
         callback = CallbackList(callback)
     if not isinstance(callback, BaseCallback):

@@ -14,7 +14,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Rollout
 from stable_baselines3.common.utils import update_learning_rate
 
 from sb3_quantum.backends import BACKEND_ARGUMENTS, Backend, BackendError, Usage
-from sb3_quantum.backends.saved import zip_arguments
+from sb3_quantum.backends.saved import check_is_zip, zip_arguments
 from sb3_quantum.circuits import Circuit
 from sb3_quantum.circuits.checks import keywords_checked
 from sb3_quantum.common.buffers import QuantumReplayBuffer, QuantumReplayBufferSamples
@@ -290,8 +290,10 @@ class QuantumTD3(DurableSaves, CheckedTD3):
         :param kwargs: likewise, and arguments of the constructor to change
         :return: new model with loaded parameters
         :raises ValueError: if the file is of another algorithm
+        :raises IsADirectoryError: if it is a folder, such as a model without pickle
         :raises TypeError: if there is no such argument
         """
+        check_is_zip(path)
         file = open_path(path, "r", suffix="zip")
         with zipfile.ZipFile(file) as archive:
             saved = json.loads(archive.read("data")) if "data" in archive.namelist() else {}

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sb3_quantum.backends import BACKENDS, Backend
+from sb3_quantum.backends import BACKENDS, Backend, of_other_backends
 from sb3_quantum.circuits.checks import parameters, unknown_names
 from sb3_quantum.qtd3 import QuantumTD3
 
@@ -71,7 +71,7 @@ def check_kwargs(hyperparams: dict[str, Any]) -> None:
     backend = hyperparams.get("backend", "statevector")
     checked: list[tuple[str, type[Any], set[str], Mapping[str, str]]] = [("policy_kwargs", policy, reserved, beside)]
     if not isinstance(backend, Backend) and backend in BACKENDS:
-        checked.append(("backend_kwargs", BACKENDS[backend], {"ansatz"}, {}))
+        checked.append(("backend_kwargs", BACKENDS[backend], {"ansatz"}, of_other_backends(BACKENDS[backend])))
     for name, cls, theirs, elsewhere in checked:
         known, given = parameters(cls), hyperparams.get(name)
         if known is not None and isinstance(given, dict):

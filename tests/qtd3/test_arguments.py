@@ -23,12 +23,13 @@ from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 
 from sb3_quantum import MlpPolicy, QuantumReplayBuffer, QuantumTD3
-from sb3_quantum.backends import BACKEND_ARGUMENTS, StatevectorBackend
+from sb3_quantum.backends import BACKEND_ARGUMENTS, StatevectorBackend, make_backend
 from sb3_quantum.circuits import PaperCircuit
 from sb3_quantum.circuits.checks import parameters
 from sb3_quantum.layers import BLOCKS, Block, FCBlock, QuantumLayer
 from sb3_quantum.qtd3.actions import check_action_space
 from sb3_quantum.qtd3.arguments import ALGORITHM, POLICY
+from sb3_quantum.zoo.checks import check_kwargs
 from tests.envs import SMALL, CountingEnv
 from tests.qtd3.test_train import pendulum
 
@@ -274,9 +275,23 @@ def test_load_refuses_names_that_nobody_reads(tmp_path: Path) -> None:
     assert Wider.load(tmp_path / "model", width=4).width == 4
 
 
-def test_unknown_keywords_of_the_backend() -> None:
-    with pytest.raises(ValueError, match=r"backend_kwargs: 'shot' is unknown, did you mean 'shots'\?"):
-        QuantumTD3("MlpPolicy", "Pendulum-v1", backend_kwargs={"shot": 5}, buffer_size=10)
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"shot": 5}, "did you mean 'shots'?"),
+        ({"noise": 0.1}, "it is an argument of backend='aer'"),
+        ({"nois": 0.1}, "did you mean 'noise'? it is an argument of backend='aer'"),
+        ({"chip": "FakeManilaV2"}, "it is an argument of backend='sampler' and 'ibm'"),
+    ],
+)
+def test_unknown_keywords_of_the_backend(kwargs: dict[str, Any], message: str) -> None:
+    said = re.escape(f"{next(iter(kwargs))!r} is unknown, {message}")
+    with pytest.raises(ValueError, match=f"^backend_kwargs: {said}$"):
+        QuantumTD3("MlpPolicy", "Pendulum-v1", backend_kwargs=kwargs, buffer_size=10)
+    with pytest.raises(ValueError, match=f"{said}$"):
+        check_kwargs({"policy": "MlpPolicy", "backend_kwargs": kwargs})
+    with pytest.raises(ValueError, match=f"do not fit the backend 'statevector': {said}$"):
+        make_backend("statevector", PaperCircuit(3, 2), kwargs)
 
 
 @pytest.mark.parametrize(
