@@ -66,6 +66,13 @@ def test_a_folder_in_place_of_a_zip(tmp_path: Path) -> None:
         QuantumTD3.load(folder)
 
 
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"^there is no file .*my model\.zip$"):
+        QuantumTD3.load(tmp_path / "my model.zip")
+    with pytest.raises(FileNotFoundError, match=r"^there is no file .*my model, and no .*my model\.zip$"):
+        QuantumTD3.load(tmp_path / "my model")
+
+
 def test_a_zip_in_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "model.zip").touch()
     with pytest.raises(NotADirectoryError, match=r"model\.zip is a file, not a folder .*; QuantumTD3\.load loads a zip"):

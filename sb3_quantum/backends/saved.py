@@ -86,12 +86,19 @@ def asked_backend(path: Any, saved: dict[str, Any], kwargs: dict[str, Any], own:
 
 def check_is_zip(path: Any) -> None:
     """
-    Refuse a folder where a zip is expected, and say what to do with it.
+    Refuse a folder where a zip is expected, and say what to do with it; name a missing file as it was given.
 
     :param path: what ``load`` was given
     :raises IsADirectoryError: if it is a folder
+    :raises FileNotFoundError: if there is no such file, with or without ``.zip``
     """
-    if not isinstance(path, str | Path) or not Path(path).is_dir():
+    if not isinstance(path, str | Path):
+        return
+    if not Path(path).is_dir():
+        # SB3 adds .zip to a missing file's name, and its message names what it tried last
+        if not Path(path).exists() and not Path(f"{path}.zip").exists():
+            added = "" if Path(path).suffix == ".zip" else f", and no {path}.zip"
+            raise FileNotFoundError(f"there is no file {path}{added}")
         return
     if (Path(path) / "model.json").is_file():
         hint = "it is a model without pickle: sb3_quantum.hub.load_safe loads it"
