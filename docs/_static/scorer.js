@@ -1,9 +1,15 @@
 // Sphinx's weights, except that pages written for readers come before the API's and the architecture's,
-// which contain every word
+// which contain every word, and so does a guide before the questions about it
+const LESS = [
+  [/^api\/|^architecture$/, 20],
+  [/^faq$/, 5],
+];
+
 var Scorer = {
   score: (result) => {
     const [page, , , , score] = result;
-    return page.startsWith("api/") || page === "architecture" ? score - 20 : score;
+    const found = LESS.find(([pages]) => pages.test(page));
+    return found ? score - found[1] : score;
   },
   objNameMatch: 11,
   objPartialMatch: 6,

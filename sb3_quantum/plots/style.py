@@ -18,7 +18,6 @@ STYLE: dict[str, Any] = {
     "axes.prop_cycle": f"cycler('color', {list(COLOURS)})",
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "figure.constrained_layout.use": True,
     "grid.alpha": 0.3,
     "legend.frameon": False,
 }

@@ -6,10 +6,12 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch as th
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
-from sb3_quantum.plots import STYLE, Curve, Run, arms_figure, runs_figure
+from sb3_quantum.circuits import PaperCircuit
+from sb3_quantum.plots import STYLE, Curve, Run, arms_figure, circuit_figure, runs_figure
 from sb3_quantum.plots.style import COLOURS, look_of, points_of
 from sb3_quantum.study import figures
 
@@ -75,3 +77,15 @@ def test_for_figures_of_your_own() -> None:
         figure, axes = plt.subplots()
         plt.close(figure)
     assert not axes.spines["top"].get_visible() and axes.get_axisbelow() is True
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_style_leaves_the_package_figures_as_they_are() -> None:
+    import matplotlib.pyplot as plt
+
+    circuit = PaperCircuit(3, 2)
+    plain = circuit_figure(circuit, th.zeros(circuit.n_inputs))
+    with plt.style.context(STYLE):
+        styled = circuit_figure(circuit, th.zeros(circuit.n_inputs))
+        styled.canvas.draw()
+    assert styled.get_size_inches().tolist() == plain.get_size_inches().tolist()
