@@ -1,4 +1,4 @@
-"""Mistakes that people make with files and callbacks: the message says what to do instead."""
+"""Mistakes that people make: the message says what to do instead, and the manual's page of questions quotes it."""
 
 import re
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from stable_baselines3 import TD3
 
 from sb3_quantum import FidelityCallback, QuantumTD3
-from sb3_quantum.circuits import QiskitCircuit
+from sb3_quantum.circuits import QiskitCircuit, waiting
 from sb3_quantum.hub import load_safe, push_to_hub, save_safe
 from sb3_quantum.plots import FigureCallback
 
@@ -99,3 +99,39 @@ def test_a_model_of_another_class(tmp_path: Path) -> None:
 def test_text_that_is_no_circuit(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=re.escape(reason) + "$"):
         QiskitCircuit(text)
+
+
+#: the manual's page, without its line breaks
+PAGE = " ".join((Path(__file__).parents[1] / "docs" / "faq.md").read_text().replace("> ", "").split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "quoted"),
+    [
+        ({"n_qubits": 4}, "'n_qubits' is unknown, it belongs into policy_kwargs"),
+        ({"backend_kwargs": {"noise": 0.1}}, "'noise' is unknown, it is an argument of backend='aer'"),
+        ({"env": "CartPole-v1"}, "The algorithm only supports (<class 'gymnasium.spaces.box.Box'>,) as action spaces"),
+    ],
+)
+def test_the_page_quotes_errors(arguments: dict[str, Any], quoted: str) -> None:
+    with pytest.raises((TypeError, ValueError, AssertionError), match=re.escape(quoted)):
+        QuantumTD3(**{"policy": "MlpPolicy", "env": "Pendulum-v1", **arguments})
+    assert quoted in PAGE
+
+
+def test_the_page_quotes_warnings_and_waiting(tmp_path: Path) -> None:
+    small = dict(n_qubits=3, n_layers=2, net_arch=[8])
+    model = QuantumTD3("MlpPolicy", "Pendulum-v1", learning_starts=20, buffer_size=100, policy_kwargs=small)
+    with pytest.warns(UserWarning, match="no update will be made") as told:
+        model.learn(10)
+    assert str(told[0].message) in PAGE
+    source = Path(waiting.__file__).read_text()
+    assert all("compiles its simulator for this processor, about 10 s of one core" in text for text in (source, PAGE))
+    # A zip of one algorithm, loaded by another's class
+    model.save(tmp_path / "ours")
+    with pytest.raises(KeyError, match=re.escape("policy.optimizer")):
+        TD3.load(tmp_path / "ours")
+    TD3("MlpPolicy", "Pendulum-v1", buffer_size=10).save(tmp_path / "theirs")
+    with pytest.raises(ValueError, match="is not a model of QuantumTD3"):
+        QuantumTD3.load(tmp_path / "theirs")
+    assert "`KeyError: 'policy.optimizer'`" in PAGE and "is not a model of QuantumTD3" in PAGE

@@ -59,6 +59,8 @@ def test_is_stored_as_it_was_run(path: Path) -> None:
     outputs = [output for cell in cells for output in cell.outputs]
     assert not any(output.output_type == "error" or output.get("name") == "stderr" for output in outputs)
     assert "image/png" in set().union(*map(kinds, cells))
+    source = "\n".join(cell.source for cell in cells)
+    assert ("import matplotlib.pyplot as plt" in source) == ("plt.style.use(STYLE)" in source)
     text = path.read_text()
     assert len(text) < 500_000 and not re.search(r"/(home|root|tmp|work|Users)/", text)
 

@@ -23,8 +23,8 @@ _STYLE = {
     "barrierfacecolor": "#EEEEEE",
     "displaycolor": {"r": ("#DCE9F5", "#000000"), "cz": ("#D55E00", "#D55E00")},
 }
-#: caption of the drawing
-_CAPTION = "Angles in radians; CZ in orange; all qubits are measured"
+#: caption of the drawing, with a clause about its CZ gates if there are any
+_CAPTION = "Angles in radians{}; all qubits are measured"
 #: maximum number of qubits in a drawing; more would fill many pages
 MAX_QUBITS = 24
 #: letters of the title and the caption in an inch, at 11 points
@@ -51,10 +51,11 @@ def circuit_figure(ansatz: Circuit, inputs: "th.Tensor | np.ndarray", title: str
     # About the final width, because lines are scaled by the width; a layer has four columns
     figure = new_figure(_INCHES * (4 * min(layers_per_row, ansatz.n_layers) + 1), 1)
     # Each row is a separate drawing: Qiskit would break within a layer
-    whole, caption = ansatz.to_qiskit(inputs, measure=False, layers=True), _CAPTION
+    whole = ansatz.to_qiskit(inputs, measure=False, layers=True)
+    caption = _CAPTION.format("; CZ in orange" if "cz" in whole.count_ops() else "")
     drawn = whole if ansatz.n_qubits <= MAX_QUBITS else _part(whole)
     if drawn is not whole:
-        caption = f"Drawn are {drawn.num_qubits} of {ansatz.n_qubits} qubits, those that gates join. {_CAPTION}"
+        caption = f"Drawn are {drawn.num_qubits} of {ansatz.n_qubits} qubits, those that gates join. {caption}"
     rows = []
     for row, circuit in enumerate(_rows(drawn, layers_per_row)):
         axes = figure.add_axes((0, 0, 1, 1), label=str(row))

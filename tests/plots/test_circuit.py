@@ -6,7 +6,7 @@ import pytest
 import torch as th
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from sb3_quantum.circuits import BrickworkCircuit, PaperCircuit
+from sb3_quantum.circuits import BrickworkCircuit, Circuit, PaperCircuit
 from sb3_quantum.plots import circuit_figure
 from sb3_quantum.plots.circuit import _part, _rows
 
@@ -74,6 +74,13 @@ def test_of_a_wide_circuit_the_joined_qubits_are_drawn(n_qubits: int) -> None:
     assert _part(PaperCircuit(n_qubits, 1, 0).to_qiskit(angles[:, : 2 * n_qubits], measure=False)).num_qubits == 24
     ring = BrickworkCircuit(n_qubits, 1)
     assert _part(ring.to_qiskit(th.zeros(1, ring.n_inputs), measure=False)).num_qubits == 24
+
+
+def test_the_caption_names_the_gates_that_there_are() -> None:
+    circuits: tuple[tuple[Circuit, bool], ...] = ((BrickworkCircuit(3, 2), True), (PaperCircuit(3, 2, 0), False))
+    for circuit, named in circuits:
+        said = circuit_figure(circuit, np.zeros(circuit.n_inputs)).texts[0].get_text()
+        assert ("CZ in orange" in said) is named and "Angles in radians" in said
 
 
 def test_no_figure_is_left_open() -> None:
