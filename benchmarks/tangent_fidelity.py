@@ -351,8 +351,8 @@ def collect(default: Path, paper: Path) -> None:
             with th.no_grad():
                 inputs, _ = model.actor.encode(th.as_tensor(rows, dtype=th.float32))
             angles, indices = model.policy.ansatz.split(inputs)
-            # Kept as the replay buffer keeps them
-            rows = model.policy.ansatz.join(th.remainder(angles + np.pi, 2 * np.pi) - np.pi, indices).numpy()
+            # Angles as the replay buffer keeps them
+            rows = model.policy.ansatz.join(model.policy.ansatz.wrap_angles(angles), indices).numpy()
         arrays[name] = rows.astype(np.float32 if name == "random" else np.float16)
     DATA.parent.mkdir(exist_ok=True)
     np.savez_compressed(DATA, **arrays)  # type: ignore[arg-type]

@@ -59,7 +59,7 @@ class _Circuits:
         # Aer binds many rows of one circuit several times faster than Qiskit, and a single row slower. It cannot bind the
         # expressions that transpiling leaves (some fail with an OverflowError in Qiskit 2.6.2), nor every gate of a user's
         # circuit: crx gives one result for all rows
-        self.bound_by_aer = transpile is None and ansatz.is_direct
+        self.bound_by_aer = transpile is None and ansatz.is_direct and ansatz.n_angles > 0
         # Threads of an executor share the cache; Aer runs one job at a time per process anyway
         self.lock = Lock()
 

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 #: keys of a noise dictionary of numbers
 ERRORS = ("depolarizing", "thermal_relaxation", "readout_error")
-#: gates of our circuits, with their number of qubits
+#: gates that have errors of numbers, with their number of qubits; other gates are rewritten in these
 GATES = {"r": 1, "cz": 2}
+#: gates with the same errors
+SAME = {"r": ["r", "rx"]}
 #: instructions that can have noise without rewriting the circuits
 NATIVE = {*GATES, "measure", "reset", "id", "delay", "barrier"}
 
@@ -118,7 +120,7 @@ def make_noise(noise: dict[str, Any] | None, ansatz: Circuit) -> Noise:
     if "model" in noise:
         model = _read_model(noise["model"])
         return Noise(model, _writer(model, ansatz))
-    return Noise(_numbers_model(noise), None)
+    return Noise(_numbers_model(noise), _into_noisy_gates(noise, ansatz))
 
 
 def _listed(names: Any) -> str:
@@ -189,13 +191,28 @@ def _numbers_model(noise: dict[str, Any]) -> "NoiseModel":
             parts.append(relax(time) if qubits == 1 else relax(time).tensor(relax(time)))
         if parts:
             error = parts[0] if len(parts) == 1 else parts[0].compose(parts[1])
-            model.add_all_qubit_quantum_error(error, gate)
+            model.add_all_qubit_quantum_error(error, SAME.get(gate, gate))
     if time := relaxation.get("readout_time"):
         model.add_all_qubit_quantum_error(relax(time), "measure")
     if readout := noise.get("readout_error"):
         wrong_0, wrong_1 = readout if isinstance(readout, list) else (readout, readout)
         model.add_all_qubit_readout_error(ReadoutError([[1 - wrong_0, wrong_0], [wrong_1, 1 - wrong_1]]))
     return model
+
+
+def _into_noisy_gates(noise: dict[str, Any], ansatz: Circuit) -> "Callable[[QuantumCircuit], QuantumCircuit] | None":
+    """
+    Make the transpilation for the errors of numbers, which are on rotations and CZ gates. Rotations about z are changes of
+    phase, without an error, as in the cost model.
+    """
+    from qiskit import generate_preset_pass_manager
+
+    relaxation = noise.get("thermal_relaxation", {})
+    on_gates = any(noise.get("depolarizing", {}).values()) or any(relaxation.get(f"{gate}_time") for gate in GATES)
+    written = {*NATIVE, *SAME["r"]}
+    if not on_gates or written.issuperset(ansatz.template(ansatz.sample_structure()).count_ops()):
+        return None
+    return generate_preset_pass_manager(optimization_level=1, basis_gates=["rx", "rz", "cz"], seed_transpiler=0).run
 
 
 @lru_cache(maxsize=4)

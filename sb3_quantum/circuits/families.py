@@ -1,5 +1,6 @@
 """Families of circuits by name."""
 
+import inspect
 from typing import Any
 
 from sb3_quantum.circuits.base import Circuit
@@ -30,6 +31,9 @@ def make_circuit(
     :raises ValueError: if the name or a keyword argument is unknown, or arguments contradict each other or an instance
     """
     short = {name: value for name, value in (("n_qubits", n_qubits), ("n_layers", n_layers)) if value is not None}
+    for name, value in short.items():
+        if isinstance(value, Circuit):
+            raise ValueError(f"{name} must be an integer, got a circuit: pass it as circuit={value}")
     if isinstance(circuit, Circuit):
         if circuit_kwargs:
             raise ValueError(
@@ -51,10 +55,25 @@ def make_circuit(
     wrong = unknown_names(kwargs, accepted, {})
     if wrong:
         raise ValueError(f"circuit_kwargs do not fit circuit={circuit!r}: {wrong}")
+    missing = sorted(required(CIRCUITS[circuit]) - kwargs.keys() - short.keys())
+    if missing:
+        needed = ", ".join(map(repr, missing))
+        raise ValueError(f"circuit={circuit!r} needs circuit_kwargs with {needed}, accepted are {', '.join(accepted)}")
     try:
         return CIRCUITS[circuit](**{**short, **kwargs})
     except TypeError as error:
         raise ValueError(f"circuit_kwargs={kwargs!r} do not fit circuit={circuit!r}: {error}") from error
+
+
+def required(family: type[Circuit]) -> set[str]:
+    """
+    List the arguments that a family has no default for.
+
+    :param family: the class
+    :return: their names
+    """
+    named = inspect.signature(family).parameters.values()
+    return {p.name for p in named if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
 def unknown_circuit(circuit: Any) -> ValueError:
@@ -66,7 +85,9 @@ def unknown_circuit(circuit: Any) -> ValueError:
     """
     known = ", ".join(map(repr, CIRCUITS))
     hint = ""
-    if type(circuit).__name__ == "QuantumCircuit":
+    if isinstance(circuit, str) and "OPENQASM" in circuit:
+        hint = "; for OpenQASM 3 text pass QiskitCircuit(text, inputs=..., weights=...)"
+    elif type(circuit).__name__ == "QuantumCircuit":
         hint = "; for a circuit of Qiskit's pass QiskitCircuit(circuit, inputs=..., weights=...)"
     elif isinstance(circuit, type) and issubclass(circuit, Circuit):
         hint = f"; this is a class, pass an instance: {circuit.__name__}(...)"

@@ -14,7 +14,7 @@ from sb3_quantum.circuits.checks import names_checked
 from sb3_quantum.circuits.program import Program
 from sb3_quantum.circuits.reader import Reading, read_gates, with_standard_gates
 from sb3_quantum.circuits.shift_rule import common_periods
-from sb3_quantum.circuits.text import read_text
+from sb3_quantum.circuits.text import read_text, read_with_inputs
 from sb3_quantum.circuits.wording import counted
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ class QiskitCircuit(Circuit):
     Its description is OpenQASM 3 text, :attr:`qasm`, also in YAML and in model files.
 
     :param circuit: the circuit, or OpenQASM 3 text
-    :param inputs: parameters in the order of the inputs: a ``ParameterVector``, or a sequence of parameters or names; the name
-        ``"x"`` stands for ``x`` or all of ``x[0]``, ``x[1]``, ...; all parameters that are not weights by default
+    :param inputs: parameters in the order of the inputs: a ``ParameterVector``, a parameter, or a sequence of parameters or
+        names; the name ``"x"`` stands for ``x`` or all of ``x[0]``, ``x[1]``, ...; by default all parameters that are not
+        weights, as ``circuit.parameters`` orders them, or in the order in which text declares them
     :param weights: the same for trained weights; none by default
     :raises ValueError: if there is no input, if a parameter is unknown, listed twice, in no gate or in neither list, or if
         there is a measurement or reset inside, or a gate without a matrix; the message names it
@@ -60,14 +61,16 @@ class QiskitCircuit(Circuit):
     ):
         from qiskit import QuantumCircuit
 
-        given = circuit
+        given, declared = circuit, ()  # type: QuantumCircuit | str, Sequence[str]
         if isinstance(circuit, str):
-            circuit = read_text(circuit)
+            circuit, declared = read_with_inputs(circuit)
         if not isinstance(circuit, QuantumCircuit):
             raise ValueError(f"circuit must be a Qiskit QuantumCircuit or OpenQASM 3 text, got {type(circuit).__name__}")
         trained = _chosen(circuit, "weights", () if weights is None else weights)
         if inputs is None:
             read = [parameter for parameter in circuit.parameters if parameter not in trained]
+            # Qiskit would sort x_10 before x_2, which it takes for names without numbers
+            read.sort(key=lambda parameter: declared.index(parameter.name) if declared else 0)
         else:
             read = _chosen(circuit, "inputs", inputs)
         _check_parameters(circuit, read, trained)
@@ -165,7 +168,11 @@ class QiskitCircuit(Circuit):
 
 def _chosen(circuit: "QuantumCircuit", what: str, names: Any) -> "list[Parameter]":
     """List the circuit's parameters that an argument names."""
+    from qiskit.circuit import Parameter
+
     known = {parameter.name: parameter for parameter in circuit.parameters}
+    if isinstance(names, Parameter):
+        names = [names]
     if isinstance(names, str):
         several = [name for name in known if re.fullmatch(rf"_?{re.escape(names)}(\[\d+\]|_\d+_?)", name)]
         if names not in known and not several:
@@ -215,9 +222,15 @@ def _check_names(names: list[str], plain: list[str]) -> None:
         raise ValueError(f"two parameters would both be called {same[0]!r} in OpenQASM: rename one of {_listed(names)}")
 
 
-def _plain_name(name: str) -> str:
+def _declared_in_order(text: str, names: list[str]) -> str:
+    """Put the declarations of parameters into our order; Qiskit's is by name, with x_10 before x_2."""
+    order = iter(names)
+    return re.sub(r"^(input float\[64\] )\w+;$", lambda found: f"{found[1]}{next(order)};", text, flags=re.MULTILINE)
+
+
+def _plain_name(name: str, accepted: re.RegexFlag = re.UNICODE) -> str:
     """Return a name that is valid in OpenQASM: ``x[0]`` becomes ``x_0``, as in Qiskit's exporter."""
-    plain = re.sub(r"\W+", "_", name).strip("_") or name
+    plain = re.sub(r"\W+", "_", name, flags=accepted).strip("_") or (name if accepted is re.UNICODE else "one")
     return f"angle_{plain}" if plain[0].isdigit() else plain
 
 
@@ -230,22 +243,25 @@ def _written(
     from qiskit import qasm3
     from qiskit.circuit import Parameter
 
-    reason: Exception | None = None
-    for _ in range(2):
+    reason: Exception | str = f"it has no form of the names {_listed(p.name for p in parameters)}"
+    # OpenQASM accepts some letters of other alphabets, so these are replaced last
+    for accepted in (re.UNICODE, re.ASCII, re.ASCII):
         plain = circuit.assign_parameters({old: Parameter(new) for old, new in zip(parameters, names, strict=True)})
         reading = read_gates(plain, names)  # which refuses what is none
+        there: set[str] = set()
         # Definitions of gates may contain what OpenQASM cannot express; then the circuit is written without them
         for form in (plain.remove_final_measurements(inplace=False), reading.circuit):
             try:
                 text = qasm3.dumps(form)
                 again = read_text(text)
-            except (qasm3.QASM3ExporterError, ValueError) as error:
+            except (qasm3.QASM3ExporterError, TypeError, ValueError) as error:  # TypeError: (1j * a) ** 2
                 reason = error
                 continue
             there = {parameter.name for parameter in again.parameters}
             if there.issuperset(names):
-                return text, names, again
+                return _declared_in_order(text, names), names, again
             break
-        names = [name if name in there else f"{name}_angle" for name in names]
+        again_named = (f"{_plain_name(parameter.name, accepted)}_angle" for parameter in parameters)
+        names = [old if old in there else new for old, new in zip(names, again_named, strict=True)]
         _check_names([parameter.name for parameter in parameters], names)
-    raise ValueError(f"the circuit cannot be written as OpenQASM 3: {reason}") from reason
+    raise ValueError(f"the circuit cannot be written as OpenQASM 3: {reason}")

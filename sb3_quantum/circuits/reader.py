@@ -139,20 +139,32 @@ def _linear(expression: Any, names: Sequence[str]) -> tuple[tuple[tuple[int, flo
         try:
             factor = expression.gradient(parameter)
         except RuntimeError:  # a function without a derivative in Qiskit
-            return None, 0.0
+            return _other(expression)
         if getattr(factor, "parameters", ()):
-            return None, 0.0
-        factors.append((names.index(parameter.name), _finite(np.real(complex(factor)), expression)))
+            return _other(expression)
+        factors.append((names.index(parameter.name), _finite(factor, expression)))
     rest = expression.bind({parameter: 0.0 for parameter in parameters})
     return tuple(sorted(factors)), _finite(rest, expression)
 
 
+def _other(expression: Any) -> tuple[None, float]:
+    """Return what :func:`_linear` returns for an expression that is not a sum, unless it has complex numbers."""
+    import sympy
+
+    form = expression.sympify()
+    if isinstance(form, sympy.Basic) and form.has(sympy.I):  # Qiskit has no form of 2 ** a
+        raise ValueError(f"the circuit has the angle {expression}, which is not real")
+    return None, 0.0
+
+
 def _finite(number: Any, expression: Any) -> float:
-    """Check that the number of an angle is finite; 1e400 in a text is not."""
-    value = float(number)
-    if not math.isfinite(value):
+    """Check that the number of an angle is real and finite; 1e400 in a text is not."""
+    value = complex(number)
+    if abs(value.imag) > 1e-12 * abs(value.real):
+        raise ValueError(f"the circuit has the angle {expression}, which is not real")
+    if not math.isfinite(value.real):
         raise ValueError(f"the circuit has the angle {expression}, which is not finite")
-    return value
+    return value.real
 
 
 def _is_control_flow(operation: "Instruction") -> bool:

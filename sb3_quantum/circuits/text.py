@@ -1,6 +1,7 @@
 """OpenQASM 3 text, which may come from a stranger: its circuit's size is measured before the circuit is built."""
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,10 +24,21 @@ _HEAVY = {"cswap": 5, "cu": 2, "cp": 2, "cphase": 2, "crx": 2, "cry": 2, "crz": 
 
 def read_text(text: str) -> "QuantumCircuit":
     """
-    Read OpenQASM 3 text, in time and memory bounded by its length, whatever it asks for.
+    Do what :func:`read_with_inputs` does.
 
     :param text: OpenQASM 3
     :return: the circuit
+    :raises ValueError: as there
+    """
+    return read_with_inputs(text)[0]
+
+
+def read_with_inputs(text: str) -> "tuple[QuantumCircuit, list[str]]":
+    """
+    Read OpenQASM 3 text, in time and memory bounded by its length, whatever it asks for.
+
+    :param text: OpenQASM 3
+    :return: the circuit, and its parameters' names in the order of their declarations
     :raises ValueError: if Qiskit cannot read it, or if it would be too large; the message says how large
     :raises ImportError: if ``qiskit-qasm3-import`` is not installed
     """
@@ -36,6 +48,10 @@ def read_text(text: str) -> "QuantumCircuit":
         from sb3_quantum.circuits.converter import convert
     except ImportError as error:
         raise ImportError("reading OpenQASM 3 needs qiskit-qasm3-import: pip install qiskit-qasm3-import") from error
+    if not text.strip():
+        raise ValueError("circuit must be OpenQASM 3 text, got empty text")
+    if re.match(r"(\s|//.*\n)*OPENQASM\s+2", text):
+        raise ValueError("circuit must be OpenQASM 3 text, got OpenQASM 2: read it with qiskit.qasm2.loads first")
     if len(text) > MOST_CHARACTERS:
         raise ValueError(f"circuit must have at most {MOST_CHARACTERS:,} characters of text, got {len(text):,}")
     try:
@@ -43,8 +59,9 @@ def read_text(text: str) -> "QuantumCircuit":
     except Exception as error:  # the parser raises many kinds
         raise ValueError(f"circuit is not OpenQASM 3 text that Qiskit can read: {_reason(text, error)}") from error
     _Extent().take(program.statements)
+    declared = [part.identifier.name for part in program.statements if isinstance(part, openqasm3.ast.IODeclaration)]
     try:
-        return convert(program)
+        return convert(program), declared
     except Exception as error:  # of the converter and of Qiskit's gates
         raise ValueError(f"circuit is not OpenQASM 3 text that Qiskit can read: {_reason(text, error)}") from error
 

@@ -11,7 +11,8 @@ from torch.overrides import TorchFunctionMode
 
 from sb3_quantum.backends import Backend
 from sb3_quantum.circuits import Circuit, make_circuit
-from sb3_quantum.hub.strict import Entry, ModelFileError, is_number
+from sb3_quantum.circuits.wording import counted
+from sb3_quantum.hub.strict import Entry, ModelFileError, is_integer, is_number
 from sb3_quantum.qtd3.policies import QuantumTD3Policy
 
 #: safetensors' names of torch's types
@@ -23,6 +24,8 @@ DTYPES = {
 TEXTS = ("_extra_state",)
 #: most numbers in such a text
 MAX_TEXT_SIZE = 2**16
+#: places in the layers of a circuit, one per qubit and layer, for each of its inputs; at most this many are accepted
+PLACES_PER_INPUT = 100
 
 
 class Optimizer(NamedTuple):
@@ -101,11 +104,28 @@ def circuit_of(policy_kwargs: dict[str, Any]) -> Circuit:
     )
 
 
+def _check_circuit_size(policy_kwargs: dict[str, Any], widest: int) -> None:
+    """
+    Refuse a size for which the PreDNN has too few outputs, before anything is made for each input. Which inputs a family has
+    is not known yet; it may have few for its size.
+    """
+    inner = policy_kwargs.get("circuit_kwargs")
+    sizes = {**(inner if isinstance(inner, dict) else {}), **policy_kwargs}
+    claimed = {name: sizes.get(name) for name in ("n_qubits", "n_layers")}
+    given = {name: int(value) for name, value in claimed.items() if value is not None and is_integer(value, 1, 2**31)}
+    inputs = math.prod(given.values()) // PLACES_PER_INPUT
+    if inputs > widest:
+        raise ValueError(
+            f"{given} is a circuit of at least {counted(inputs, 'input')}, and no tensor of the file is that wide"
+        )
+
+
 def networks(
     policy_class: type[QuantumTD3Policy],
     observation_space: spaces.Space,
     action_space: spaces.Box,
     policy_kwargs: dict[str, Any],
+    widest: int,
 ) -> Networks:
     """
     Find the tensors and optimizers of a policy with these arguments, without memory for its tensors.
@@ -114,6 +134,7 @@ def networks(
     :param observation_space: observation space
     :param action_space: action space
     :param policy_kwargs: its further arguments
+    :param widest: the longest side of the file's tensors
     :return: the names and shapes of its tensors, and its optimizers
     :raises Exception: whatever the policy raises for arguments that it cannot use
     """
@@ -122,7 +143,13 @@ def networks(
     own_class, own_kwargs = kwargs.pop("qtdnn_optimizer_class", None), kwargs.pop("qtdnn_optimizer_kwargs", None)
     if own_class is None:
         own_class, own_kwargs = optimizer_class, optimizer_kwargs if own_kwargs is None else own_kwargs
+    _check_circuit_size(kwargs, widest)
     ansatz = circuit_of(kwargs)
+    if ansatz.n_data > widest:
+        raise ValueError(f"{ansatz} has {counted(ansatz.n_data, 'input')}, and no tensor of the file is that wide")
+    # Text of a circuit takes long to read, so it is read once
+    kwargs = {name: value for name, value in kwargs.items() if name not in ("n_qubits", "n_layers", "circuit_kwargs")}
+    kwargs["circuit"] = ansatz
     with th.random.fork_rng(devices=[]), th.device("meta"), _WithoutMemory():
         policy = policy_class(
             observation_space, action_space, lambda _: 1e-3, **kwargs, optimizer_class=th.optim.SGD, backend=_NoBackend(ansatz)

@@ -162,7 +162,8 @@ def check_config(config: dict[str, Any], entries: dict[str, Entry], where: Path 
         raise ModelFileError(f"{where} names an unknown policy: {str(config['policy'])[:100]!r}")
     _check_policy_kwargs(data["policy_kwargs"], entries, where)
     try:
-        made = networks(policy, data["observation_space"], data["action_space"], data["policy_kwargs"])
+        widest = max((side for entry in entries.values() for side in entry.shape), default=0)
+        made = networks(policy, data["observation_space"], data["action_space"], data["policy_kwargs"], widest)
     except Exception as error:
         raise ModelFileError(f"{where}: no policy can be made of these settings ({type(error).__name__}: {error})") from error
     found = check_state(made, entries, old=config["format_version"] < FORMAT_VERSION)
@@ -309,7 +310,6 @@ def _check_policy_kwargs(kwargs: dict[str, Any], entries: dict[str, Entry], wher
         raise ModelFileError(
             f"{where}: n_critics={kwargs['n_critics']}, and the file has {counted(len(entries), 'tensor')} in all"
         )
-    _check_circuit_size(kwargs, entries, where)
     while level:
         parts: list[Any] = []
         for item in level:
@@ -322,20 +322,6 @@ def _check_policy_kwargs(kwargs: dict[str, Any], entries: dict[str, Entry], wher
             elif isinstance(item, int) and abs(item) > 2**31:
                 raise ModelFileError(f"{where}: policy_kwargs holds the number {item}, and no network is that wide")
         level = parts
-
-
-def _check_circuit_size(kwargs: dict[str, Any], entries: dict[str, Entry], where: Path | str) -> None:
-    """Refuse a circuit with more inputs than the PreDNN has outputs, before anything is made for each input."""
-    inner = kwargs.get("circuit_kwargs")
-    sizes = {**(inner if isinstance(inner, dict) else {}), **kwargs}
-    claimed = {name: sizes.get(name) for name in ("n_qubits", "n_layers", "n_cz")}
-    given = {name: int(value) for name, value in claimed.items() if value is not None and is_integer(value, 1, 2**31)}
-    inputs = 2 * given.get("n_layers", 1) * max(given.get("n_qubits", 1), given.get("n_cz", 1))
-    widest = max((side for entry in entries.values() for side in entry.shape), default=0)
-    if inputs > widest:
-        raise ModelFileError(
-            f"{where}: {given} is a circuit of {counted(inputs, 'input')}, and no tensor of the file is that wide"
-        )
 
 
 def _check_flags(flags: Any, space: spaces.Space, where: Path | str) -> dict[str, Any]:

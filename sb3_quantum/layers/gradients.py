@@ -51,7 +51,7 @@ def check_gradient(gradient: str, backend: Backend) -> str:
 
 def _shifted_rows(ansatz: Circuit) -> int:
     """Rows whose shifted circuits are run as one batch."""
-    return max(CHUNK // (ansatz.n_shifted * ansatz.n_inputs), 1)
+    return max(CHUNK // max(ansatz.n_shifted * ansatz.n_inputs, 1), 1)
 
 
 def circuits_per_gradient(ansatz: Circuit, gradient: str, batch_size: int) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from sb3_quantum.backends import StatevectorBackend
 from sb3_quantum.circuits import Circuit
 from sb3_quantum.circuits.checks import keywords_checked
 from sb3_quantum.circuits.wording import counted
+from sb3_quantum.circuits.wrapping import wrap_angles
 from sb3_quantum.common.evaluation import reset, step
 from sb3_quantum.plots.figure import new_figure
 from sb3_quantum.qtd3 import QuantumTD3
@@ -76,7 +77,7 @@ class CircuitPanel:
         """
         angles = self.ansatz.gate_angles(inputs)[0].double().cpu().numpy()
         first = np.array([angles[gate.angles[0]] if gate.angles else 0.0 for gate, _ in self._one])
-        self._squares.set_array(np.remainder(first + np.pi, 2 * np.pi) - np.pi)
+        self._squares.set_array(wrap_angles(th.as_tensor(first)).numpy())
         chosen = self.ansatz.choices(inputs)[0].tolist() if self.ansatz.program.n_choices else []
         segments = []
         for gate, column in self._two:

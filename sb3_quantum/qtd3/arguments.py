@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from sb3_quantum.backends import BACKEND_ARGUMENTS, BACKENDS, Backend, of_other_backends, unknown_backend
-from sb3_quantum.circuits import CIRCUITS, Circuit
+from sb3_quantum.circuits import CIRCUITS, Circuit, make_circuit
 from sb3_quantum.circuits.checks import (
     check_choice,
     check_flag,
@@ -88,7 +88,10 @@ def _policy_kwargs(name: str, value: Any) -> dict[str, Any]:
         kwargs["block"] = block.name
     circuit = kwargs.get("circuit")
     if isinstance(circuit, Circuit) and CIRCUITS.get(circuit.family) is type(circuit) and not kwargs.get("circuit_kwargs"):
-        kwargs.update(circuit.spec)
+        short = {name: kwargs[name] for name in ("n_qubits", "n_layers") if name in kwargs}
+        make_circuit(circuit, **short)  # which refuses what contradicts the instance
+        known = parameters(type(circuit)) or []
+        kwargs = {key: part for key, part in kwargs.items() if key not in short or key in known} | circuit.spec
     return kwargs
 
 

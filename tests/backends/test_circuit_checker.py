@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch as th
 
+from sb3_quantum import QuantumLayer
 from sb3_quantum.backends import (
     AerBackend,
     Backend,
@@ -16,7 +17,8 @@ from sb3_quantum.backends import (
     check_circuit,
     make_backend,
 )
-from sb3_quantum.circuits import BrickworkCircuit, Circuit, Column, PaperCircuit, QiskitCircuit
+from sb3_quantum.circuits import BrickworkCircuit, Circuit, Column, Gate, PaperCircuit, Program, QiskitCircuit
+from sb3_quantum.circuits.program import HADAMARD
 from tests.circuits.test_families import FAMILIES, Mixed
 from tests.circuits.test_qiskit_circuit import W, X, many_gates
 
@@ -80,6 +82,30 @@ class Forgetful(Mixed):
 def test_faults_are_found(circuit: Circuit, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_circuit(circuit)
+
+
+class OnlyIndices(Mixed):
+    """The inputs choose qubits, and there is no angle."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return tuple(Column("index", 3, f"end {place}") for place in range(2))
+
+    @property
+    def program(self) -> Program:
+        turned = tuple(Gate("fixed", (qubit,), fixed=HADAMARD) for qubit in range(3))
+        return Program(3, (*turned, Gate("cz", choice=0), *turned), 0, 1)
+
+    gate_angles, write, angle_terms = Circuit.gate_angles, Circuit.write, Circuit.angle_terms
+
+
+def test_a_circuit_without_angles() -> None:
+    circuit = OnlyIndices()
+    check_circuit(circuit)
+    check_backend(AerBackend(circuit, seed=0))
+    inputs = th.zeros(2, 2, requires_grad=True)
+    (gradient,) = th.autograd.grad(QuantumLayer(circuit=circuit, gradient="parameter_shift").surrogate(inputs).sum(), inputs)
+    assert not gradient.any()
 
 
 class OwnGates(StatevectorBackend):

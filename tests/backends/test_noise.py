@@ -26,7 +26,7 @@ from scipy.stats import binomtest, chi2_contingency, chisquare
 from sb3_quantum.backends import AerBackend, StatevectorBackend
 from sb3_quantum.backends.noise import _chip_noise, make_noise, plain_noise
 from sb3_quantum.backends.templates import TemplateCache
-from sb3_quantum.circuits import PaperCircuit
+from sb3_quantum.circuits import PaperCircuit, QiskitCircuit
 
 SHOTS = 20_000
 #: probability that a test without fault fails, over all of its comparisons; seeds are fixed
@@ -55,6 +55,32 @@ def test_depolarizing_shrinks_z_by_1_minus_p_per_rotation(p: float, method: str)
     ansatz, thetas = PaperCircuit(1, 3), (0.4, 0.5, 0.6)
     z = (1 - p) ** 3 * np.cos(sum(thetas))
     check_ones({"depolarizing": {"r": p}}, rotations(ansatz, *thetas), ansatz, (1 - z) / 2, method)
+
+
+def own(gates: str, n_qubits: int = 1) -> QiskitCircuit:
+    return QiskitCircuit(f'OPENQASM 3.0; include "stdgates.inc"; input float[64] a; qubit[{n_qubits}] q; {gates}')
+
+
+@pytest.mark.parametrize(
+    "circuit, noise, factor",
+    [
+        (own("ry(a) q[0];"), {"depolarizing": {"r": 0.3}}, 0.7),
+        (own("h q[0]; rz(a) q[0]; h q[0];"), {"depolarizing": {"r": 0.3}}, 0.7**2),  # turns about z are free
+        (own("rx(a) q[0]; cx q[0], q[1];", 2), {"depolarizing": {"cz": 0.3}}, 0.7),
+        (own("h q[0]; ctrl @ rz(2 * a) q[1], q[0]; rz(-a) q[0]; h q[0];", 2), {"depolarizing": {"cz": 0.3}}, None),
+        (own("rx(a) q[0];"), {"thermal_relaxation": {"t1": 1e-6, "t2": 1e-6, "r_time": 1e-3}}, None),
+    ],
+    ids=str,
+)
+def test_errors_of_numbers_are_on_every_circuits_gates(circuit: QiskitCircuit, noise: dict[str, Any], factor: Any) -> None:
+    """Not only on those that are written with r and cz."""
+    inputs = th.full((1, 1), 0.7, dtype=th.float64)
+    exact = 1 - 2 * float(StatevectorBackend(circuit).expected_bits(inputs)[0, 0])
+    ones = int(AerBackend(circuit, seed=1, noise=noise).sample(inputs, shots=SHOTS)[0, :, 0].sum())
+    if factor is None:
+        assert binomtest(ones, SHOTS, (1 - exact) / 2).pvalue < FALSE_ALARM  # it acts
+    else:
+        assert binomtest(ones, SHOTS, (1 - factor * exact) / 2).pvalue > FALSE_ALARM
 
 
 @pytest.mark.parametrize("p", [0.1, 1.0, 16 / 15])

@@ -168,6 +168,10 @@ def test_the_papers_circuit_is_the_default() -> None:
         ({"circuit": PaperCircuit(), "circuit_kwargs": {"n_cz": 2}}, "need the name of a circuit"),
         ({"circuit": "brickwork", "circuit_kwargs": {"n_cz": 2}}, "'n_cz' is unknown"),
         ({"circuit": 7}, "circuit=7 is unknown"),
+        ({"circuit": PaperCircuit}, "this is a class, pass an instance: PaperCircuit"),
+        ({"circuit": "OPENQASM 3.0; qubit q;"}, "is unknown, .*; for OpenQASM 3 text pass QiskitCircuit\\(text, inputs="),
+        ({"circuit": "qiskit"}, "needs circuit_kwargs with 'circuit', accepted are circuit, inputs, weights"),
+        ({"n_qubits": PaperCircuit(3, 2)}, "n_qubits must be an integer, got a circuit: pass it as circuit=PaperCircuit"),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:

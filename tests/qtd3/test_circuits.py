@@ -64,6 +64,14 @@ def test_train_save_and_load(choice: dict[str, Any], tmp_path: Path) -> None:
         assert np.array_equal(again.predict(observations, deterministic=True)[0], actions)
 
 
+def test_an_instance_agrees_with_n_qubits_or_is_refused() -> None:
+    kwargs = dict(n_links=2, net_arch=[8], circuit=mine())
+    model = QuantumTD3("MlpPolicy", "Pendulum-v1", buffer_size=10, policy_kwargs={**kwargs, "n_qubits": 2, "n_layers": 1})
+    assert model.policy.ansatz == mine()
+    with pytest.raises(ValueError, match=r"n_qubits=3 contradicts circuit=QiskitCircuit.*, which has 2"):
+        QuantumTD3("MlpPolicy", "Pendulum-v1", policy_kwargs={**kwargs, "n_qubits": 3})
+
+
 def test_a_layer_has_the_weights_of_its_circuit() -> None:
     th.manual_seed(0)
     layer = QuantumLayer(circuit=mine(), readout="mean", qtdnn_arch=[16])
