@@ -50,8 +50,6 @@ def read_with_inputs(text: str) -> "tuple[QuantumCircuit, list[str]]":
         raise ImportError("reading OpenQASM 3 needs qiskit-qasm3-import: pip install qiskit-qasm3-import") from error
     if not text.strip():
         raise ValueError("circuit must be OpenQASM 3 text, got empty text")
-    if re.match(r"(\s|//.*\n)*OPENQASM\s+2", text):
-        raise ValueError("circuit must be OpenQASM 3 text, got OpenQASM 2: read it with qiskit.qasm2.loads first")
     if len(text) > MOST_CHARACTERS:
         raise ValueError(f"circuit must have at most {MOST_CHARACTERS:,} characters of text, got {len(text):,}")
     try:
@@ -68,7 +66,7 @@ def read_with_inputs(text: str) -> "tuple[QuantumCircuit, list[str]]":
 
 def _reason(text: str, error: Exception) -> str:
     """Say what is wrong with a text. The parser's own error is often empty, and names the place in what caused it."""
-    if text.lstrip().startswith("OPENQASM 2"):
+    if re.match(r"(\s|//.*\n)*OPENQASM\s+2", text):
         return "it is OpenQASM 2, pass qiskit.qasm2.loads(text)"
     if text.strip().endswith((".qasm", ".qasm3")):
         return f"it looks like a path, pass Path({shown(text)}).read_text()"

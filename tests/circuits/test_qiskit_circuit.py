@@ -317,7 +317,7 @@ def rotated(*angles: Parameter) -> QuantumCircuit:
         (rotated(Parameter("a b"), Parameter("a_b")), None, None, "would both be called 'a_b'"),
         ("OPENQASM 3.0; rx(", None, None, "not OpenQASM 3 text that Qiskit can read"),
         (" ", None, None, "must be OpenQASM 3 text, got empty text"),
-        ("// mine\nOPENQASM 2.0; qreg q[2];", None, None, "got OpenQASM 2: read it with qiskit.qasm2.loads first"),
+        ("// mine\nOPENQASM 2.0; qreg q[2];", None, None, r"it is OpenQASM 2, pass qiskit.qasm2.loads\(text\)"),
         (rotated(Parameter("é"), Parameter("è")), None, None, "would both be called '\\w+' in OpenQASM: rename one of"),
         (rotated(X[0]), 3, None, "inputs must be a ParameterVector, parameters, or names, got 3"),
         (5, None, None, "must be a Qiskit QuantumCircuit or OpenQASM 3 text, got int"),
