@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch as th
-from qiskit import QuantumCircuit, qasm2, qasm3
+from qiskit import QuantumCircuit, qasm3
 from qiskit.circuit import Gate as QiskitGate
 from qiskit.circuit import Parameter, ParameterExpression, ParameterVector
 from qiskit.circuit.library import UnitaryGate, zz_feature_map
@@ -198,24 +198,6 @@ def test_names_and_order_of_parameters() -> None:
     assert circuit.inputs == tuple(f"x_{place}" for place in range(12))
     assert make_circuit("qiskit", circuit_kwargs={"circuit": circuit.qasm, "inputs": "x"}) == circuit
     assert QiskitCircuit(mine, [many[3], *many[:3], *many[4:]]).inputs[:2] == ("x_3", "x_0")
-
-
-def test_openqasm_2_by_way_of_qiskit() -> None:
-    """PennyLane writes numbers, which become parameters."""
-    text = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; rx(0.25) q[0]; cx q[0],q[1]; ry(0.5) q[1];'
-    mine = qasm2.loads(text)
-    angles = ParameterVector("x", 2)
-    open_angles = QuantumCircuit(2)
-    place = 0
-    for instruction in mine.data:
-        operation = instruction.operation
-        if operation.params:
-            operation = operation.base_class(angles[place])
-            place += 1
-        open_angles.append(operation, instruction.qubits)
-    circuit = QiskitCircuit(open_angles, angles)
-    bits = program_bits(circuit, th.tensor([[0.25, 0.5]], dtype=th.float64))
-    assert np.allclose(bits, user_bits(mine, [], th.zeros(1, 0)), atol=1e-9)
 
 
 def test_a_gate_with_a_standard_name_is_what_it_is_defined_as() -> None:
