@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_a_complete_cell_holds_all_that_is_to_be_known(whole: Path, monkeypatch:
     manifest = cell.manifest
     assert manifest["steps"] == 60 and manifest["updates"] == 40 and 0 < manifest["cpu_minutes"] < 2
     assert manifest["usage"]["circuits"] == 60 and manifest["study_hash"] == study.hash and manifest["pieces"] == 1
-    assert manifest["versions"]["torch"] == th.__version__ and manifest["settings"] == study.arm("pqc").settings
+    assert manifest["versions"]["torch"] == version("torch") and manifest["settings"] == study.arm("pqc").settings
     assert cell.curve["steps"].tolist() == [20, 40, 60] and cell.curve["updates"].tolist() == [0, 20, 40]
     assert len(cell.returns) == 2 and cell.evaluation["deterministic"] is True and cell.changes(study) == []
     files = {path.name for path in folder_of(whole, "pqc", 0).iterdir()}
