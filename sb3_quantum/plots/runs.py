@@ -110,13 +110,13 @@ def _episodes(folder: Path) -> Curve | None:
     files = sorted(folder.glob("*monitor.csv"))
     steps, values = [np.zeros(0)], [np.zeros(0)]
     for path in files:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
         try:
+            with path.open(newline="") as file:
+                rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
             whole = np.array([not row.get("cut") for row in rows], dtype=bool)
             steps.append(len(files) * np.cumsum([int(row["l"]) for row in rows], dtype=float)[whole])
             values.append(np.array([float(row["r"]) for row in rows])[whole])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
             raise ValueError(f"{path} is not a monitor file of Stable-Baselines3") from error
     together = np.concatenate(steps)
     order = np.argsort(together, kind="stable")
@@ -137,15 +137,15 @@ def _table(path: Path, steps: str) -> dict[str, Curve]:
     """Read the columns to draw from a CSV file; cells may be empty."""
     if not path.is_file():
         return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
     curves: dict[str, Curve] = {}
     try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
         for written, key in _NAMES.items():
             filled = [(float(row[steps]), float(row[written])) for row in rows if row.get(written) and row[steps]]
             if filled:
                 curves.setdefault(key, Curve(*np.array(filled).T))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise ValueError(f"{path} is not a table with the column {steps!r}") from error
     return curves
 

@@ -90,7 +90,7 @@ def _read(path: Path, n_rows: int | None) -> tuple[dict[str, Any], list[str], li
         names = next(csv.reader(lines[1:2]))
         if names[:3] != ["r", "l", "t"]:
             raise ValueError
-    except (LookupError, StopIteration, TypeError, ValueError):
+    except (LookupError, StopIteration, TypeError, ValueError, csv.Error):
         return {}, [], rows, "has no header"
     for line in lines[2:][:n_rows]:
         try:
@@ -98,7 +98,7 @@ def _read(path: Path, n_rows: int | None) -> tuple[dict[str, Any], list[str], li
             float(row[0]), int(row[1]), float(row[2])
             if not line.endswith("\n") or len(row) > len(names):
                 raise ValueError
-        except (LookupError, StopIteration, ValueError):
+        except (LookupError, StopIteration, ValueError, csv.Error):  # csv.Error: a NUL, before Python 3.11
             problem = "has damaged rows"
         else:
             rows.append(row)

@@ -153,9 +153,10 @@ def test_what_cannot_be_drawn_is_an_error(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("empty", "broken", "torn", "started"):
+    for name in ("empty", "broken", "endless", "torn", "started"):
         Path(name).mkdir()
     Path("broken/0.monitor.csv").write_text("a,b\n1,2\n")
+    Path("endless/0.monitor.csv").write_text(f"#{{}}\nr,l,t\n{'1' * 200_000},2,3\n")  # more than csv reads
     Path("torn/evaluations.npz").write_bytes(b"PK\x03\x04")
     write_monitor(Path("started/0.monitor.csv"), [])
     Path("note.txt").write_text("no run")
@@ -167,6 +168,7 @@ def test_what_cannot_be_drawn_is_an_error(
         ([good, "empty"], "empty holds no run"),
         (["note.txt"], "note.txt is a file"),
         (["broken"], "broken/0.monitor.csv is not a monitor file"),
+        (["endless"], "endless/0.monitor.csv is not a monitor file"),
         (["torn"], "torn/evaluations.npz is not a file of"),
         ([good, good, "--labels", "one"], "one label per run, 2 in all, got 1"),
         ([good, "--output", "runs.bmp"], "got runs.bmp"),

@@ -67,6 +67,7 @@ def test_a_file_goes_on_where_the_checkpoint_is(tmp_path: Path) -> None:
         ("\x00\x00\x00", "has no header", []),
         ('#{"t_start": 5}\nr,l,t\n-1.0,7,2.5\n-1.0,7', "has damaged rows", [7]),
         ('#{"t_start": 5}\nr,l,t\n-1.0,7,2.5\n\x00\x00\n-1.0,6,3.5\n', "has damaged rows", [7, 6]),
+        (f'#{{"t_start": 5}}\nr,l,t\n-1.0,7,2.5\n-1.0,{"6" * 200_000},3.5\n', "has damaged rows", [7]),  # more than csv reads
         ('#{"t_start": 5}\nr,l,t\n-1.0,7,2.5\n', "ends before the checkpoint", [7]),
     ],
 )
