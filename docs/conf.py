@@ -1,5 +1,6 @@
 """Sphinx configuration of the manual."""
 
+import re
 from pathlib import Path
 
 from docutils import nodes
@@ -29,6 +30,8 @@ html_title = f"sb3-quantum {release}"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
+# Quotes and ellipses, but no dashes: `--env` outside of code stays what it is
+smartquotes_action = "qe"
 # `activation_fn=nn.LeakyReLU` as in the source, not `<class 'torch.nn...'>`
 autodoc_preserve_defaults = True
 
@@ -48,6 +51,17 @@ def shorten_api(app: Sphinx, doctree: nodes.document) -> None:
                 part.parent.remove(part)
 
 
+def commands_as_code(app: Sphinx, what: str, name: str, module: object, options: object, lines: list[str]) -> None:
+    """
+    Show the indented commands of a docstring as code; ``--help`` prints the same text, without marks. As a paragraph they
+    would be joined, and Sphinx would make dashes of ``--``.
+    """
+    command = re.compile(r" {4}(\w+=\S+ )*python ")
+    for place in reversed(range(1, len(lines))):
+        if command.match(lines[place]) and not lines[place - 1].strip() and not lines[place - 2].endswith("::"):
+            lines[place:place] = ["::", ""]
+
+
 def skip_aliases(app: Sphinx, what: str, name: str, member: object, skip: bool, options: object) -> bool | None:
     """Leave out the fields of named tuples, which are described as parameters already."""
     return True if (getattr(member, "__doc__", None) or "").startswith("Alias for field number") else None
@@ -55,5 +69,6 @@ def skip_aliases(app: Sphinx, what: str, name: str, member: object, skip: bool, 
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", commands_as_code)
     app.connect("autodoc-skip-member", skip_aliases)
     app.connect("doctree-read", shorten_api)

@@ -1,5 +1,6 @@
 """Checks of the manual's pages: names, files, tables, links and the order of the layers."""
 
+import ast
 import importlib
 import inspect
 import json
@@ -334,3 +335,25 @@ def test_every_public_name_is_described(package: str) -> None:
         if module not in modules and not objects & (own_names | packages):
             missing.append(f"{module}.{name}")
     assert missing == []
+
+
+def test_commands_in_docstrings_are_shown_as_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As text, Sphinx would join their lines and make a dash of ``--``, and a copied command would fail."""
+    pytest.importorskip("sphinx")
+    from docutils import nodes
+    from docutils.core import publish_doctree
+
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    conf: Any = importlib.import_module("conf")
+    commands = 0
+    for path in sorted((ROOT / "sb3_quantum").rglob("*.py")):
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+        expected = re.findall(r"^ {4}((?:\w+=\S+ )*python .*)", text, re.MULTILINE)
+        if expected:
+            lines = text.splitlines()
+            conf.commands_as_code(None, "module", path.stem, None, None, lines)
+            tree = publish_doctree("\n".join(lines), settings_overrides={"report_level": 5})
+            shown = "\n".join(block.astext() for block in tree.findall(nodes.literal_block)).splitlines()
+            assert shown == expected, path
+            commands += len(expected)
+    assert commands > 8
