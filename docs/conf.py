@@ -30,8 +30,6 @@ html_title = f"sb3-quantum {release}"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
-# Quotes and ellipses, but no dashes: `--env` outside of code stays what it is
-smartquotes_action = "qe"
 # `activation_fn=nn.LeakyReLU` as in the source, not `<class 'torch.nn...'>`
 autodoc_preserve_defaults = True
 
