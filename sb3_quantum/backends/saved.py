@@ -1,8 +1,6 @@
 """Decide which parts of a file's backend are used: no machine, account or address that the user did not ask for."""
 
-import glob
 import warnings
-from pathlib import Path
 from typing import Any
 
 from sb3_quantum.backends.noise import ERRORS
@@ -82,30 +80,6 @@ def asked_backend(path: Any, saved: dict[str, Any], kwargs: dict[str, Any], own:
         stacklevel=4,
     )
     return {**kwargs, "backend": used[0], "backend_kwargs": used[1]}
-
-
-def check_is_zip(path: Any) -> None:
-    """
-    Refuse a folder where a zip is expected, and say what to do with it; name a missing file as it was given.
-
-    :param path: what ``load`` was given
-    :raises IsADirectoryError: if it is a folder
-    :raises FileNotFoundError: if there is no such file, with or without ``.zip``
-    """
-    if not isinstance(path, str | Path):
-        return
-    if not Path(path).is_dir():
-        # SB3 adds .zip to a missing file's name, and its message names what it tried last
-        if not Path(path).exists() and not Path(f"{path}.zip").exists():
-            added = "" if Path(path).suffix == ".zip" else f", and no {path}.zip"
-            raise FileNotFoundError(f"there is no file {path}{added}")
-        return
-    if (Path(path) / "model.json").is_file():
-        hint = "it is a model without pickle: sb3_quantum.hub.load_safe loads it"
-    else:
-        found = sorted([*Path(path).glob("*.zip"), *Path(path).parent.glob(f"{glob.escape(Path(path).name)}.zip")])
-        hint = f"did you mean {str(found[0])!r}?" if found else "it contains none"
-    raise IsADirectoryError(f"{path} is a folder, not a zip file; {hint}")
 
 
 def zip_arguments(path: Any, saved: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

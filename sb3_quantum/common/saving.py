@@ -1,5 +1,6 @@
-"""Saves of models and replay buffers that keep the old file if they fail or are interrupted."""
+"""Saves of models and replay buffers that keep the old file if they fail or are interrupted; the paths of both directions."""
 
+import glob
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
@@ -36,6 +37,30 @@ def file_path(path: Any, suffix: str) -> Path | None:
         return None
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def check_is_zip(path: Any) -> None:
+    """
+    Refuse a folder where a zip is expected, and say what to do with it; name a missing file as it was given.
+
+    :param path: what ``load`` was given
+    :raises IsADirectoryError: if it is a folder
+    :raises FileNotFoundError: if there is no such file, with or without ``.zip``
+    """
+    if not isinstance(path, str | Path):
+        return
+    if not Path(path).is_dir():
+        # SB3 adds .zip to a missing file's name, and its message names what it tried last
+        if not Path(path).exists() and not Path(f"{path}.zip").exists():
+            added = "" if Path(path).suffix == ".zip" else f", and no {path}.zip"
+            raise FileNotFoundError(f"there is no file {path}{added}")
+        return
+    if (Path(path) / "model.json").is_file():
+        hint = "it is a model without pickle: sb3_quantum.hub.load_safe loads it"
+    else:
+        found = sorted([*Path(path).glob("*.zip"), *Path(path).parent.glob(f"{glob.escape(Path(path).name)}.zip")])
+        hint = f"did you mean {str(found[0])!r}?" if found else "it contains none"
+    raise IsADirectoryError(f"{path} is a folder, not a zip file; {hint}")
 
 
 def save_buffer(buffer: ReplayBuffer, path: Any, verbose: int = 0, folder: Path | None = None) -> None:

@@ -14,12 +14,12 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Rollout
 from stable_baselines3.common.utils import update_learning_rate
 
 from sb3_quantum.backends import BACKEND_ARGUMENTS, Backend, BackendError, Usage
-from sb3_quantum.backends.saved import check_is_zip, zip_arguments
+from sb3_quantum.backends.saved import zip_arguments
 from sb3_quantum.circuits import Circuit
 from sb3_quantum.circuits.checks import keywords_checked
 from sb3_quantum.common.buffers import QuantumReplayBuffer, QuantumReplayBufferSamples
 from sb3_quantum.common.finite import check_loss
-from sb3_quantum.common.saving import DurableSaves
+from sb3_quantum.common.saving import DurableSaves, check_is_zip
 from sb3_quantum.common.schedules import make_schedule
 from sb3_quantum.common.updates import soft_update
 from sb3_quantum.qtd3.arguments import ALGORITHM, ELSEWHERE, SHARED, check_model, checked, unknown_to_load
