@@ -5,11 +5,12 @@ Settings, seeds, budgets and evaluation (100 episodes on the same reset seeds) a
 such as ablations, is not there. They are of other machines, on which the same seed learns something else: floating point
 numbers are rounded differently, and trainings amplify it.
 
-    python benchmarks/earlier_runs.py pendulum_links_cut pendulum_circuits wall_clock wall_clock_candidates
+    python benchmarks/earlier_runs.py pendulum_links_cut pendulum_circuits wall_clock wall_clock_candidates humanoid_recipe
     python -m sb3_quantum.study report wall_clock
 """
 
 import argparse
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,10 @@ FILES = {
     ),
     "wall_clock": ("wall_clock/45min-*.json",),
     "wall_clock_candidates": ("wall_clock/xeon/10min-*.json",),
+    "humanoid_recipe": ("humanoid_seeds.json",),
 }
+#: columns of the curves in ``humanoid_recipe``, where ``return`` was that of the weights that learn
+RECIPE_COLUMNS = {"return": "average_return", "own_return": "return", "worst": ""}
 #: what arms were called in ``links_cut.py``, by folder
 LINKS_CUT = {
     "links_cut": {"default": "pqc"},
@@ -74,6 +78,9 @@ def cells(study: Study) -> Iterator[Cell]:
     :param study: one of :data:`FILES`
     :return: its earlier runs
     """
+    if study.name == "humanoid_recipe":
+        yield from recipe_cells(study)
+        return
     for pattern in FILES.get(study.name, ()):
         for path in sorted(RESULTS.glob(pattern)):
             figures = json.loads(path.read_text())
@@ -82,6 +89,23 @@ def cells(study: Study) -> Iterator[Cell]:
             # A run may be of an arm that another study has
             for arm in [arm for arm in study.arms if arm.name in names]:
                 yield cell_of(study, arm, path, figures)
+
+
+def recipe_cells(study: Study) -> Iterator[Cell]:
+    """
+    :param study: ``humanoid_recipe``
+    :return: its runs that were evaluated at their end
+    """
+    path = RESULTS / "humanoid_seeds.json"
+    for run, figures in json.loads(path.read_text())["runs"].items():
+        name, _, seed = run.rpartition("-")
+        with (RESULTS / "humanoid_recipe" / name / f"{run}.csv").open() as file:
+            rows = [row for row in csv.DictReader(file) if float(row["updates"]) <= figures["updates"]]
+        curve = {column: [row.get(RECIPE_COLUMNS.get(column, column)) or "nan" for row in rows] for column in COLUMNS}
+        found = {**figures, "seed": int(seed), "minutes": figures["cpu_minutes"]}
+        cell = cell_of(study, study.arm(name), path, found)
+        cell.curve = {column: np.array(values, dtype=float) for column, values in curve.items()}
+        yield cell
 
 
 def cell_of(study: Study, arm: Arm, path: Path, figures: dict[str, Any]) -> Cell:
@@ -101,7 +125,7 @@ def cell_of(study: Study, arm: Arm, path: Path, figures: dict[str, Any]) -> Cell
         **{key: figures[key] for key in ("steps", "updates")},
         "cpu_minutes": figures.get("minutes"),
     }
-    return Cell(manifest, curve_of(figures), {"returns": figures["returns"], "first_seed": 10_000})
+    return Cell(manifest, curve_of(figures), {"returns": figures["returns"], "first_seed": study.evaluation.first_seed})
 
 
 def main() -> None:

@@ -1,12 +1,9 @@
 """
 The runs of the shipped recipe for Humanoid-v4: final returns, work per update, curves of all seeds in one figure.
 
-``--evaluate`` plays models of ``benchmarks/recipe.py`` for 100 episodes from reset seeds on which nothing was chosen, and adds
-their returns to ``benchmarks/results/humanoid_seeds.json``. Tables and figure of docs/humanoid.md are made from that file
-and the curves in ``benchmarks/results/humanoid_recipe``.
+Tables and figure of docs/humanoid.md are made from ``benchmarks/results/humanoid_seeds.json`` and the curves in
+``benchmarks/results/humanoid_recipe``, which are older than the study that trains these arms now.
 
-    python benchmarks/humanoid_seeds.py --evaluate logs/recipe/gamma98-8.zip --minutes 45
-    python benchmarks/humanoid_seeds.py --evaluate logs/recipe/gamma98_bit_drawn-6.zip --minutes 20 --replaced
     python benchmarks/humanoid_seeds.py --work
     python benchmarks/humanoid_seeds.py --page docs/humanoid.md --plot docs/images/humanoid_seeds.png
 """
@@ -15,24 +12,20 @@ import argparse
 import csv
 import itertools
 import json
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch as th
-from recipe import make_model, settings_of
-from shipped_model import EPISODES_REPLACED, FIRST_RESET_SEED, REPLACED
 from stable_baselines3.common.callbacks import CallbackList
 from torch.utils.flop_counter import FlopCounterMode
 
 from sb3_quantum import QuantumTD3
 from sb3_quantum.circuits.wording import counted
-from sb3_quantum.common import returns_of
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
 from sb3_quantum.plots.style import COLOURS
-from sb3_quantum.study.interventions import recorded, replaced
+from sb3_quantum.study import make_model, read_study
 from sb3_quantum.study.statistics import iqm, mean
 
 RESULTS = Path(__file__).parent / "results"
@@ -49,7 +42,6 @@ COUNTED = {"seeds": ("gamma98", 45.0), "bit seeds": ("gamma98_bit_drawn", 20.0)}
 MARKS = (5, 7.5, 10, 12.5, 15, 20, 25, 30, 35, 40, 42.5, 45)
 #: the paper's return; that of the TQC agent in rl-zoo3's benchmark.md, after two million steps
 PAPER, TQC = 6011, 7239
-EPISODES = 100
 #: steps of averages of the actor's weights, with what they look back over; the first is the deployed one
 AVERAGES = {"0.003": "0.003 (shipped), 1,000 updates", "0.001": "0.001, 3,000", "0.0003": "0.0003, 10,000"}
 
@@ -66,64 +58,34 @@ def curve(run: str) -> dict[float, dict[str, float]]:
 
 def runs(arm: str) -> list[str]:
     """
-    :param arm: a key of ``recipe.yml``
+    :param arm: an arm of the study ``humanoid_recipe``
     :return: its runs, in the order of their seeds
     """
     return sorted((path.stem for path in (CURVES / arm).glob(f"{arm}-*.csv")), key=lambda run: int(run.rpartition("-")[2]))
-
-
-def evaluate(path: Path, minutes: float, replacements: bool) -> dict[str, Any]:
-    """
-    :param path: path of a model
-    :param minutes: CPU time of its training
-    :param replacements: whether to play it with its block's outputs replaced, too
-    :return: its returns, one decimal each, and what it was trained with; on bitstrings if it was trained on them
-    """
-
-    def play(episodes: int) -> list[float]:
-        returns = returns_of(model, lambda: gym.make("Humanoid-v4"), episodes, FIRST_RESET_SEED, deterministic)
-        return [round(float(value), 1) for value in returns]
-
-    import gymnasium as gym
-
-    model = QuantumTD3.load(path, buffer_size=1)
-    deterministic = model.policy.readout != "sample"
-    with recorded(model) if replacements else nullcontext() as pool:
-        returns = play(EPISODES)
-    found: dict[str, Any] = {
-        "cpu_minutes": minutes,
-        "steps": model.num_timesteps,
-        "updates": model._n_updates,
-        "returns": returns,
-    }
-    if pool is not None:
-        found["replaced"] = {}
-        for name in REPLACED:
-            with replaced(model, name, pool, deterministic, seed=0):
-                found["replaced"][name] = play(EPISODES_REPLACED)
-    return found
 
 
 def work(arm: str) -> dict[str, float]:
     """
     Count the operations of matrix products, the exact simulator's among them. Compiled loops are not counted.
 
-    :param arm: a key of ``recipe.yml``
+    :param arm: an arm of the study ``humanoid_recipe``
     :return: floating point operations of an update, a mean over one period of the actor's, and of choosing an action
     """
-    settings = settings_of(arm)
-    steps = settings["learning_starts"] = 200
-    settings["buffer_size"] = 1000
-    model = make_model(settings, seed=0)
+    study, steps = read_study("humanoid_recipe"), 200
+    settings = study.arm(arm)
+    model = make_model(settings, study.environment_of(settings), seed=0, learning_starts=steps, buffer_size=1000)
+    assert isinstance(model, QuantumTD3)
     model.learn(steps)
     model._setup_learn(steps, CallbackList([]))
-    observation = model.env.reset() if model.env is not None else None
+    assert model.env is not None
+    observation = model.env.reset()
+    assert isinstance(observation, np.ndarray)
     counts = []
     for part in (lambda: model.train(model.policy_delay, model.batch_size), lambda: model.predict(observation)):
         with FlopCounterMode(display=False) as counter:
             part()
         counts.append(counter.get_total_flops())
-    return {"update": counts[0] / model.policy_delay, "action": counts[1] / settings["n_envs"]}
+    return {"update": counts[0] / model.policy_delay, "action": counts[1] / model.n_envs}
 
 
 def seeds_table(known: dict[str, Any], wanted: str, wanted_minutes: float) -> str:
@@ -259,24 +221,16 @@ def draw(path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--evaluate", nargs="+", type=Path, default=[], help="zip files, named by arm and seed")
-    parser.add_argument("--minutes", type=float, default=45, help="CPU time of their training")
-    parser.add_argument("--replaced", action="store_true", help="play them with their block's outputs replaced, too")
     parser.add_argument("--work", action="store_true", help="count the operations of an update")
     parser.add_argument("--page", type=Path, help="write the tables into this page")
     parser.add_argument("--plot", type=Path, help="draw the curves here")
     args = parser.parse_args()
     th.set_num_threads(1)
-    known: dict[str, Any] = json.loads(RETURNS.read_text()) if RETURNS.exists() else {"runs": {}}
-    for path in args.evaluate:
-        known["runs"][path.stem] = evaluate(path, args.minutes, args.replaced)
-        print(path.stem, np.mean(known["runs"][path.stem]["returns"]), flush=True)
     if args.work:
+        known: dict[str, Any] = json.loads(RETURNS.read_text())
         # The arm on bitstrings has the same
         known["work"] = work("gamma98")
         print(known["work"])
-    if args.evaluate or args.work:
-        known["runs"] = {run: known["runs"][run] for run in sorted(known["runs"], key=lambda run: int(run.rpartition("-")[2]))}
         write_text(RETURNS, json.dumps(known) + "\n")
     if args.page is not None:
         write_text(args.page, fill(args.page.read_text()))

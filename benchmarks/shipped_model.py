@@ -1,11 +1,11 @@
 """
-Evaluate a trained model of ``benchmarks/recipe.py`` on reset seeds of its own, and write the folder that is in models/.
+Evaluate the trained model of a study's cell on reset seeds of its own, and write the folder that is in models/.
 
 The folder has the pickle-free form without the optimizers' state (a training that goes on from it starts Adam's moments anew),
 the curve, ``results.json`` and a card. The agent is also played with its block's outputs replaced: by those of other states
 (shuffled), zeros, or the circuit's mean field.
 
-    python benchmarks/shipped_model.py gamma98-7.zip --curve gamma98-7.csv --seed 7 --out models/qtd3-Humanoid-v4
+    python benchmarks/shipped_model.py logs/studies/humanoid_recipe/gamma98/6 --out models/qtd3-Humanoid-v4
 """
 
 import argparse
@@ -24,7 +24,10 @@ from sb3_quantum.common import returns_of
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.hub import load_safe, save_safe
 from sb3_quantum.qtd3.callbacks import measure_fidelity
+from sb3_quantum.study import Cell, read_cell
+from sb3_quantum.study.cell import CURVE
 from sb3_quantum.study.interventions import recorded, replaced
+from sb3_quantum.study.training import MODEL
 
 REPLACED = ("shuffled", "zeros", "mean_field")
 #: no evaluation in training, and none that chose anything, starts from these
@@ -55,10 +58,10 @@ def evaluate(model: QuantumTD3, env_id: str, episodes: int) -> dict[str, Any]:
     return found
 
 
-def card(env_id: str, run: str, figures: dict[str, Any], found: dict[str, Any], settings: dict[str, Any], note: str) -> str:
+def card(env_id: str, cell: Cell, figures: dict[str, Any], found: dict[str, Any], settings: dict[str, Any], note: str) -> str:
     """
     :param env_id: id of the environment
-    :param run: arm and seed, as in the names of its files
+    :param cell: cell of the training
     :param figures: contents of ``results.json``
     :param found: results of :func:`evaluate`
     :param settings: settings of the policy
@@ -79,7 +82,7 @@ def card(env_id: str, run: str, figures: dict[str, Any], found: dict[str, Any], 
     chosen = "\n".join(f"    {key}: {value!r}" for key, value in settings.items() if value is not None)
     returns = found["returns"]
     error = returns.std() / len(returns) ** 0.5
-    arm = run.rpartition("-")[0]
+    study = cell.manifest["study"]
     return f"""# A QuantumTD3 agent for {env_id}
 
 **{figures["mean"]:,.1f}** is its mean return over {figures["episodes"]} episodes from reset seeds {FIRST_RESET_SEED} and on,
@@ -117,10 +120,10 @@ Whether an agent *trained* with it does as well is what the study `humanoid_link
 
 ## How it was made
 
-    python benchmarks/recipe.py --arm {arm} --seed {figures["seed"]} --minutes 45 --every 2.5 --checkpoint 5
-    python benchmarks/shipped_model.py {run}.zip --curve {run}.csv --seed {figures["seed"]} --out models/qtd3-{env_id}
+    python -m sb3_quantum.study run {study} --arms {cell.arm} --seeds {cell.seed}
+    python benchmarks/shipped_model.py logs/studies/{study}/{cell.arm}/{cell.seed} --out models/qtd3-{env_id}
 
-`curve.csv` is the training, `log.txt` what was printed, `results.json` the figures. The optimizers' state is left out: a
+`curve.csv` is the training, `log.txt` the same row by row, `results.json` the figures. The optimizers' state is left out: a
 training that goes on from here starts their moments anew. Policy:
 
 {chosen}
@@ -129,39 +132,39 @@ training that goes on from here starts their moments anew. Policy:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="zip file")
-    parser.add_argument("--curve", type=Path, required=True, help="CSV file of its training")
-    parser.add_argument("--seed", type=int, required=True, help="of its training")
+    parser.add_argument("cell", type=Path, help="folder of a complete cell")
     parser.add_argument("--note", default="", help="a sentence for the card, such as what became of the run afterwards")
     parser.add_argument("--env", default="Humanoid-v4")
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--out", type=Path, required=True, help="the folder")
     args = parser.parse_args()
     th.set_num_threads(1)
-    trained = QuantumTD3.load(args.model, buffer_size=1)
+    cell = read_cell(args.cell)
+    if cell.status != "complete":
+        parser.error(f"{args.cell} is {cell.status}")
+    trained = QuantumTD3.load(args.cell / MODEL, buffer_size=1)
     for optimizer in (trained.actor.optimizer, trained.critic.optimizer):
         optimizer.state.clear()
     save_safe(trained, args.out)
     model = load_safe(args.out, buffer_size=1)
     found = evaluate(model, args.env, args.episodes)
-    with args.curve.open() as file:
+    with (args.cell / CURVE).open() as file:
         rows = list(csv.DictReader(file))
-    passed = [row for row in rows if float(row["steps"]) <= trained.num_timesteps]
     figures = {
         "mean": round(float(found["returns"].mean()), 1),
         "episodes": args.episodes,
         "steps": trained.num_timesteps,
         "updates": trained._n_updates,
-        "cpu_minutes": float(passed[-1]["cpu_minutes"]),
-        "seed": args.seed,
+        "cpu_minutes": round(cell.manifest["cpu_minutes"], 2),
+        "seed": cell.seed,
         "date": datetime.date.today().isoformat(),
     }
-    seeds = {str(args.seed): {"mean": figures["mean"], "cpu_minutes": figures["cpu_minutes"]}}
+    seeds = {str(cell.seed): {"mean": figures["mean"], "cpu_minutes": figures["cpu_minutes"]}}
     replacements = {name: round(float(row.mean()), 1) for name, row in found["replaced"].items()}
     write_text(args.out / "results.json", json.dumps({**figures, "seeds": seeds, "replaced": replacements}, indent=1) + "\n")
     write_text(args.out / "curve.csv", "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)]) + "\n")
     write_text(args.out / "log.txt", "".join(f"{row}\n" for row in rows))
-    text = card(args.env, args.model.stem, figures, found, trained.policy.quantum_kwargs, args.note)
+    text = card(args.env, cell, figures, found, trained.policy.quantum_kwargs, args.note)
     write_text(args.out / "README.md", text)
     print(json.dumps(figures), replacements)
 

@@ -2,11 +2,17 @@
 
 import csv
 import json
+import textwrap
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
+
+from sb3_quantum.study import parse_study
+from sb3_quantum.study.cell import update
+from sb3_quantum.study.clock import Stop
+from sb3_quantum.study.training import run_cell
 
 FOLDER = Path(__file__).parents[1] / "models" / "qtd3-Humanoid-v4"
 
@@ -57,25 +63,36 @@ def test_how_it_walks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["reward_linvel"] == pytest.approx(1.25 * 100 * found["velocity"], rel=1e-6) and found["reward_quadctrl"] < 0
 
 
-def test_a_model_becomes_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_becomes_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.syspath_prepend(str(FOLDER.parents[1] / "benchmarks"))
     import shipped_model
 
-    from sb3_quantum import QuantumTD3
-
-    kwargs = dict(n_qubits=3, n_layers=2, net_arch=[16, 16], readout="mean", actor_average_tau=0.1)
-    model = QuantumTD3("MlpPolicy", "Pendulum-v1", learning_starts=8, batch_size=8, policy_kwargs=kwargs, seed=0).learn(20)
-    model.save(tmp_path / "small-0.zip")
-    rows = ["cpu_minutes,steps,updates", "1.0,20.0,12.0", "2.0,40.0,32.0"]
-    (tmp_path / "small-0.csv").write_text("\n".join(rows) + "\n")
+    kwargs = "{n_qubits: 3, n_layers: 2, net_arch: [16, 16], readout: mean, actor_average_tau: 0.1}"
+    text = f"""
+        name: small
+        environment: Pendulum-v1
+        budget: {{steps: 40}}
+        seeds: [3]
+        base: {{learning_starts: 8, batch_size: 8, policy_kwargs: {kwargs}}}
+        arms: {{tiny: {{}}}}
+        evaluation: {{episodes: 1, points: 2, point_episodes: 1}}
+    """
+    study = parse_study(textwrap.dedent(text))
+    cell = run_cell(study, study.arm("tiny"), 3, tmp_path, Stop())
+    assert cell.status == "complete"
     monkeypatch.setattr(shipped_model, "EPISODES_REPLACED", 1)
-    arguments = ["shipped_model.py", str(tmp_path / "small-0.zip"), "--curve", str(tmp_path / "small-0.csv"), "--seed", "0"]
+    arguments = ["shipped_model.py", str(tmp_path / "tiny" / "3")]
     arguments += ["--env", "Pendulum-v1", "--episodes", "2", "--out", str(tmp_path / "out"), "--note", "A small one."]
     monkeypatch.setattr("sys.argv", arguments)
     shipped_model.main()
     figures = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert figures["steps"] == 20 and figures["cpu_minutes"] == 1.0 and set(figures["replaced"]) == set(shipped_model.REPLACED)
-    assert (tmp_path / "out" / "curve.csv").read_text() == "\n".join(rows) + "\n"  # what came afterwards is not left out
+    assert figures["steps"] == 40 and figures["updates"] == 32 and set(figures["replaced"]) == set(shipped_model.REPLACED)
+    assert figures["seeds"] == {"3": {"mean": figures["mean"], "cpu_minutes": figures["cpu_minutes"]}}
+    assert (tmp_path / "out" / "curve.csv").read_text() == (tmp_path / "tiny" / "3" / "curve.csv").read_text()
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"**{figures['mean']:,.1f}**" in card and "A small one." in card and "n_qubits: 3" in card
-    assert "--arm small --seed 0" in card and "small-0.zip" in card
+    assert "study run small --arms tiny --seeds 3\n" in card and "logs/studies/small/tiny/3" in card
+    update(cell, status="running")
+    with pytest.raises(SystemExit):
+        shipped_model.main()
+    assert "is running" in capsys.readouterr().err

@@ -33,7 +33,8 @@ def test_every_arm_has_settings_that_there_are(name: str) -> None:
     for arm in study.arms:
         check_settings(arm.settings)
     # As many evaluations as there are points need as many rollouts
-    assert all(arm.budget.amount >= study.evaluation.points for arm in study.arms)
+    counted = [arm.budget for arm in study.arms if arm.budget.unit != "cpu_minutes"]
+    assert all(budget.amount >= study.evaluation.points for budget in counted)
 
 
 def test_arms_of_one_environment_can_be_made() -> None:
@@ -152,6 +153,22 @@ def test_earlier_runs_are_cells_of_the_studies(name: str, count: int, earlier_ru
         assert raw["minutes" if budget.unit == "cpu_minutes" else "steps"] == budget.amount
         if cell.curve:
             assert cell.curve["return"][-1] == np.mean(raw["returns"]) and (np.diff(cell.curve["steps"]) > 0).all()
+
+
+def test_earlier_runs_of_the_recipe_are_cells_of_its_study(earlier_runs: Any) -> None:
+    study = read_study("humanoid_recipe")
+    cells = cells_of(earlier_runs, study)
+    raw = json.loads((earlier_runs.RESULTS / "humanoid_seeds.json").read_text())["runs"]
+    assert len(cells) == len(raw) == len({(cell.arm, cell.seed) for cell in cells}) == 9
+    for cell in cells:
+        figures = raw[f"{cell.arm}-{cell.seed}"]
+        assert cell.changes(study) == [] and cell.returns.tolist() == figures["returns"] and len(cell.returns) == 100
+        assert cell.evaluation["first_seed"] == study.evaluation.first_seed == 50_000
+        assert figures["cpu_minutes"] == study.arm(cell.arm).budget.amount == cell.manifest["cpu_minutes"]
+        # Five episodes of the deployed average in training, a hundred of it at the end
+        assert cell.curve["updates"][-1] == figures["updates"] == cell.manifest["updates"]
+        assert cell.curve["return"][-1] == pytest.approx(cell.returns.mean(), rel=0.06)
+        assert np.isnan(cell.curve["worst"]).all() and (cell.curve["own_return"] != cell.curve["return"]).all()
 
 
 def test_earlier_runs_are_reported(
