@@ -2,14 +2,21 @@
 
 import re
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import gymnasium as gym
 import pytest
 
 from sb3_quantum import QuantumTD3
+from sb3_quantum.backends import BACKENDS
+from sb3_quantum.circuits import CIRCUITS
+from sb3_quantum.layers import BLOCKS, ENCODINGS
+from sb3_quantum.priors import PRIORS
+from sb3_quantum.qtd3.critics import CRITICS
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"(?P<note><!-- not run: [^>]+ -->\n+)?^```python\n(?P<code>.*?)^```", re.S | re.M)
@@ -40,10 +47,14 @@ def test_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
     # Classes of a page are pickled by name
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)
-    for number, (code, runs) in enumerate(blocks(page)):
-        compiled = compile(code, f"{page.name}, block {number}", "exec")
-        if runs:
-            exec(compiled, vars(module))  # noqa: S102
+    with ExitStack() as stack:
+        # What a page registers is not there for the tests after it
+        for registry in (BACKENDS, BLOCKS, CIRCUITS, CRITICS, ENCODINGS, PRIORS):
+            stack.enter_context(patch.dict(registry))
+        for number, (code, runs) in enumerate(blocks(page)):
+            compiled = compile(code, f"{page.name}, block {number}", "exec")
+            if runs:
+                exec(compiled, vars(module))  # noqa: S102
 
 
 def test_few_blocks_are_not_run() -> None:
