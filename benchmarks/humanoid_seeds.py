@@ -2,7 +2,8 @@
 The runs of the shipped recipe for Humanoid-v4: final returns, work per update, curves of all seeds in one figure.
 
 Tables and figure of docs/humanoid.md are made from ``benchmarks/results/humanoid_seeds.json`` and the curves in
-``benchmarks/results/humanoid_recipe``, which are older than the study that trains these arms now.
+``benchmarks/results/humanoid_recipe``, which are older than the study ``humanoid_recipe`` that trains these arms now, and from
+the cells of that study.
 
     python benchmarks/humanoid_seeds.py --work
     python benchmarks/humanoid_seeds.py --page docs/humanoid.md --plot docs/images/humanoid_seeds.png
@@ -26,10 +27,12 @@ from sb3_quantum.common.durable import write_text
 from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
 from sb3_quantum.plots.style import COLOURS
 from sb3_quantum.study import make_model, read_study
+from sb3_quantum.study.packed import unpack
 from sb3_quantum.study.statistics import iqm, mean
 
 RESULTS = Path(__file__).parent / "results"
 CURVES, RETURNS = RESULTS / "humanoid_recipe", RESULTS / "humanoid_seeds.json"
+CELLS = RESULTS / "studies" / "humanoid_recipe.json.gz"
 #: arms with their names in the figure
 ARMS = {
     "gamma98": "shipped: discount 0.98",
@@ -42,6 +45,15 @@ COUNTED = {"seeds": ("gamma98", 45.0), "bit seeds": ("gamma98_bit_drawn", 20.0)}
 MARKS = (5, 7.5, 10, 12.5, 15, 20, 25, 30, 35, 40, 42.5, 45)
 #: the paper's return; that of the TQC agent in rl-zoo3's benchmark.md, after two million steps
 PAPER, TQC = 6011, 7239
+#: arms of the comparison with others, and their minutes besides the last
+OTHERS = {
+    "gamma98": "this package's",
+    "sb3_crossq_small": "sb3-contrib's CrossQ, sizes as ours",
+    "sb3_crossq": "sb3-contrib's CrossQ",
+    "sb3_tqc": "sb3-contrib's TQC",
+    "sb3_td3": "SB3's TD3",
+}
+OTHER_MARKS = (10, 20, 30)
 #: steps of averages of the actor's weights, with what they look back over; the first is the deployed one
 AVERAGES = {"0.003": "0.003 (shipped), 1,000 updates", "0.001": "0.001, 3,000", "0.0003": "0.0003, 10,000"}
 
@@ -171,13 +183,34 @@ def averages_table() -> str:
     return "\n".join(lines)
 
 
+def others_table() -> str:
+    """
+    :return: a row for each run on the machine where others ran too: returns in training, the last over a hundred episodes
+    """
+    lines = [
+        f"| agent | {' | '.join(f'{mark} min' for mark in OTHER_MARKS)} | 45 min | worst | updates |",
+        "| --- " * (len(OTHER_MARKS) + 4) + "|",
+    ]
+    cells = sorted(unpack(CELLS), key=lambda cell: (list(OTHERS).index(cell.arm), cell.seed))
+    for cell in cells:
+        minutes = cell.curve["cpu_minutes"]
+        marked = [f"{cell.curve['return'][np.abs(minutes - mark).argmin()]:,.0f}" for mark in OTHER_MARKS]
+        returns = cell.returns
+        error = returns.std(ddof=1) / len(returns) ** 0.5
+        lines.append(
+            f"| {OTHERS[cell.arm]}, seed {cell.seed} | {' | '.join(marked)} | **{returns.mean():,.0f}** +- {error:.0f} "
+            f"| {returns.min():,.0f} | {cell.manifest['updates']:,} |"
+        )
+    return "\n".join(lines)
+
+
 def tables() -> dict[str, str]:
     """
     :return: what stands in docs/humanoid.md, by the name of its place
     """
     known = json.loads(RETURNS.read_text())
     finals = {place: seeds_table(known, *which) for place, which in COUNTED.items()}
-    return {**finals, **{arm: curves_table(arm) for arm in ARMS}, "averages": averages_table()}
+    return {**finals, **{arm: curves_table(arm) for arm in ARMS}, "averages": averages_table(), "others": others_table()}
 
 
 def fill(page: str) -> str:

@@ -187,7 +187,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "wall_clock_curves": wall_clock_curves,
     "pendulum_links_cut": lambda: runs_of("pendulum_links_cut"),
     "pendulum_circuits": lambda: runs_of("pendulum_circuits"),
+    "humanoid_recipe": lambda: runs_of("humanoid_recipe"),
     "humanoid_links": lambda: runs_of("humanoid_links"),
+    "humanoid_links_cut": lambda: runs_of("humanoid_links_cut"),
 }
 
 
