@@ -6,13 +6,15 @@ Tables and figure of docs/humanoid.md are made from ``benchmarks/results/humanoi
 the cells of that study.
 
     python benchmarks/humanoid_seeds.py --work
-    python benchmarks/humanoid_seeds.py --page docs/humanoid.md --plot docs/images/humanoid_seeds.png
+    python benchmarks/humanoid_seeds.py --page docs/humanoid.md --plot docs/images/humanoid_seeds.png \
+        --others docs/images/humanoid_others.png
 """
 
 import argparse
 import csv
 import itertools
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,8 @@ from sb3_quantum import QuantumTD3
 from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.plots.figure import WIDTH, new_figure, tidy_axes
-from sb3_quantum.plots.style import COLOURS
-from sb3_quantum.study import make_model, read_study
+from sb3_quantum.plots.style import COLOURS, look_of
+from sb3_quantum.study import Cell, make_model, read_study
 from sb3_quantum.study.packed import unpack
 from sb3_quantum.study.statistics import iqm, mean
 
@@ -183,6 +185,13 @@ def averages_table() -> str:
     return "\n".join(lines)
 
 
+def cells_with_others() -> list[Cell]:
+    """
+    :return: runs on the machine where others ran too, in the order of OTHERS
+    """
+    return sorted(unpack(CELLS), key=lambda cell: (list(OTHERS).index(cell.arm), cell.seed))
+
+
 def others_table() -> str:
     """
     :return: a row for each run on the machine where others ran too: returns in training, the last over a hundred episodes
@@ -191,8 +200,7 @@ def others_table() -> str:
         f"| agent | {' | '.join(f'{mark} min' for mark in OTHER_MARKS)} | 45 min | worst | updates |",
         "| --- " * (len(OTHER_MARKS) + 4) + "|",
     ]
-    cells = sorted(unpack(CELLS), key=lambda cell: (list(OTHERS).index(cell.arm), cell.seed))
-    for cell in cells:
+    for cell in cells_with_others():
         minutes = cell.curve["cpu_minutes"]
         marked = [f"{cell.curve['return'][np.abs(minutes - mark).argmin()]:,.0f}" for mark in OTHER_MARKS]
         returns = cell.returns
@@ -228,24 +236,51 @@ def fill(page: str) -> str:
     return page
 
 
-def draw(path: Path) -> None:
-    """
-    Draw the averaged weights' return over CPU minutes, a line for each seed.
+#: a line of a figure: minutes, returns, its look and its name in the legend
+Line = tuple[list[float], list[float], dict[str, Any], str | None]
 
-    :param path: path of the picture
+
+def lines_of_seeds() -> Iterator[Line]:
     """
-    figure = new_figure(WIDTH, 4, layout="constrained")
-    axes = figure.subplots()
+    :return: the averaged weights' return over CPU minutes, a line for each seed of ARMS
+    """
     for place, (arm, name) in enumerate(ARMS.items()):
         names = runs(arm)
         for index, run in enumerate(names):
-            rows = {minute: row for minute, row in curve(run).items() if minute <= 45}
+            rows = {minute: row["average_return"] for minute, row in curve(run).items() if minute <= 45}
             label = f"{name} ({counted(len(names), 'seed')})" if index == 0 else None
-            values = [row["average_return"] for row in rows.values()]
-            axes.plot(list(rows), values, color=COLOURS[place], linewidth=1.4, alpha=0.85, label=label)
+            yield list(rows), list(rows.values()), {"color": COLOURS[place], "alpha": 0.85}, label
+
+
+def lines_of_others() -> Iterator[Line]:
+    """
+    :return: the deployed weights' return over CPU minutes, a line for each run on the machine where others ran too
+    """
+    for cell in cells_with_others():
+        look = look_of(list(OTHERS).index(cell.arm))
+        yield (
+            cell.curve["cpu_minutes"].tolist(),
+            cell.curve["return"].tolist(),
+            look,
+            f"{OTHERS[cell.arm]}, seed {cell.seed}",
+        )
+
+
+def draw(path: Path, lines: Iterable[Line], label: str) -> None:
+    """
+    Draw returns over CPU minutes.
+
+    :param path: path of the picture
+    :param lines: its lines
+    :param label: name of the returns
+    """
+    figure = new_figure(WIDTH, 4, layout="constrained")
+    axes = figure.subplots()
+    for minutes, returns, look, name in lines:
+        axes.plot(minutes, returns, linewidth=1.4, label=name, **look)
     for value, style, name in ((TQC, ":", "TQC of rl-zoo3, 2 M steps: 7,239"), (PAPER, "--", "the paper: 6,011")):
         axes.axhline(value, color="#333333", linewidth=1.3, linestyle=style, label=name)
-    tidy_axes(axes, "CPU minutes of one thread", "return on Humanoid-v4,\naveraged weights")
+    tidy_axes(axes, "CPU minutes of one thread", label)
     axes.set_xlim(0, 45.5)
     axes.set_ylim(0, 8700)
     figure.legend(loc="outside upper center", frameon=False)
@@ -257,6 +292,7 @@ def main() -> None:
     parser.add_argument("--work", action="store_true", help="count the operations of an update")
     parser.add_argument("--page", type=Path, help="write the tables into this page")
     parser.add_argument("--plot", type=Path, help="draw the curves here")
+    parser.add_argument("--others", type=Path, help="draw the curves of the runs beside other algorithms here")
     args = parser.parse_args()
     th.set_num_threads(1)
     if args.work:
@@ -268,7 +304,9 @@ def main() -> None:
     if args.page is not None:
         write_text(args.page, fill(args.page.read_text()))
     if args.plot is not None:
-        draw(args.plot)
+        draw(args.plot, lines_of_seeds(), "return on Humanoid-v4,\naveraged weights")
+    if args.others is not None:
+        draw(args.others, lines_of_others(), "return on Humanoid-v4")
 
 
 if __name__ == "__main__":

@@ -128,7 +128,6 @@ def test_the_two_studies_of_humanoid_differ_in_the_links_alone() -> None:
     recipe = dict(read_study("humanoid_recipe").arm("gamma98").settings)
     # What the recipe undoes of the settings that it began with
     recipe["policy_kwargs"] = {key: value for key, value in recipe["policy_kwargs"].items() if key != "critic_layer_norm"}
-    recipe["policy_kwargs"]["critic_kwargs"] = {"bfloat16": "auto"}  # whether this machine was one where it pays
     rates = dict.fromkeys(("learning_rate", "qf_learning_rate"), "lin_0.001_0.0003")
     assert {**recipe, **rates} == linked.arm("pqc").settings
 

@@ -1,5 +1,6 @@
 """Critics with batch (re)normalization and without target networks."""
 
+import warnings
 from contextlib import nullcontext
 from functools import cache
 from itertools import pairwise
@@ -116,6 +117,18 @@ class CrossQCritic(Critic):
             _RenormalizedNetwork(input_dim, n_outputs, critic_arch, activation_fn, bfloat16, **renorm)
             for _ in range(n_critics)
         )
+        # Until the first update, which knows the device
+        self._in_doubt = bfloat16 is True
+
+    def _warn_once_of_slow_bfloat16(self, device_type: str) -> None:
+        """Warn in the first update if the device only emulates the arithmetic that was asked for."""
+        if self._in_doubt and not bfloat16_pays(device_type):
+            warnings.warn(
+                f"bfloat16=True: this device ({device_type}) has no such arithmetic, as far as torch can tell, and an update "
+                "may take ten times as long; critic_kwargs=dict(bfloat16='auto') uses it only where it pays",
+                stacklevel=2,
+            )
+        self._in_doubt = False
 
     def _values(self, outputs: th.Tensor) -> th.Tensor:
         """
@@ -148,6 +161,7 @@ class CrossQCritic(Critic):
     def loss(
         self, replay_data: QuantumReplayBufferSamples, next_actions: th.Tensor, discounts: th.Tensor | float, target: Critic
     ) -> th.Tensor:
+        self._warn_once_of_slow_bfloat16(replay_data.actions.device.type)
         # 1. One joint pass over states and next states, (2 * batch, ...)
         features = th.cat([self.features(obs, True) for obs in (replay_data.observations, replay_data.next_observations)])
         inputs = th.cat([features, th.cat([replay_data.actions, next_actions])], dim=1)
