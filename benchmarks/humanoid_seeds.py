@@ -49,11 +49,11 @@ MARKS = (5, 7.5, 10, 12.5, 15, 20, 25, 30, 35, 40, 42.5, 45)
 PAPER, TQC = 6011, 7239
 #: arms of the comparison with others, and their minutes besides the last
 OTHERS = {
-    "gamma98": "this package's",
-    "sb3_crossq_small": "sb3-contrib's CrossQ, sizes as ours",
-    "sb3_crossq": "sb3-contrib's CrossQ",
-    "sb3_tqc": "sb3-contrib's TQC",
-    "sb3_td3": "SB3's TD3",
+    "gamma98": "ours",
+    "sb3_crossq_small": "CrossQ, sizes as ours",
+    "sb3_crossq": "CrossQ, the zoo's",
+    "sb3_tqc": "TQC, the zoo's",
+    "sb3_td3": "TD3, the zoo's",
 }
 OTHER_MARKS = (10, 20, 30)
 #: steps of averages of the actor's weights, with what they look back over; the first is the deployed one
@@ -197,16 +197,15 @@ def others_table() -> str:
     :return: a row for each run on the machine where others ran too: returns in training, the last over a hundred episodes
     """
     lines = [
-        f"| agent | {' | '.join(f'{mark} min' for mark in OTHER_MARKS)} | 45 min | worst | updates |",
+        f"| agent, minute | {' | '.join(map(str, OTHER_MARKS))} | 45 | worst | updates |",
         "| --- " * (len(OTHER_MARKS) + 4) + "|",
     ]
     for cell in cells_with_others():
         minutes = cell.curve["cpu_minutes"]
         marked = [f"{cell.curve['return'][np.abs(minutes - mark).argmin()]:,.0f}" for mark in OTHER_MARKS]
         returns = cell.returns
-        error = returns.std(ddof=1) / len(returns) ** 0.5
         lines.append(
-            f"| {OTHERS[cell.arm]}, seed {cell.seed} | {' | '.join(marked)} | **{returns.mean():,.0f}** +- {error:.0f} "
+            f"| {OTHERS[cell.arm]}, seed {cell.seed} | {' | '.join(marked)} | **{returns.mean():,.0f}** "
             f"| {returns.min():,.0f} | {cell.manifest['updates']:,} |"
         )
     return "\n".join(lines)
