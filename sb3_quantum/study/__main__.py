@@ -51,7 +51,7 @@ def _run_one(study: Study, out: Path, args: argparse.Namespace) -> int:
     arm, seed = cells[args.cell]
     keep_form(study, out)
     if args.renew:
-        check_void(study, out, renew=True)
+        check_void(study, out, [(arm, seed)], renew=True)
     try:
         with Stop(args.parent) as stop:
             cell = run_cell(study, arm, seed, out, stop, 60 * args.checkpoint_minutes)

@@ -7,7 +7,8 @@ from sb3_quantum.circuits.wording import counted
 from sb3_quantum.common.durable import write_text
 from sb3_quantum.study.cell import Cell, DamagedCellError, folder_of, put_aside, read_cell
 from sb3_quantum.study.file import parse_study
-from sb3_quantum.study.spec import Comparison, Study, StudyError
+from sb3_quantum.study.spec import Arm, Comparison, Study, StudyError
+from sb3_quantum.zoo.runs import Lock, RunLockedError
 
 #: folder of the file's versions under which cells were started, ``<hash>.yml``
 FORMS = "forms"
@@ -110,30 +111,44 @@ def read_form(path: Path) -> Study | None:
     return form if form.hash == path.stem else None
 
 
-def check_void(study: Study, out: Path, renew: bool) -> None:
+def check_void(study: Study, out: Path, cells: list[tuple[Arm, int]], renew: bool) -> None:
     """
-    Refuse to continue a study with void cells, unless they are to be put aside.
+    Refuse to run cells that are void, unless they are to be put aside. Void cells that are not asked for stay where they are,
+    and are named.
 
     :param study: the study in its current form
     :param out: the study's folder
+    :param cells: arm and seed of the cells that are asked for
     :param renew: whether to put void cells aside, so that they restart
-    :raises StudyError: if there are void cells; the message names them and the reasons
+    :raises StudyError: if a cell is void, or one that is to be put aside is in training; the message names it and the reason
     """
-    planned = {(arm.name, seed) for arm, seed in study.cells()}
+    asked = {(arm.name, seed) for arm, seed in cells}
     # Cells of removed arms and seeds do not matter
-    void = [(cell, changes) for cell, changes in find(study, out).void if (cell.arm, cell.seed) in planned]
-    if not void:
-        return
-    if renew:
-        for cell, _ in void:
-            print(f"cell {cell.label} is void and now {put_aside(folder_of(out, cell.arm, cell.seed), 'void')}", flush=True)
-        return
-    which = ", ".join(cell.label for cell, _ in void[:6]) + (f" and {len(void) - 6} more" if len(void) > 6 else "")
-    raise StudyError(
-        f"the study was changed after it had started, and {counted(len(void), 'cell of it is', 'cells of it are')} void: "
-        f"{which} ({void[0][1][0]}). Undo the change, name another folder (--out), "
-        "or put the void cells aside and start them again (--renew)"
-    )
+    planned = {(arm.name, seed) for arm, seed in study.cells()}
+    everything = [(cell, changes) for cell, changes in find(study, out).void if (cell.arm, cell.seed) in planned]
+    void = [(cell, changes) for cell, changes in everything if (cell.arm, cell.seed) in asked]
+    others = [(cell, changes) for cell, changes in everything if (cell.arm, cell.seed) not in asked]
+    if void and not renew:
+        raise StudyError(
+            f"the study was changed after it had started, and {_which(void)}. Undo the change, name another folder (--out), "
+            "or put the void cells aside and start them again (--renew)"
+        )
+    for cell, _ in void:
+        folder = folder_of(out, cell.arm, cell.seed)
+        try:
+            lock = Lock(folder)
+        except RunLockedError as error:
+            raise StudyError(f"cell {cell.label} is void, but {str(error).partition(';')[0]}: end it first") from error
+        print(f"cell {cell.label} is void and now {put_aside(folder, 'void')}", flush=True)
+        lock.release()
+    if others:
+        print(f"the study was changed after it had started, and {_which(others)}; not asked for, left as they are", flush=True)
+
+
+def _which(void: list[tuple[Cell, list[str]]]) -> str:
+    """Name void cells, with the first one's reason."""
+    names = ", ".join(cell.label for cell, _ in void[:6]) + (f" and {len(void) - 6} more" if len(void) > 6 else "")
+    return f"{counted(len(void), 'cell of it is', 'cells of it are')} void: {names} ({void[0][1][0]})"
 
 
 def stated_beforehand(comparison: Comparison, cells: list[Cell], out: Path | None) -> str:

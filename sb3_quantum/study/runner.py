@@ -53,7 +53,7 @@ def prepare(
     :raises StudyError: if a setting is wrong, or the study was changed since
     """
     form = keep_form(study, out)
-    check_void(study, out, renew)
+    check_void(study, out, cells, renew)
     found = find(study, out)
     for sentence in found.damaged:
         print(sentence, flush=True)

@@ -202,12 +202,34 @@ def test_a_changed_study_says_which_cells_are_void(change: dict[str, str], claus
     ((cell, changes),) = find(study, copy).void
     assert changes == [clause] and cell.label == "pqc seed 0"
     with pytest.raises(StudyError, match="1 cell of it is void: pqc seed 0") as caught:
-        check_void(study, copy, renew=False)
+        check_void(study, copy, study.cells(), renew=False)
     assert clause in str(caught.value) and "--renew" in str(caught.value)
     with pytest.raises(StudyError, match="cell pqc seed 0 is void"):
         run(study, copy)
-    check_void(study, copy, renew=True)
+    check_void(study, copy, study.cells(), renew=True)
     assert find(study, copy).void == [] and (copy / "pqc" / "0.void-1" / "model.zip").exists()
+
+
+def test_void_cells_that_are_not_asked_for_stay(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = small(budget="{steps: 70}")
+    others = [(arm, seed) for arm, seed in study.cells() if (arm.name, seed) != ("pqc", 0)]
+    for renew in (False, True):
+        check_void(study, copy, others, renew)
+        assert "1 cell of it is void: pqc seed 0 (budget.amount was 60 and is 70); not asked for" in capsys.readouterr().out
+    assert (copy / "pqc" / "0" / "model.zip").exists() and [path.name for path in (copy / "pqc").iterdir()] == ["0"]
+
+
+def test_a_cell_in_training_is_not_put_aside(copy: Path) -> None:
+    study = small(budget="{steps: 70}")
+    lock = Lock(folder_of(copy, "pqc", 0))
+    try:
+        with pytest.raises(StudyError, match=r"cell pqc seed 0 is void, but .* is being trained by process \d+: end it first"):
+            check_void(study, copy, study.cells(), renew=True)
+    finally:
+        lock.release()
+    assert (copy / "pqc" / "0" / "model.zip").exists()
+    check_void(study, copy, study.cells(), renew=True)
+    assert not (copy / "pqc" / "0").exists()
 
 
 def test_more_arms_seeds_and_comparisons_void_nothing(copy: Path) -> None:
@@ -217,7 +239,7 @@ def test_more_arms_seeds_and_comparisons_void_nothing(copy: Path) -> None:
     # Of an arm or a seed that is not asked for any more, the cell stays where it is
     study = small(arms="{zeros: {}}", comparisons="[]")
     assert find(study, copy).sentences() == ["cell pqc seed 0 is void: the arm no longer exists"]
-    check_void(study, copy, renew=False)
+    check_void(study, copy, study.cells(), renew=False)
     assert find(small(seeds="[7]"), copy).sentences() == ["cell pqc seed 0 is void: seed 0 is no longer one of the arm's"]
 
 

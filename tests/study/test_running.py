@@ -116,6 +116,12 @@ def test_one_cell_of_an_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert "void" in str(command(monkeypatch, "run", path, "--out", out))
     assert command(monkeypatch, "list", path, "--out", out) == 0
     assert "zeros seed 1 is void" in capsys.readouterr().out
+    # Other cells run beside it, and it is put aside only if it is asked for
+    assert command(monkeypatch, "run", path, "--out", out, "--cell", 0, "--renew") == 0
+    assert "zeros seed 1 (budget" in capsys.readouterr().out and read_cell(out / "zeros" / "1").status == "complete"
+    assert command(monkeypatch, "run", path, "--out", out, "--arms", "pqc") == 0
+    assert command(monkeypatch, "run", path, "--out", out, "--cell", 3, "--renew") == 0
+    assert "zeros seed 1 is void and now" in capsys.readouterr().out and (out / "zeros" / "1.void-1").is_dir()
 
 
 def test_words_that_cannot_be_used(
