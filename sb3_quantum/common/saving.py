@@ -2,11 +2,13 @@
 
 import glob
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from stable_baselines3.common.buffers import ReplayBuffer
+import numpy as np
+from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.save_util import save_to_pkl
 
@@ -80,7 +82,7 @@ def save_buffer(buffer: ReplayBuffer, path: Any, verbose: int = 0, folder: Path 
         return
     if not isinstance(buffer, QuantumReplayBuffer) or buffer.storage != "memmap":
         with replacing(target) as partial:
-            save_to_pkl(partial, buffer, verbose)
+            save_to_pkl(partial, _Filled(buffer) if type(buffer) in _PLAIN else buffer, verbose)
         return
     rows_folder = (target.with_name(target.name + ".rows") if folder is None else folder).resolve()
     if buffer.n_added % buffer.buffer_size != buffer.pos or buffer.full != (buffer.n_added >= buffer.buffer_size):
@@ -95,6 +97,54 @@ def save_buffer(buffer: ReplayBuffer, path: Any, verbose: int = 0, folder: Path 
     if folder is None:
         files.previous = None
         files.give_back()
+
+
+#: SB3's buffers, which would be saved with the rows that were never written: 6 GB for Humanoid's million
+_PLAIN = (ReplayBuffer, DictReplayBuffer, NStepReplayBuffer)
+
+
+class _Filled:
+    """
+    A replay buffer of SB3, pickled without the rows that were never written. Unpickled, it is the buffer.
+
+    :param buffer: one of :data:`_PLAIN`
+    """
+
+    def __init__(self, buffer: ReplayBuffer):
+        self.buffer = buffer
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # One more row than written: with optimize_memory_usage it contains the last transition's next observation
+        used = self.buffer.buffer_size if self.buffer.full else self.buffer.pos + 1
+        return _whole, (type(self.buffer), _map_arrays(vars(self.buffer), lambda array: array[:used]))
+
+
+def _whole(kind: type[ReplayBuffer], state: dict[str, Any]) -> ReplayBuffer:
+    """Return the buffer of a pickle of :class:`_Filled`."""
+    size = state["buffer_size"]
+
+    def fill(array: np.ndarray) -> np.ndarray:
+        if len(array) == size:
+            return array
+        rows = np.zeros((size, *array.shape[1:]), dtype=array.dtype)
+        rows[: len(array)] = array
+        return rows
+
+    buffer = kind.__new__(kind)
+    vars(buffer).update(_map_arrays(state, fill))
+    return buffer
+
+
+def _map_arrays(state: dict[str, Any], function: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
+    """Apply a function to every array of a buffer's state, also inside dictionaries of observations."""
+    return {
+        key: (
+            function(value)
+            if isinstance(value, np.ndarray)
+            else _map_arrays(value, function) if isinstance(value, dict) else value
+        )
+        for key, value in state.items()
+    }
 
 
 class DurableSaves(OffPolicyAlgorithm):
