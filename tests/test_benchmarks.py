@@ -237,3 +237,23 @@ def test_a_circuit_of_ones_own_is_the_familys(monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.setattr("sys.argv", ["own_circuit.py", "--qubits", "3", "--layers", "2", "--rounds", "1"])
     own_circuit.main()
     assert capsys.readouterr().out.count("times") == 6
+
+
+def test_half_precision_is_timed_on_the_same_networks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mujoco")
+    import half_precision
+
+    made = {}
+    original = half_precision.make
+    monkeypatch.setattr(half_precision, "make", lambda bfloat16: made.setdefault(bfloat16, original(bfloat16)))
+    monkeypatch.setattr("sys.argv", ["half_precision.py", "--pieces", "1", "--updates", "3"])
+    half_precision.main()
+    single, half = made[False], made[True]
+    assert [len(model.critic.q_networks) for model in (single, half)] == [2, 2]
+    assert [model.critic.q_networks[0].in_bfloat16 for model in (single, half)] == [False, True]
+    assert single._n_updates == half._n_updates == 2 + 3 and single.batch_size == half.batch_size == 128
+    assert single.critic.q_networks[0].linears[1].in_features == 512
+    times = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines() if "ms per update" in line]
+    assert len(times) == 2 and min(times) > 0

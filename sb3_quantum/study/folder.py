@@ -142,7 +142,7 @@ def check_void(study: Study, out: Path, cells: list[tuple[Arm, int]], renew: boo
         print(f"cell {cell.label} is void and now {put_aside(folder, 'void')}", flush=True)
         lock.release()
     if others:
-        print(f"the study was changed after it had started, and {_which(others)}; not asked for, left as they are", flush=True)
+        print(f"the study was changed after it had started, and {_which(others)}; not asked for, so left alone", flush=True)
 
 
 def _which(void: list[tuple[Cell, list[str]]]) -> str:

@@ -199,7 +199,7 @@ def test_bfloat16_where_it_pays(pays: bool, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_bfloat16_where_it_does_not_pay_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measured on a processor without AVX512-BF16: 398 ms per update instead of 28."""
+    """It is 14 times as slow on a processor without AVX512-BF16 (benchmarks/half_precision.py)."""
     monkeypatch.setattr("sb3_quantum.qtd3.critics.crossq.bfloat16_pays", lambda device_type: False)
     for bfloat16, expected in ((True, 1), ("auto", 0), (False, 0)):
         kwargs = {"critic": "categorical", "critic_kwargs": {"bfloat16": bfloat16}}
